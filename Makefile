@@ -1,0 +1,37 @@
+# `make help` lists the targets. Everything that is missing is installed; nothing is left running.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten ack, on a real RabbitMQ
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
+
+test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit -q
+
+bench: $(VENV)/installed rabbitmq ## how fast it sends, and in how much memory
+	$(BIN)/python bench/send.py
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: rabbitmq
+rabbitmq:
+	@scripts/install-rabbitmq
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

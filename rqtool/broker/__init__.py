@@ -1,0 +1,1 @@
+"""The thin layer over AMQP: the only place that imports pika."""

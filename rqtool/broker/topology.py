@@ -1,0 +1,106 @@
+"""Queue names, the arguments that queues are declared with, and what a refused declaration means. Pure.
+
+Rules: https://www.rabbitmq.com/docs/quorum-queues and https://www.rabbitmq.com/docs/queues#property-equivalence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rqtool.errors import UsageError
+
+QueueType = Literal["classic", "quorum"]
+Arguments = dict[str, str | int | bool]
+
+LONGEST_NAME = 255
+"""Bytes: names are short strings in AMQP 0-9-1."""
+
+DELIVERY_LIMIT = 100_000
+"""Explicit, because RabbitMQ 4 gives up after 20 deliveries of its own accord, and a task that is merely prefetched is
+delivered anew whenever its worker restarts. High, because poison is the worker's to judge; the broker's limit is the
+last stop of a loop in somebody else's program, and it leads to the dead queue."""
+
+
+def check_queue_name(name: str) -> str:
+    """Return the name. Raises UsageError for what the broker would change without a word: it strips line ends, and
+    makes up a name where there is none.
+    """
+    if not name or "\n" in name or "\r" in name:
+        raise UsageError(f"{name!r} is no queue name", "Give one without line ends")
+    if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        raise UsageError(f"A queue name of more than {LONGEST_NAME} bytes", "Give a shorter one")
+    return name
+
+
+def dead_queue(queue: str) -> str:
+    """Where the tasks of `queue` go that were given up."""
+    return f"{queue}.dead"
+
+
+def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
+    """What `queue` is declared with: nothing at all unless the user asked for a type, as the tutorial does."""
+    if kind is None:
+        return {}
+    if kind == "classic":
+        return {"x-queue-type": "classic"}
+    return {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead_queue(queue),
+        # At least once needs reject-publish, else the broker quietly makes it at most once.
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": DELIVERY_LIMIT,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """What a 406 about a redeclared queue says: the field, and its value there (None: unset, or not understood)."""
+
+    field: str
+    current: str | int | bool | None
+    understood: bool
+
+
+_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' for queue .*?: received .*? but current is (.*)$", re.DOTALL)
+_TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
+_INTEGERS = {"signedint", "unsignedint", "long", "short", "byte", "unsignedbyte", "unsignedshort"}
+
+
+def parse_mismatch(text: str) -> Mismatch | None:
+    """Read the text of a 406, in the wordings of RabbitMQ 3.10 to 4.3; None where it is about something else."""
+    match = _INEQUIVALENT.search(text)
+    if match is None:
+        return None
+    field, current = match[1], match[2].strip()
+    if current == "none":
+        return Mismatch(field, None, understood=True)
+    typed = _TYPED.fullmatch(current)
+    if typed is None:
+        return Mismatch(field, current.strip("'"), understood=True)
+    value, kind = typed[1], typed[2]
+    if kind == "longstr":
+        return Mismatch(field, value, understood=True)
+    if kind in _INTEGERS:
+        return Mismatch(field, int(value), understood=True)
+    if kind == "bool":
+        return Mismatch(field, value == "true", understood=True)
+    return Mismatch(field, None, understood=False)
+
+
+def mirror(arguments: Arguments, mismatch: Mismatch) -> Arguments:
+    """Return the arguments with the field as it is there: declared so, the next difference shows, or none is left."""
+    rest = {key: value for key, value in arguments.items() if key != mismatch.field}
+    return rest if mismatch.current is None else rest | {mismatch.field: mismatch.current}
+
+
+_TOO_LARGE = re.compile(r"message size \d+ (?:is )?larger than (?:configured )?max size (\d+)")
+
+
+def parse_size_limit(text: str) -> int | None:
+    """The largest message in bytes that the broker takes, from the 406 that refused a larger one; else None."""
+    match = _TOO_LARGE.search(text)
+    return int(match[1]) if match else None

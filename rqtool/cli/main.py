@@ -1,0 +1,101 @@
+"""The program: its verbs, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rqtool import __version__
+from rqtool.cli import broker
+from rqtool.cli.output import complain, emit
+from rqtool.cli.queues import queues
+from rqtool.cli.send import send
+from rqtool.cli.work import work
+from rqtool.errors import RqtoolError, Stopped, UsageError
+
+INTERNAL_ERROR = 70
+"""EX_SOFTWARE of sysexits.h: a bug of rqtool's own."""
+
+app = typer.Typer(
+    name="rqtool",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RQTOOL"},
+)
+app.command()(send)
+# What follows the first word that is no option belongs to the command, its options too.
+app.command(context_settings={"allow_interspersed_args": False})(work)
+app.command()(queues)
+app.add_typer(broker.app, name="broker")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        emit(f"rqtool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _rqtool(
+    version: Annotated[
+        bool,
+        # No environment twin: an image that sets RQTOOL_VERSION means something else.
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, allow_from_autoenv=False, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """A durable work queue for the command line, on RabbitMQ."""
+
+
+def main() -> int:
+    """Run the command line and return the exit code. No traceback reaches a user, unless RQTOOL_DEBUG asks for it."""
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run() -> int:
+    try:
+        result = app(standalone_mode=False, prog_name="rqtool")
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "rqtool"
+        complain(str(UsageError(error.format_message(), f"See: {where} --help")))
+        return UsageError.exit_code
+    except RqtoolError as error:
+        complain(str(error))
+        if isinstance(error, Stopped):
+            _exit_now(error.exit_code)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if os.environ.get("RQTOOL_DEBUG"):
+            raise
+        complain(
+            str(
+                RqtoolError(
+                    f"Internal error: {type(error).__name__}: {error}", "RQTOOL_DEBUG=1 shows where; please report it"
+                )
+            )
+        )
+        return INTERNAL_ERROR
+    return result if isinstance(result, int) else 0
+
+
+def _exit_now(code: int) -> None:
+    """End without waiting for threads: a second signal must not be held up by the work that it wants to end."""
+    sys.stdout.flush()
+    os._exit(code)

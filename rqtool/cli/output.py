@@ -1,0 +1,24 @@
+"""stdout is data, stderr is talk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from rqtool.text import printable
+
+
+def emit(line: str) -> None:
+    """Print a line of data at once: whoever reads it may be waiting for it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print one line for people, whatever the text holds."""
+    sys.stderr.write(f"rqtool: {printable(text)}\n")
+    sys.stderr.flush()
+
+
+def talker(*, quiet: bool) -> Callable[[str], None]:
+    return (lambda _: None) if quiet else complain

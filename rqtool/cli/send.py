@@ -1,0 +1,180 @@
+"""`rqtool send`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet, Url
+from rqtool.cli.output import complain, emit, talker
+from rqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rqtool.broker.window import Message
+    from rqtool.inputs import Batch
+
+
+def send(
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TASK]...", help="Each is one task. Without any: one task per line of stdin."),
+    ] = None,
+    queue: QueueName = DEFAULT_QUEUE,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            envvar="RQTOOL_SEND_FROM",
+            help="One task per line of FILE; - is stdin.",
+            show_default="-, without TASK",
+        ),
+    ] = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.")] = False,
+    guarantee: Annotated[
+        Literal["confirm", "tx", "none"],
+        typer.Option(help="confirm: the broker vouches for each task; tx: transactions; none: fire and forget."),
+    ] = "confirm",
+    type: Kind = None,  # noqa: A002 - its environment twin is named after it
+    transient: Annotated[
+        bool, typer.Option("--transient", help="Don't store the tasks: a broker that restarts loses them.")
+    ] = False,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", show_default="none")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="K=V", help="A header for every task; may be repeated.", show_default="none"),
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", show_default="none")
+    ] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Drop a task when it has waited this long.", show_default="never"),
+    ] = None,
+    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N tasks.")] = 0,
+    unsent: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write every task there that is not confirmed, in order.", show_default="none"
+        ),
+    ] = None,
+    give_up: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long to keep trying a broker that is away.",
+            show_default="30s; where there never was one: a single try",
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    url: Url = None,
+) -> int:
+    """Send tasks. A task counts as sent when the broker has confirmed it."""
+    import asyncio
+
+    from rqtool.broker.messages import Envelope
+    from rqtool.durations import parse_duration
+    from rqtool.options import SendOptions
+    from rqtool.report import summary
+    from rqtool.sending import Sending
+    from rqtool.settings import find_endpoint
+    from rqtool.unsent import UnsentFile
+
+    if tasks and source is not None:
+        raise UsageError("Tasks are named both on the command line and with --from", "Use one of the two")
+    if whole and (tasks or null):
+        raise UsageError("--whole takes the input as it is", "Leave the tasks and --null out")
+    named = [os.fsencode(task) for task in tasks or []]
+    end = b"" if whole else b"\0" if null else b"\n"
+    if unsent is not None and any(end in body for body in named):
+        raise UsageError("A task holds a line end, and --unsent writes lines", "Add --null")
+    options = SendOptions(
+        queue=queue,
+        kind=type,
+        guarantee=guarantee,
+        envelope=Envelope(
+            transient=transient,
+            priority=priority,
+            headers=_headers(header or []),
+            content_type=content_type,
+            ttl=None if ttl is None else parse_duration(ttl),
+        ),
+        skip=skip,
+        give_up=None if give_up is None else parse_duration(give_up),
+    )
+    urls = find_endpoint(url, None).urls
+    unsent_file = None if unsent is None else UnsentFile(unsent, end)
+    batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
+    with _Display(named=bool(named), quiet=quiet, json=json) as display:
+        sending = Sending(urls, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file)
+        report = asyncio.run(sending.run(batches))
+    result = summary(report, queue, guarantee, unsent_file.path if unsent_file else None)
+    if json:
+        emit(result.json)
+    elif not (named or quiet):
+        emit(result.line)
+    if result.error is not None:
+        complain(str(result.error))
+    return result.exit_code
+
+
+class _Display:
+    """Shows what is confirmed: a line for each named task; for a stream a figure, on a terminal."""
+
+    def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
+        self._lines = named and not (quiet or json)
+        self._count = 0
+        self._progress = None
+        if not (named or quiet or json) and sys.stderr.isatty():
+            from rqtool.render import SendProgress
+
+            self._progress = SendProgress()
+
+    def __enter__(self) -> _Display:
+        if self._progress is not None:
+            self._progress.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+
+    def confirmed(self, messages: list[Message]) -> None:
+        self._count += len(messages)
+        if self._lines:
+            from rqtool.text import quoted
+
+            for message in messages:
+                emit(f" [x] Sent {quoted(message.body)}")
+        if self._progress is not None:
+            self._progress.show(self._count)
+
+
+def _headers(pairs: list[str]) -> dict[str, str]:
+    headers = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals) or len(os.fsencode(name)) > 255:
+            raise UsageError(f"{pair!r} is no header", "Write --header NAME=VALUE")
+        headers[name] = value
+    return headers
+
+
+def _batches(source: str, *, null: bool, whole: bool, quiet: bool) -> Iterable[Batch]:
+    from rqtool import inputs
+
+    descriptor = inputs.open_input(source)
+    if descriptor == 0 and not quiet and os.isatty(0):
+        complain("reading tasks from the terminal, one per line; Ctrl-D ends")
+    pieces = inputs.chunks(descriptor)
+    return inputs.whole(pieces) if whole else inputs.split(pieces, null=null)

@@ -1,0 +1,19 @@
+"""`200ms`, `5s`, `10m`, `2h`: durations as users write them."""
+
+from __future__ import annotations
+
+import re
+
+from rqtool.errors import UsageError
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
+
+
+def parse_duration(text: str) -> float:
+    """Return the duration in seconds. Raises UsageError for anything but a number and one of ms, s, m, h."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 5s, 10m, 2h")
+    number, unit = match.groups()
+    return float(number) * _SECONDS[unit]

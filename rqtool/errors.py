@@ -1,0 +1,62 @@
+"""The tree of errors, each with the exit code that a user's script sees.
+
+RqtoolError                  1   some of the work failed
+├── UsageError               2   the words on the command line, or what they name, are wrong
+├── Unreachable             69   broker or management API out of reach
+├── AccessRefused           77   the broker knows us and says no
+├── UnsafeQueue             78   the queue exists with settings that break the promise
+└── Stopped           130, 143   a second Ctrl-C, a second SIGTERM
+
+The codes between 64 and 78 are those of sysexits.h (EX_UNAVAILABLE, EX_NOPERM, EX_CONFIG).
+"""
+
+from __future__ import annotations
+
+
+class RqtoolError(Exception):
+    """An error that a user can act on: what happened, and what to do about it, as one line each.
+
+    `str()` gives `WHAT. WHAT TO DO.`; `exit_code` is what the process ends with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, what_to_do: str = "") -> None:
+        super().__init__(what, what_to_do)
+        self.what = what
+        self.what_to_do = what_to_do
+
+    def __str__(self) -> str:
+        return " ".join(f"{part.rstrip('.')}." for part in (self.what, self.what_to_do) if part)
+
+
+class UsageError(RqtoolError):
+    """The command line, or a file that it names, can't be used."""
+
+    exit_code = 2
+
+
+class Unreachable(RqtoolError):
+    """No answer from the broker or from its management API."""
+
+    exit_code = 69
+
+
+class AccessRefused(RqtoolError):
+    """Wrong name or password, a vhost that isn't ours, a right that is missing."""
+
+    exit_code = 77
+
+
+class UnsafeQueue(RqtoolError):
+    """The queue exists, and its settings would lose tasks or differ from those asked for."""
+
+    exit_code = 78
+
+
+class Stopped(RqtoolError):
+    """A second signal: whatever runs was killed, the broker delivers it again."""
+
+    def __init__(self, signal_number: int, what: str) -> None:
+        super().__init__(what)
+        self.exit_code = 128 + signal_number

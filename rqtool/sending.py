@@ -1,0 +1,296 @@
+"""`rqtool send`: tasks → window → confirms, across lost connections, with a ledger of what the broker took."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from rqtool.broker.connection import Connection, Lost, connect, keep_trying, refuse
+from rqtool.broker.publisher import Publisher
+from rqtool.broker.queues import ensure_queue
+from rqtool.broker.topology import parse_size_limit
+from rqtool.broker.window import Message, Settled
+from rqtool.errors import AccessRefused, RqtoolError
+from rqtool.inputs import Batch, ReadAhead
+from rqtool.ledger import Ledger, Refusal
+from rqtool.options import SendOptions
+from rqtool.patience import Patience
+from rqtool.report import Report
+from rqtool.signals import Signals
+from rqtool.unsent import UnsentFile
+from rqtool.urls import BrokerURL
+
+GIVE_UP = 30.0
+NACK_DELAY = 0.5
+"""Seconds before a task that the broker nacked (a full queue) is offered again."""
+ANSWER_SECONDS = 10.0
+SLOWEST = 1_000_000.0
+"""Bytes per second: what is on its way may take this much longer before silence counts as the end of a connection."""
+
+
+class _GaveUp(Exception):
+    """No further tries; the text says why."""
+
+
+class Sending:
+    """One run. `say` gets lines for people, `on_confirmed` the messages as the broker takes them."""
+
+    def __init__(
+        self,
+        urls: tuple[BrokerURL, ...],
+        options: SendOptions,
+        *,
+        say: Callable[[str], None],
+        on_confirmed: Callable[[list[Message]], None],
+        unsent: UnsentFile | None = None,
+    ) -> None:
+        self._urls = urls
+        self._options = options
+        self._say = say
+        self._on_confirmed = on_confirmed
+        self._unsent = unsent
+        self._ledger = Ledger()
+        self._patience = Patience(GIVE_UP if options.give_up is None else options.give_up)
+        self._connection: Connection | None = None
+        self._publisher: Publisher | None = None
+        self._held: list[Message] = []  # nacked, and offered again in a moment
+        self._size_limit: int | None = None
+        self._blocked = False
+        self._trouble = ""  # what stands in the way; empty again with the next confirm
+        self._no_route = False
+
+    async def run(self, batches: Iterable[Batch]) -> Report:
+        """Send every task of `batches`. Raises RqtoolError where nothing could begin."""
+        started = time.monotonic()
+        self._wake = asyncio.Event()
+        self._input = ReadAhead(batches, self._wake.set)
+        problem: str | None = None
+        with Signals(self._wake.set) as self._signals:
+            try:
+                await self._send_all()
+                problem = self._why_incomplete()
+            except _GaveUp as given_up:
+                problem = str(given_up)
+            finally:
+                self._retreat()
+                resume_at = max(self._ledger.resume_at(), self._options.skip)
+                await self._write_unsent()
+                if self._connection is not None:
+                    await self._connection.close()
+        return Report(
+            confirmed=self._ledger.confirmed,
+            unconfirmed=len(self._ledger.unconfirmed()),
+            resume_at=resume_at,
+            refused=self._ledger.refused,
+            problem=problem,
+            killed_by=self._signals.last if self._signals.leave else 0,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _send_all(self) -> None:
+        while True:
+            publisher = await self._open()
+            while (lost := self._lost(publisher)) is None:
+                self._wake.clear()
+                self._fill(publisher)
+                if self._finished:
+                    return
+                await self._next_event(publisher)
+            await self._recover(lost)
+
+    # The connection: opened, lost, blocked.
+
+    async def _open(self) -> Publisher:
+        """Connect, declare, open the channel; again and again within the patience."""
+        first = self._connection is None
+
+        def on_failure(error: RqtoolError) -> None:
+            if first and (self._options.give_up is None or not self._patience.left):
+                raise error
+            if not self._patience.left:
+                raise _GaveUp(error.what)
+
+        opening = keep_trying(self._open_once, on_failure)
+        # The first signal ends it where nothing waits for its confirm, the second always.
+        publisher = await self._signals.interrupt(
+            opening, lambda: self._signals.leave or (self._signals.finish and not self._unsettled)
+        )
+        if publisher is None:
+            raise _GaveUp("stopped while there was no connection")
+        return publisher
+
+    async def _open_once(self) -> Publisher:
+        connection = await connect(self._urls, "send")
+        try:
+            await ensure_queue(connection, self._options.queue, self._options.kind)
+            publisher = await Publisher.open(connection, self._options.queue, self._options.guarantee, self._settled)
+        except BaseException:
+            await connection.close()
+            raise
+        connection.on_blocked(self._block_changed)
+        publisher.lost.add_done_callback(lambda _: self._wake.set())
+        if self._trouble:
+            self._say(f"connected again, to {connection.url}")
+        self._connection, self._publisher = connection, publisher
+        self._patience.grant()
+        self._heard = time.monotonic()
+        return publisher
+
+    def _lost(self, publisher: Publisher) -> Lost | None:
+        if publisher.lost.done():
+            return publisher.lost.result()
+        if self._unsettled and not self._blocked and not self._answer_in(publisher):
+            return Lost(0, "the broker confirms nothing any more")
+        return None
+
+    def _answer_in(self, publisher: Publisher) -> float:
+        """Seconds in which something must be heard. A frozen peer, or a quorum queue that found no leader while we
+        published (RabbitMQ 3.10 after a crash), stays silent for ever; a new channel gets an answer.
+        """
+        due = self._heard + ANSWER_SECONDS + publisher.window.size / SLOWEST
+        return max(0.0, due - time.monotonic())
+
+    async def _recover(self, lost: Lost) -> None:
+        """Take back what the lost channel leaves unknown. Raises _GaveUp where another try would end the same way."""
+        if not self._unsettled:
+            self._patience.renew()
+        self._retreat()
+        self._blocked = False
+        if self._connection is not None:
+            await self._connection.close()
+        limit = parse_size_limit(lost.text)
+        if limit is not None:
+            self._size_limit = limit  # the one that is too large is refused when its turn comes again
+            return
+        try:
+            refuse(lost, f"tasks for queue {self._options.queue!r}")
+        except AccessRefused as refusal:
+            if not self._ledger.confirmed:
+                raise
+            raise _GaveUp(refusal.what) from None
+        except Lost:
+            self._trouble = f"the connection was lost: {lost}"
+            self._say(f"connection lost: {lost}; trying again for {self._patience.left:.0f} s")
+
+    def _retreat(self) -> None:
+        """Everything unsettled waits to be sent again."""
+        window = self._publisher.window.abandon() if self._publisher else []
+        self._ledger.take_back([*window, *self._held])
+        self._held.clear()
+
+    def _block_changed(self, reason: str | None) -> None:
+        self._blocked = reason is not None
+        self._patience.renew()
+        self._heard = time.monotonic()
+        self._say(
+            "the broker takes tasks again" if reason is None else f"the broker is {reason} and takes no tasks; waiting"
+        )
+        self._wake.set()
+
+    # The tasks: read, published, settled.
+
+    @property
+    def _unsettled(self) -> bool:
+        in_window = bool(self._publisher and self._publisher.window)
+        return in_window or bool(self._held) or self._ledger.waiting
+
+    @property
+    def _takes_no_more(self) -> bool:
+        return self._signals.finish or self._no_route
+
+    @property
+    def _finished(self) -> bool:
+        return not self._unsettled and (self._takes_no_more or self._input.ended)
+
+    def _fill(self, publisher: Publisher) -> None:
+        """Publish what fits into the window, oldest first."""
+        if not self._unsettled:
+            self._patience.renew()
+            self._heard = time.monotonic()
+        while publisher.has_room and not self._blocked and not self._held:
+            message = self._next_message()
+            if message is None:
+                break
+            publisher.publish(message)
+        publisher.flush()
+
+    def _next_message(self) -> Message | None:
+        while True:
+            message = self._ledger.next_waiting()
+            if message is None and not self._takes_no_more and (task := self._read()) is not None:
+                message = self._options.envelope.seal(*task)
+            if message is None or self._size_limit is None or len(message.body) <= self._size_limit:
+                return message
+            why = f"it has {len(message.body):,} bytes and the broker takes {self._size_limit:,} (max_message_size)"
+            self._ledger.refused.append(Refusal(message, why))
+
+    def _read(self) -> tuple[int, bytes] | None:
+        """The next task that is there, and its place in the input, behind those to be skipped."""
+        while (body := self._input.take()) is not None:
+            position = self._ledger.read
+            self._ledger.read += 1
+            if position >= self._options.skip:
+                return position, body
+        return None
+
+    async def _next_event(self, publisher: Publisher) -> None:
+        """Wait for an answer, a task, a signal. Raises _GaveUp when told to leave, or out of patience."""
+        loop = asyncio.get_running_loop()
+        impatient = self._unsettled and not self._blocked
+        limit = min(self._patience.left, self._answer_in(publisher))
+        timer = loop.call_later(limit, self._wake.set) if impatient else None
+        await self._wake.wait()
+        if timer is not None:
+            timer.cancel()
+        if self._signals.leave:
+            raise _GaveUp("stopped")
+        if impatient and not self._patience.left:
+            raise _GaveUp(self._trouble or "the broker confirms nothing more")
+
+    def _settled(self, settled: Settled) -> None:
+        self._heard = time.monotonic()
+        if settled.confirmed:
+            self._ledger.confirmed += len(settled.confirmed)
+            self._patience.renew()
+            self._trouble = ""
+            self._on_confirmed(settled.confirmed)
+        for message in settled.returned:
+            self._no_route = True
+            self._ledger.refused.append(Refusal(message, f"no queue took it: {self._options.queue!r} is gone"))
+        if settled.nacked:
+            self._trouble = "the broker refuses them (nack): the queue is full, or has lost its majority"
+            if not self._held:
+                asyncio.get_running_loop().call_later(NACK_DELAY, self._offer_again)
+            self._held += settled.nacked
+        self._wake.set()
+
+    def _offer_again(self) -> None:
+        self._ledger.take_back(self._held)
+        self._held.clear()
+        self._wake.set()
+
+    def _why_incomplete(self) -> str | None:
+        if self._ledger.refused:
+            first = self._ledger.refused[0]
+            return f"task {first.message.position + 1:,} was not taken: {first.why}"
+        if self._input.error is not None:
+            error = self._input.error
+            return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
+        return None if self._input.ended else "stopped before the end of the input"
+
+    async def _write_unsent(self) -> None:
+        """What is not confirmed, and then the rest of the input, up to its end or a further signal."""
+        if self._unsent is None:
+            return
+        for message in self._ledger.unconfirmed():
+            self._unsent.add(message.body)
+        before = self._signals.count
+        while self._signals.count == before:
+            self._wake.clear()
+            while (task := self._read()) is not None:
+                self._unsent.add(task[1])
+            if self._input.ended:
+                break
+            await self._wake.wait()
+        self._unsent.finish(complete=self._input.ended and self._input.error is None)

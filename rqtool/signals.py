@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM: the first asks to finish, the second to leave at once."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, TypeVar
+
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+T = TypeVar("T")
+
+
+class Signals:
+    """Counts SIGINT and SIGTERM while it is entered, on the running loop; `told` is called for each."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self._told = told
+        self.count = 0
+        self.last = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def finish(self) -> bool:
+        """Take no more, end what runs."""
+        return self.count >= 1
+
+    @property
+    def leave(self) -> bool:
+        """Drop what runs."""
+        return self.count >= 2
+
+    async def interrupt(self, work: Coroutine[Any, Any, T], when: Callable[[], bool]) -> T | None:
+        """Run `work`; cancel it and return None if `when()` holds at the start or after a signal."""
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            if when():
+                task.cancel()
+                await asyncio.wait({task})
+                return None
+            self._changed.clear()
+            signalled = asyncio.ensure_future(self._changed.wait())
+            await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+        return task.result()
+
+    def __enter__(self) -> Signals:
+        loop = asyncio.get_running_loop()
+        for number in _HANDLED:
+            loop.add_signal_handler(number, self._received, number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _HANDLED:
+            loop.remove_signal_handler(number)
+
+    def _received(self, number: int) -> None:
+        self.count += 1
+        self.last = number
+        self._changed.set()
+        self._told()

@@ -1,0 +1,73 @@
+"""One private RabbitMQ for the whole run, from the code that users run; a fresh vhost for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rqtool.localbroker import LocalBroker, Node
+from tests.tools import Program, Vhost
+
+# Nothing of the caller's reaches the tests, but for which RabbitMQ is tried.
+for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")) and name != "RQTOOL_RABBITMQ_SERVER"]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """The broker of the run; a test that stops or kills it has one of its own."""
+    local = LocalBroker(tmp_path_factory.mktemp("broker"), {"heartbeat": "60"})
+    local.start()
+    try:
+        yield local
+    finally:
+        local.stop()
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[LocalBroker]:
+    """A broker for a test that kills it."""
+    local = LocalBroker(tmp_path / "broker")
+    local.start()
+    try:
+        yield local
+    finally:
+        local.stop()
+
+
+@pytest.fixture
+def node(broker: LocalBroker) -> Node:
+    node = broker.status()
+    assert node is not None, "an earlier test has ended the broker of the run"
+    return node
+
+
+@pytest.fixture
+def vhost(node: Node, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+    """A vhost named after the test."""
+    fresh = Vhost(node, f"{request.node.name[:80]}")
+    fresh.create()
+    yield fresh
+    fresh.delete()
+
+
+@pytest.fixture
+def rqtool(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
+    """The installed program, pointed at the test's vhost; what it leaves running is killed."""
+    program = Program(vhost.environment, cwd=tmp_path)
+    yield program
+    program.end_all()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failure carries the end of the node's log."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    node = getattr(item, "funcargs", {}).get("node")
+    if report.failed and isinstance(node, Node) and node.log.exists():
+        tail = node.log.read_text(errors="replace").splitlines()[-30:]
+        report.sections.append(("end of the broker's log", "\n".join(tail)))

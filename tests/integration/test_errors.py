@@ -1,0 +1,180 @@
+"""Every error of the contract: its exit code, one line, and what to do. No password, no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from rqtool.localbroker import Node
+from rqtool.ports import free_ports
+from tests.tools import PYTHON, Ended, Program, Vhost
+
+SECRET = "s3cret/p@ss"
+
+
+def expect(ended: Ended, code: int, *words: str) -> None:
+    """One line on stderr, with these words; nothing on stdout."""
+    assert (code, "") == (ended.code, ended.stdout), ended
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert ended.stderr.startswith("rqtool: ")
+    assert ended.stderr.endswith(".\n")
+    for word in (*words,):
+        assert word in ended.stderr
+    assert SECRET not in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+VERBS = [["send", "x"], ["work", "--drain"], ["queues"]]
+AMQP_VERBS = VERBS[:2]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with free_ports(1) as [port]:
+        return int(port)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_no_broker(rqtool: Program, closed_port: int, verb: list[str]) -> None:
+    """Nothing listens: 69, at once, with the command that starts one."""
+    url = f"amqp://me:s3cret%2Fp%40ss@127.0.0.1:{closed_port}/"
+    ended = rqtool(*verb, env={"RQTOOL_URL": url, "RQTOOL_API_URL": f"http://127.0.0.1:{closed_port}"})
+
+    expect(ended, 69, f"127.0.0.1:{closed_port}", "connection refused")
+
+
+@pytest.mark.parametrize("verb", AMQP_VERBS, ids=" ".join)
+def test_no_such_host(rqtool: Program, verb: list[str]) -> None:
+    """A name that does not resolve is out of reach."""
+    expect(rqtool(*verb, "--url", "amqp://nowhere.invalid"), 69, "nowhere.invalid")
+
+
+def test_something_else_listens(rqtool: Program) -> None:
+    """A port where nobody speaks AMQP costs a bounded time."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        url = f"amqp://127.0.0.1:{listener.getsockname()[1]}/?socket_timeout=1&stack_timeout=1"
+        expect(rqtool("send", "x", "--url", url), 69, "no AMQP handshake")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_wrong_password(rqtool: Program, vhost: Vhost, verb: list[str]) -> None:
+    """77, the user's name, never the password."""
+    vhost.password = SECRET
+    expect(rqtool(*verb, env={"RQTOOL_URL": vhost.url}), 77, "'guest'", "wrong name")
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_missing_vhost(rqtool: Program, node: Node, verb: list[str]) -> None:
+    """77, the vhost's name."""
+    expect(rqtool(*verb, env={"RQTOOL_URL": Vhost(node, "no such").url}), 77, "vhost 'no such'")
+
+
+@pytest.fixture
+def user(vhost: Vhost) -> Iterator[Vhost]:
+    """The vhost as somebody without any right or tag sees it."""
+    stranger = Vhost(vhost.node, vhost.name, user="stranger", password=SECRET)
+    vhost.api("PUT", "/api/users/stranger", {"password": SECRET, "tags": ""})
+    yield stranger
+    vhost.api("DELETE", "/api/users/stranger")
+
+
+def grant(vhost: Vhost, configure: str, write: str, read: str) -> None:
+    rights = {"configure": configure, "write": write, "read": read}
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/stranger", rights)
+
+
+def test_rights(rqtool: Program, user: Vhost, vhost: Vhost) -> None:
+    """No entry, no configure, no write, no read: 77 each, with what is missing; no more than needed is asked for."""
+    env = {"RQTOOL_URL": user.url}
+    expect(rqtool("send", "x", env=env), 77, "'stranger' may not enter the vhost")
+    grant(user, "", "", "")
+    expect(rqtool("send", "x", env=env), 77, "'task_queue' does not exist and this user may not create it")
+    vhost.declare("task_queue")
+    expect(rqtool("send", "x", env=env), 77, "refused tasks for queue 'task_queue'")
+    expect(rqtool("work", "--drain", env=env), 77, "refused tasks of queue 'task_queue'")
+    grant(user, "", ".*", ".*")
+    assert rqtool("send", "x", env=env).code == 0
+    assert rqtool("work", "--max-tasks", "1", env=env).code == 0
+
+
+def test_user_without_the_management_tag(rqtool: Program, user: Vhost) -> None:
+    """77, and the command that gives the tag."""
+    grant(user, ".*", ".*", ".*")
+    expect(
+        rqtool("queues", env={"RQTOOL_URL": user.url}),
+        77,
+        "may not use the management API",
+        "rabbitmqctl set_user_tags stranger",
+    )
+
+
+def test_management_plugin_off(rqtool: Program, node: Node, closed_port: int) -> None:
+    """69, and the command that turns it on; likewise where something else answers."""
+    hint = "rabbitmq-plugins enable rabbitmq_management"
+    expect(rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{closed_port}"}), 69, hint)
+    expect(rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{node.amqp_port}"}), 69, hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["send", "x", "--url", "localhost"],
+            ["localhost is not a usable URL", "amqp://USER:PASSWORD@HOST:PORT/VHOST"],
+        ),
+        (["send", "x", "--url", "amqp://u:s3cret#@host"], ["amqp://***@host is not a usable URL"]),
+        (["work", "--url", "amqp://h?heartbeat=often"], ["heartbeat"]),
+        (["queues", "--api-url", "ftp://h"], ["ftp://h is not a usable URL"]),
+        (["send", "--from", "missing.txt"], ["missing.txt can't be read", "o such file"]),
+        (["send", "--from", "."], [". is a folder"]),
+        (["send", "x", "--from", "-"], ["both on the command line and with --from"]),
+        (["send", "x", "--ttl", "soon"], ["'soon' is not a duration", "200ms, 5s, 10m, 2h"]),
+        (["send", "x", "--give-up", "5"], ["'5' is not a duration"]),
+        (["send", "x", "--header", "novalue"], ["'novalue' is no header"]),
+        (["send", "x", "--unsent", "no/such/folder"], ["can't be written"]),
+        (["send", "x", "--queue", ""], ["no queue name"]),
+        (["send", "x", "--queue", "a\nb"], ["no queue name"]),
+        (["send", "x", "--queue", "q" * 256], ["more than 255 bytes"]),
+        (["send", "x", "--priority", "256"], ["256"]),
+        (["work", "--prefetch", "0"], ["--prefetch"]),
+        (["work", "--jobs", "none"], ["--jobs"]),
+        (["queues", "--vhost", "a", "--all-vhosts"], ["contradict"]),
+        (["send", "--wrong"], ["--wrong", "rqtool send --help"]),
+        (["nonsense"], ["nonsense", "rqtool --help"]),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_usage(rqtool: Program, arguments: list[str], words: list[str]) -> None:
+    """Wrong words: 2, what is wrong and what would be right; nothing was sent or taken."""
+    expect(rqtool(*arguments), 2, *words)
+
+
+def test_environment_twins(rqtool: Program, vhost: Vhost) -> None:
+    """What an option says its environment twin can say; the option wins. AMQP_URL serves where RQTOOL_URL is empty."""
+    twins = {"RQTOOL_QUEUE": "from_env", "RQTOOL_SEND_GUARANTEE": "tx", "RQTOOL_SEND_TYPE": "quorum"}
+    assert rqtool("send", "x", env=twins).code == 0
+    assert "from_env\t" in rqtool("queues").stdout
+    assert rqtool("send", "x", env={"RQTOOL_SEND_TTL": "soon"}).code == 2
+    assert rqtool("send", "x", "--ttl", "5s", env={"RQTOOL_SEND_TTL": "soon"}).code == 0
+    assert rqtool("send", "x", env={"RQTOOL_URL": "", "AMQP_URL": vhost.url}).code == 0
+
+
+def test_whoever_reads_may_leave(rqtool: Program, vhost: Vhost) -> None:
+    """A closed pipe behind us is no traceback."""
+    for n in range(30):
+        vhost.declare(f"queue {n}")
+    shell = subprocess.run(
+        ["sh", "-c", f"{' '.join(PYTHON)} queues | head -n 1; {' '.join(PYTHON)} queues | true"],
+        env=os.environ | vhost.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert shell.stderr == ""

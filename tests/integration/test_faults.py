@@ -1,0 +1,168 @@
+"""Promise 1 under fire: what was called sent is there afterwards, whatever was killed. Ledgers of ids, not counts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rqtool.localbroker import LocalBroker
+from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
+
+
+@pytest.fixture
+def own(own_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroker, Vhost, Program]]:
+    """A broker to kill, its vhost, and the program pointed at it."""
+    node = own_broker.status()
+    assert node is not None
+    vhost = Vhost(node, "/")
+    # The tests are about tasks: the queues are as old as real ones, their definitions have been through a restart.
+    vhost.declare("task_queue")
+    vhost.declare("quorum_queue", **{"x-queue-type": "quorum"})
+    own_broker.stop()
+    vhost.node = own_broker.start()
+    program = Program(vhost.environment, cwd=tmp_path)
+    yield own_broker, vhost, program
+    program.end_all()
+
+
+def crash(broker: LocalBroker) -> None:
+    """SIGKILL the broker's process."""
+    node = broker.status()
+    assert node is not None
+    sigkill(node.pid)
+    eventually(lambda: broker.status() is None)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, Program], kind: str) -> None:
+    """SIGKILL and restart on the same data, twice: send goes on by itself, and every line is in the queue."""
+    broker, vhost, rqtool = own
+    tasks = [f"{n}".encode() for n in range(60_000)]
+    queue = "quorum_queue" if kind == "quorum" else "task_queue"
+    running = rqtool.start("send", "--json", "-q", queue, "--type", kind, "--give-up", "60s", stdin=subprocess.PIPE)
+    fed = 0
+    for share in (20_000, 40_000):
+        running.write(lines(*tasks[fed:share]))
+        fed = share
+        eventually(lambda share=share: vhost.ready(queue) > share - 15_000, 40)  # type: ignore[misc]
+        crash(broker)
+        broker.start()
+    running.write(lines(*tasks[fed:]))
+    running.close_input()
+    ended = running.wait()
+    vhost.node = broker.start()
+
+    assert ended.code == 0, ended.stderr
+    assert ended.stderr.count("trying again") == 2, ended.stderr
+    kept = Counter(vhost.bodies(queue))
+    assert set() == set(tasks) - set(kept)
+    assert set() == set(kept) - set(tasks)
+    # Unknown at the moment of a crash is at most one window; what was unknown is sent again.
+    assert sum(kept.values()) - len(tasks) <= 2 * 10_000
+
+
+def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> None:
+    """Send gives up in time, and what it calls confirmed is what the broker has; the rest is in --unsent, in order."""
+    broker, vhost, rqtool = own
+    tasks = [f"{n}".encode() for n in range(1000)]
+    running = rqtool.start("send", "--give-up", "2s", "--unsent", "rest", stdin=subprocess.PIPE)
+    running.write(lines(*tasks[:600]))
+    eventually(lambda: vhost.exists("task_queue") and vhost.ready() == 600)
+    crash(broker)
+    running.says("connection lost")
+    running.write(lines(*tasks[600:]))
+    running.close_input()
+    ended = running.wait()
+    vhost.node = broker.start()
+
+    assert ended.code == 1
+    assert "600 tasks confirmed" in ended.stderr
+    assert "The rest is in rest: send it with --from rest." in ended.stderr
+    assert tasks[:600] == vhost.bodies()
+    assert tasks[600:] == (rqtool.cwd / "rest").read_bytes().splitlines()
+    assert rqtool("send", "--from", "rest").code == 0
+    assert tasks[600:] == vhost.bodies()
+
+
+def test_a_broker_that_comes_late(own: tuple[LocalBroker, Vhost, Program]) -> None:
+    """With --give-up even the first connection is waited for."""
+    broker, vhost, rqtool = own
+    crash(broker)
+    running = rqtool.start("send", "x", "--give-up", "60s")
+    broker.start()
+
+    assert running.wait().code == 0
+    assert vhost.bodies() == [b"x"]
+
+
+def test_a_worker_outlives_its_broker(own: tuple[LocalBroker, Vhost, Program]) -> None:
+    """The task that ran while the broker was away is done once, and its result settles the redelivery."""
+    broker, vhost, rqtool = own
+    assert rqtool("send", "long", "short").code == 0
+    script = 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log'
+    worker = rqtool.start("work", "--", "sh", "-c", script)
+    log = rqtool.cwd / "log"
+    eventually(lambda: log.exists() and log.read_text() == "begin long\n")
+    crash(broker)
+    worker.says("connection lost")
+    (rqtool.cwd / "go").touch()
+    eventually(lambda: "end long" in log.read_text())
+    vhost.node = broker.start()
+    worker.says("connected again")
+    eventually(lambda: vhost.figures() == (0, 0))
+
+    worker.signal(signal.SIGTERM)
+    assert worker.wait().code == 0
+    assert log.read_text().splitlines() == ["begin long", "end long", "begin short", "end short"]
+
+
+def test_a_queue_deleted_under_the_worker(rqtool: Program, vhost: Vhost) -> None:
+    """The broker cancels the consumer: the worker declares the queue again and goes on, without a silent hang."""
+    assert rqtool("send", "1").code == 0
+    worker = rqtool.start("work")
+    worker.says(" [x] Done")
+    with vhost.channel() as channel:
+        channel.queue_delete("task_queue")
+    worker.says("connected again")
+    assert rqtool("send", "2").code == 0
+    worker.says("Received '2'")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait().code == 0
+
+
+def test_connections_closed_by_an_operator(rqtool: Program, vhost: Vhost) -> None:
+    """Every connection is closed through the management API: sender and worker come back and finish."""
+    tasks = [f"{n}".encode() for n in range(100)]
+    sender = rqtool.start("send", stdin=subprocess.PIPE)
+    worker = rqtool.start("work", "--quiet", "-j", "2", "--", "sh", "-c", 'printf "%s\\n" "$(cat)" >> done')
+    sender.write(lines(*tasks[:50]))
+    done = rqtool.cwd / "done"
+    eventually(lambda: done.exists() and len(done.read_bytes().split()) >= 50)
+
+    def close_all() -> bool:
+        rows = vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")
+        for row in rows:
+            vhost.api("DELETE", f"/api/connections/{row['name'].replace(' ', '%20').replace('>', '%3E')}")
+        return len(rows) >= 2
+
+    eventually(close_all)
+    sender.says("connected again")
+    sender.write(lines(*tasks[50:]))
+    sender.close_input()
+    assert sender.wait().code == 0
+
+    def all_done() -> bool:
+        return set(tasks) == set(done.read_bytes().split()) and vhost.figures() == (0, 0)
+
+    eventually(all_done)
+    stop(worker)
+
+
+def stop(worker: Running) -> None:
+    worker.signal(signal.SIGTERM)
+    assert worker.wait().code == 0

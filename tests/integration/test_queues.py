@@ -1,0 +1,139 @@
+"""`rqtool queues`: the figures are the broker's."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rqtool.localbroker import Node
+from rqtool.rabbitmq_server import find_server
+from tests.tools import PYTHON, Program, Vhost, eventually, rabbitmqctl
+
+ODD_NAMES = [
+    "with space",
+    "a/b?c=d&e#f",
+    "ünï ☃",
+    "[red]markup[/red]",
+    "-q",
+    "per%2Fcent",
+    "plus+plus",
+    "'quoted' \"twice\"",
+]
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_the_same_figures_as_rabbitmqctl(rqtool: Program, vhost: Vhost, node: Node, kind: str) -> None:
+    """Three ready, two held without an ack: both programs say so, in the same columns."""
+    vhost.declare("held", **{"x-queue-type": kind})
+    vhost.declare("empty", **{"x-queue-type": kind})
+    with vhost.channel() as channel:
+        for n in range(5):
+            channel.basic_publish("", "held", f"{n}".encode())
+        channel.basic_qos(prefetch_count=2)
+        channel.basic_consume("held", lambda *_: None)
+
+        def ours() -> list[list[str]]:
+            channel.connection.process_data_events(0)
+            return [line.split("\t")[:3] for line in rqtool("queues").stdout.splitlines()]
+
+        expected = [["name", "messages_ready", "messages_unacknowledged"], ["empty", "0", "0"], ["held", "3", "2"]]
+        eventually(lambda: ours() == expected)
+        theirs = rabbitmqctl(
+            node, find_server(), "list_queues", "-p", vhost.name, "name", "messages_ready", "messages_unacknowledged"
+        )
+        rows = [line.split("\t") for line in theirs.splitlines() if "\t" in line]
+        assert sorted(expected) == sorted(rows)
+
+
+def test_consumers_state_and_type(rqtool: Program, vhost: Vhost) -> None:
+    """Who consumes, whether it runs, what it is: columns behind the figures, and keys in JSON."""
+    vhost.declare("q")
+    with vhost.channel() as channel:
+        channel.basic_consume("q", lambda *_: None)
+        channel.basic_consume("q", lambda *_: None)
+        eventually(lambda: rqtool("queues").stdout.splitlines()[1].split("\t")[3] == "2")
+        [row] = json.loads(rqtool("queues", "--json").stdout)
+
+    assert (
+        rqtool("queues").stdout.splitlines()[0]
+        == "name\tmessages_ready\tmessages_unacknowledged\tconsumers\tstate\ttype"
+    )
+    assert {
+        "vhost": vhost.name, "name": "q", "messages_ready": 0, "messages_unacknowledged": 0, "consumers": 2,
+        "state": "running", "type": "classic", "durable": True,
+    } == row  # fmt: skip
+
+
+def test_names_with_any_characters(rqtool: Program, vhost: Vhost) -> None:
+    """Queue names are data: in the list, as arguments, on the way to send and work."""
+    for name in ODD_NAMES:
+        assert rqtool("send", "--queue", name, "--", "x").code == 0
+    assert sorted(ODD_NAMES) == sorted(row["name"] for row in json.loads(rqtool("queues", "--json").stdout))
+    for name in ODD_NAMES:
+        assert [name] == [line.split("\t")[0] for line in rqtool("queues", "--", name).stdout.splitlines()[1:]]
+        assert rqtool("work", "--queue", name, "--drain").code == 0
+
+
+def test_control_characters_never_reach_the_terminal(rqtool: Program, vhost: Vhost) -> None:
+    """A name with an escape sequence and a tab stays one harmless line."""
+    vhost.declare("\x1b[31mred\ttab")
+
+    ended = rqtool("queues")
+    assert len(ended.stdout.splitlines()) == 2
+    assert ended.stdout.splitlines()[1].split("\t")[0] == "\\x1b[31mred\\ttab"
+
+
+def test_vhosts(rqtool: Program, vhost: Vhost, node: Node) -> None:
+    """--vhost looks elsewhere, --all-vhosts everywhere; a vhost with odd characters too."""
+    other = Vhost(node, "odd/vhost ü%")
+    other.create()
+    try:
+        other.declare("there")
+        vhost.declare("here")
+        listed = rqtool("queues", "--vhost", other.name).stdout.splitlines()[1:]
+        assert [line.split("\t")[0] for line in listed] == ["there"]
+        everywhere = rqtool("queues", "--all-vhosts").stdout.splitlines()
+        assert everywhere[0].startswith("name\tmessages_ready\tmessages_unacknowledged\t")
+        rows = {tuple(line.split("\t")[i] for i in (0, -1)) for line in everywhere[1:]}
+        assert {("there", other.name), ("here", vhost.name)} <= rows
+        in_url = rqtool("queues", env={"RQTOOL_URL": other.url})
+        assert "there" in in_url.stdout
+        assert rqtool("send", "x", "-q", "there", env={"RQTOOL_URL": other.url}).code == 0
+    finally:
+        other.delete()
+
+
+def test_names_that_are_missing(rqtool: Program, vhost: Vhost) -> None:
+    """What is there is shown, what is not is said, and the exit code tells."""
+    vhost.declare("there")
+    ended = rqtool("queues", "there", "elsewhere")
+
+    assert ended.code == 1
+    assert "there\t0\t0" in ended.stdout
+    assert "rqtool: There is no queue 'elsewhere' here." in ended.stderr
+
+
+def test_a_table_on_a_terminal(vhost: Vhost, tmp_path: Path) -> None:
+    """On a terminal it is a table for people; names with markup are printed as they are."""
+    vhost.declare("[bold]name[/bold]")
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [*PYTHON, "queues"], env=os.environ | vhost.environment | {"COLUMNS": "80"}, stdout=follower
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:
+        pass  # the other end was closed
+    finally:
+        os.close(leader)
+    assert process.wait(30) == 0
+    assert b"unacknowledged" in shown
+    assert b"[bold]name[/bold]" in shown

@@ -1,0 +1,213 @@
+"""`rqtool send` against a real broker: what goes in is what is in the queue."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.tools import Program, Vhost, eventually, lines
+
+SOON_FULL: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
+
+
+def test_arguments_are_tasks(rqtool: Program, vhost: Vhost) -> None:
+    """Each argument is one task, in order, and is printed as the tutorial prints it."""
+    ended = rqtool("send", "first.", "", "ünï → ☃", "--", "-q")
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout == " [x] Sent 'first.'\n [x] Sent ''\n [x] Sent 'ünï → ☃'\n [x] Sent '-q'\n"
+    assert [b"first.", b"", "ünï → ☃".encode(), b"-q"] == vhost.bodies()
+
+
+def test_every_message_is_persistent_and_has_an_identity(rqtool: Program, vhost: Vhost) -> None:
+    """Delivery mode 2, an id of its own, a timestamp, and whose program sent it."""
+    rqtool("send", "a", "b")
+
+    properties = [p for p, _ in vhost.take_all()]
+    assert [p.delivery_mode for p in properties] == [2, 2]
+    assert [p.app_id for p in properties] == ["rqtool", "rqtool"]
+    assert len({uuid.UUID(p.message_id) for p in properties}) == 2
+    assert all(p.timestamp > 1_700_000_000 for p in properties)
+
+
+def test_properties_as_asked_for(rqtool: Program, vhost: Vhost) -> None:
+    """Headers, content type, priority, time to live and transience arrive as the flags say."""
+    flags = ["--header", "a=1=2", "--header", "b=", "--content-type", "text/plain", "--priority", "7", "--ttl", "10m"]
+    ended = rqtool("send", "x", *flags, "--transient")
+
+    assert ended.code == 0
+    [(p, _)] = vhost.take_all()
+    assert (
+        p.headers, p.content_type, p.priority, p.expiration, p.delivery_mode,
+    ) == ({"a": "1=2", "b": ""}, "text/plain", 7, "600000", 1)  # fmt: skip
+
+
+@pytest.mark.parametrize("guarantee", ["confirm", "tx", "none"])
+def test_a_stream_of_lines(rqtool: Program, vhost: Vhost, guarantee: str) -> None:
+    """Lines end at \\n or \\r\\n, empty ones are no task, the last needs no end; the summary says what is confirmed."""
+    expected = [f"line {n}".encode() for n in range(2500)]
+    ended = rqtool(
+        "send",
+        "--guarantee",
+        guarantee,
+        input=b"\n\n" + b"\r\n".join(expected[:9]) + b"\n\n" + b"\n".join(expected[9:]),
+    )
+
+    how = "not confirmed: --guarantee none" if guarantee == "none" else "all confirmed"
+    assert (0, f" [x] Sent 2,500 tasks to 'task_queue' ({how})\n") == (ended.code, ended.stdout)
+    assert expected == vhost.bodies()
+
+
+def test_a_file_and_a_beginning_left_out(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:
+    """--from reads a file, --skip leaves out its first tasks."""
+    (tmp_path / "list.txt").write_bytes(lines(b"a", b"b", b"c"))
+
+    assert rqtool("send", "--from", "list.txt", "--skip", "2").code == 0
+    assert vhost.bodies() == [b"c"]
+
+
+def test_null_and_whole(rqtool: Program, vhost: Vhost) -> None:
+    """-0 cuts at NUL alone; --whole sends every byte as one task, an empty input too."""
+    rqtool("send", "-0", input=b"a\nb\0\0c\r\n\0")
+    rqtool("send", "--whole", input=b"\0\1binary\n\n\xff")
+    rqtool("send", "--whole", input=b"")
+
+    assert vhost.bodies() == [b"a\nb", b"c\r\n", b"\0\1binary\n\n\xff", b""]
+
+
+def test_five_megabytes(rqtool: Program, vhost: Vhost) -> None:
+    """A body of 5 MB arrives byte for byte."""
+    body = bytes(range(256)) * 20_000
+
+    assert rqtool("send", "--whole", "--from", "-", input=body).code == 0
+    assert [body] == vhost.bodies()
+
+
+def test_lines_of_an_open_pipe_are_sent_as_they_come(rqtool: Program, vhost: Vhost) -> None:
+    """Nobody waits for a buffer to fill, with any guarantee."""
+    for guarantee in ("confirm", "tx", "none"):
+        vhost.declare(guarantee)
+        running = rqtool.start("send", "-q", guarantee, "--guarantee", guarantee, stdin=subprocess.PIPE)
+        for count in (1, 2, 3):
+            running.write(b"one more\n")
+            eventually(lambda count=count, queue=guarantee: vhost.ready(queue) == count)  # type: ignore[misc]
+        running.close_input()
+        assert running.wait().code == 0
+
+
+def test_json(rqtool: Program) -> None:
+    """--json prints the result as one object and nothing else."""
+    ended = rqtool("send", "--json", input=lines(b"a", b"b"))
+
+    result = json.loads(ended.stdout)
+    expected = {"queue": "task_queue", "sent": 2, "confirmed": 2, "unconfirmed": 0, "resume_at": 2, "problem": None}
+    assert {key: result[key] for key in expected} == expected
+
+
+def test_no_input_is_no_error(rqtool: Program, vhost: Vhost) -> None:
+    """An empty list of tasks is done at once, and the queue is there for the workers."""
+    ended = rqtool("send")
+
+    assert (ended.code, ended.stdout) == (0, " [x] Sent 0 tasks to 'task_queue' (all confirmed)\n")
+    assert vhost.ready() == 0
+
+
+def test_quorum_queue_with_its_dead_queue(rqtool: Program, vhost: Vhost) -> None:
+    """--type quorum declares what keeps every task: limits that lead somewhere, nothing that drops."""
+    assert rqtool("send", "-q", "safe", "--type", "quorum", "x").code == 0
+
+    arguments = vhost.api("GET", f"/api/queues/{vhost.path}/safe")["arguments"]
+    assert arguments == {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "safe.dead",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": 100_000,
+    }
+    assert vhost.api("GET", f"/api/queues/{vhost.path}/safe.dead")["arguments"] == {"x-queue-type": "quorum"}
+    assert vhost.bodies("safe") == [b"x"]
+
+
+def test_a_task_that_no_queue_takes_is_an_error(rqtool: Program, vhost: Vhost) -> None:
+    """The queue is deleted under a running sender: the next task comes back, is not counted, and goes to --unsent."""
+    running = rqtool.start("send", "--unsent", "rest", stdin=subprocess.PIPE)
+    running.write(b"before\n")
+    eventually(lambda: vhost.exists("task_queue") and vhost.ready() == 1)
+    with vhost.channel() as channel:
+        channel.queue_delete("task_queue")
+    running.write(b"after\n")
+    running.close_input()
+    ended = running.wait()
+
+    assert ended.code == 1
+    assert "no queue took it" in ended.stderr
+    assert "1 task confirmed, 1 not" in ended.stderr
+    assert (rqtool.cwd / "rest").read_bytes() == b"after\n"
+
+
+def test_a_full_queue_is_waited_for_and_then_reported(rqtool: Program, vhost: Vhost) -> None:
+    """Nacks of a full queue (reject-publish) are tried again, and never counted as sent."""
+    vhost.declare("task_queue", **SOON_FULL)
+    tasks = [f"{n}".encode() for n in range(10)]
+    ended = rqtool("send", "--give-up", "2s", "--unsent", "rest", input=lines(*tasks))
+
+    kept, unsent = vhost.bodies(), (rqtool.cwd / "rest").read_bytes().splitlines()
+    assert ended.code == 1
+    assert "the queue is full" in ended.stderr
+    assert f"{len(kept)} tasks confirmed, {len(unsent)} not" in ended.stderr
+    assert tasks == sorted(kept + unsent)
+    assert unsent == sorted(unsent)
+
+
+def test_a_full_queue_that_empties(rqtool: Program, vhost: Vhost) -> None:
+    """When a worker makes room, the nacked tasks get in by themselves."""
+    vhost.declare("task_queue", **SOON_FULL)
+    tasks = [f"{n}".encode() for n in range(20)]
+    running = rqtool.start("send", stdin=subprocess.PIPE)
+    running.write(lines(*tasks))
+    running.close_input()
+    taken: list[bytes] = []
+
+    def drained() -> bool:
+        taken.extend(vhost.bodies())
+        return running.process.poll() is not None
+
+    eventually(lambda: vhost.exists("task_queue"))
+    eventually(drained)
+    taken += vhost.bodies()
+    assert running.wait().code == 0
+    assert tasks == sorted(taken, key=int)
+
+
+def test_too_large_for_the_broker(rqtool: Program, vhost: Vhost) -> None:
+    """What the broker will not take is named, goes to --unsent, and stands in nobody's way."""
+    version = vhost.api("GET", "/api/overview")["rabbitmq_version"]
+    size = (16 if int(version.split(".")[0]) >= 4 else 128) * 1024 * 1024 + 1
+    source = rqtool.cwd / "big"
+    source.write_bytes(lines(b"small 1", b"x" * size, b"small 2"))
+    ended = rqtool("send", "--from", "big", "--unsent", "rest", seconds=150)
+
+    assert ended.code == 1
+    assert f"task 2 was not taken: it has {size:,} bytes and the broker takes {size - 1:,}" in ended.stderr
+    assert "2 tasks confirmed, 1 not" in ended.stderr
+    assert sorted(set(vhost.bodies())) == [b"small 1", b"small 2"]
+    assert size + 1 == (rqtool.cwd / "rest").stat().st_size
+
+
+def test_ctrl_c_ends_a_stream_with_an_exact_account(rqtool: Program, vhost: Vhost) -> None:
+    """The first signal: what was read is confirmed, the report says where to go on."""
+    running = rqtool.start("send", stdin=subprocess.PIPE)
+    running.write(lines(b"a", b"b", b"c"))
+    eventually(lambda: vhost.exists("task_queue") and vhost.ready() == 3)
+    running.signal(2)
+    ended = running.wait()
+
+    assert ended.code == 1
+    assert "stopped before the end of the input; 3 tasks confirmed" in ended.stderr
+    assert "continue with --skip 3" in ended.stderr
+    assert vhost.bodies() == [b"a", b"b", b"c"]

@@ -1,0 +1,254 @@
+"""`rqtool work` against a real broker: an ack after the work, never before; nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.tools import Program, Vhost, eventually, lines
+
+
+def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
+    vhost.declare(queue)
+    with vhost.channel() as channel:
+        for body in bodies:
+            channel.basic_publish("", queue, body)
+
+
+def log_of(folder: Path) -> list[str]:
+    """The lines that the tests' commands write: one per event, in order."""
+    path = folder / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+LOG = ["sh", "-c", 'b=$(cat); echo "$b" >> log']
+HOLD = ["sh", "-c", 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log']
+
+
+def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
+    """Without a command: a second per dot, and the tutorial's words."""
+    publish(vhost, b"no dots", b"one.")
+    ended = rqtool("work", "--max-tasks", "2")
+
+    assert ended.code == 0
+    assert ended.stdout == " [x] Received 'no dots'\n [x] Done\n [x] Received 'one.'\n [x] Done\n"
+    assert vhost.figures() == (0, 0)
+
+
+def test_a_command_gets_body_and_metadata(rqtool: Program, vhost: Vhost) -> None:
+    """Body on stdin and for {}, what is known of the message in the environment, no shell in between."""
+    rqtool("send", "$(touch pwned) 'x'", "--header", "Trace-Id=7")
+    told = '"$RQTOOL_QUEUE" "$RQTOOL_ATTEMPT" "$RQTOOL_REDELIVERED" "$RQTOOL_HEADER_TRACE_ID"'
+    script = f'cat; printf "|%s|%s|%s|%s|%s" "$1" {told}'
+    ended = rqtool("work", "--quiet", "--max-tasks", "1", "--", "sh", "-c", script, "sh", "{}")
+
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "$(touch pwned) 'x'|$(touch pwned) 'x'|task_queue|1|0|7", "")
+    assert not (rqtool.cwd / "pwned").exists()
+
+
+def test_json_events(rqtool: Program, vhost: Vhost) -> None:
+    """--json prints events and nothing else on stdout; the command's own output goes to stderr."""
+    rqtool("send", "x")
+    ended = rqtool("work", "--json", "--drain", "--", "echo", "noise")
+
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(e["event"], e["attempt"]) for e in events] == [("received", 1), ("done", 1)]
+    assert "noise" in ended.stderr
+
+
+def test_the_ack_comes_after_the_work(rqtool: Program, vhost: Vhost) -> None:
+    """While a task runs it is unacknowledged; what was prefetched beside it too."""
+    publish(vhost, b"1", b"2", b"3")
+    running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
+    eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
+    eventually(lambda: vhost.figures() == (1, 2))
+    (rqtool.cwd / "go").touch()
+    eventually(lambda: vhost.figures() == (0, 0))
+    running.signal(signal.SIGINT)
+
+    assert running.wait().code == 0
+    assert log_of(rqtool.cwd) == ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"]
+
+
+def test_jobs_run_side_by_side(rqtool: Program, vhost: Vhost) -> None:
+    """-j 3 has three tasks at work, and prefetches three."""
+    publish(vhost, *[f"{n}".encode() for n in range(5)])
+    running = rqtool.start("work", "-j", "3", "--drain", "--", *HOLD)
+    eventually(lambda: len(log_of(rqtool.cwd)) == 3)
+    eventually(lambda: vhost.figures() == (2, 3))
+    (rqtool.cwd / "go").touch()
+
+    assert running.wait().code == 0
+    assert len(log_of(rqtool.cwd)) == 10
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """A worker with ten tasks in its hands is killed: all ten come again, flagged, and every task is worked off."""
+    tasks = [f"task {n}".encode() for n in range(25)]
+    assert rqtool("send", "--type", kind, input=lines(*tasks)).code == 0
+    running = rqtool.start("work", "--prefetch", "10", "--", *HOLD)
+    eventually(lambda: log_of(rqtool.cwd) == ["begin task 0"])
+    eventually(lambda: vhost.figures() == (15, 10))
+    running.kill()
+    (rqtool.cwd / "go").touch()  # lets the orphan end
+
+    script = 'echo "$RQTOOL_REDELIVERED $(cat)" >> second'
+    assert rqtool("work", "--drain", "--", "sh", "-c", script).code == 0
+    second = [line.split(" ", 1) for line in (rqtool.cwd / "second").read_text().splitlines()]
+    assert sorted(tasks) == sorted(body.encode() for _, body in second)
+    assert {f"task {n}" for n in range(10)} == {body for flag, body in second if flag == "1"}
+
+
+def test_the_first_signal_finishes(rqtool: Program, vhost: Vhost) -> None:
+    """SIGTERM: the task at work ends and is acked, the prefetched one goes back, exit code 0."""
+    publish(vhost, b"1", b"2")
+    running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
+    eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
+    running.signal(signal.SIGTERM)
+    eventually(lambda: vhost.figures() == (1, 1))
+    (rqtool.cwd / "go").touch()
+
+    assert running.wait().code == 0
+    assert log_of(rqtool.cwd) == ["begin 1", "end 1"]
+    assert vhost.figures() == (1, 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_leaves(rqtool: Program, vhost: Vhost, number: int, code: int) -> None:
+    """The command and its children are killed, nothing is acked, the exit code names the signal."""
+    publish(vhost, b"1")
+    running = rqtool.start("work", "--", "sh", "-c", "sleep 300 & echo $! > child; echo $$ > parent; wait")
+    eventually(lambda: (rqtool.cwd / "parent").exists() and (rqtool.cwd / "parent").read_text().strip())
+    pids = [int((rqtool.cwd / name).read_text()) for name in ("child", "parent")]
+    running.signal(number)
+    running.says("a second signal kills it")
+    running.signal(number)
+    ended = running.wait()
+
+    assert code == ended.code
+    assert "the broker delivers 1 unfinished task again" in ended.stderr
+    eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+    eventually(lambda: vhost.figures() == (1, 0))
+
+
+def test_the_second_signal_ends_dots_too(rqtool: Program, vhost: Vhost) -> None:
+    """Pretended work holds nobody up."""
+    publish(vhost, b"." * 300)
+    running = rqtool.start("work")
+    running.says("Received")
+    running.signal(signal.SIGINT)
+    running.says("a second signal kills it")
+    running.signal(signal.SIGINT)
+
+    assert running.wait(10).code == 130
+    eventually(lambda: vhost.figures() == (1, 0))
+
+
+def test_max_tasks(rqtool: Program, vhost: Vhost) -> None:
+    """No more than N are begun, and no more than N are taken from the others."""
+    publish(vhost, b"1", b"2", b"3")
+    assert rqtool("work", "--max-tasks", "2", "-j", "4", "--", *LOG).code == 0
+
+    assert sorted(log_of(rqtool.cwd)) == ["1", "2"]
+    assert vhost.bodies() == [b"3"]
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
+    rqtool("send", "--type", kind, "theirs")
+    holder = rqtool.start("work", "--", *HOLD)
+    eventually(lambda: log_of(rqtool.cwd) == ["begin theirs"])
+    drainer = rqtool.start("work", "--drain", "--", *LOG)
+    drainer.says("waiting for 1 task that other workers hold")
+    assert drainer.process.poll() is None
+    holder.kill()
+
+    assert drainer.wait().code == 0
+    assert log_of(rqtool.cwd)[:2] == ["begin theirs", "theirs"]
+    (rqtool.cwd / "go").touch()
+
+
+def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None:
+    """What can't be seen is said; then what is ready decides."""
+    publish(vhost, b"1", b"2")
+    ended = rqtool("work", "--drain", "--", *LOG, env={"RQTOOL_API_URL": "http://127.0.0.1:1"})
+
+    assert ended.code == 0
+    assert log_of(rqtool.cwd) == ["1", "2"]
+    assert ended.stderr.count("Tasks that other workers hold can't be seen") == 1
+
+
+def test_a_failed_task_goes_back_and_does_not_spin(rqtool: Program, vhost: Vhost) -> None:
+    """It is tried again, at most about once a second, and is never lost."""
+    publish(vhost, b"bad")
+    running = rqtool.start("work", "--", "sh", "-c", "date +%s.%N >> log; exit 3")
+    eventually(lambda: len(log_of(rqtool.cwd)) == 3)
+    running.signal(signal.SIGINT)
+    ended = running.wait()
+
+    assert ended.code == 0
+    assert "'bad' failed (exit code 3) and goes back to the queue" in ended.stderr
+    times = [float(line) for line in log_of(rqtool.cwd)]
+    assert all(later - earlier >= 0.9 for earlier, later in pairwise(times))
+    assert vhost.bodies() == [b"bad"]
+
+
+@pytest.mark.parametrize("command", [["sh", "-c", "exit 127"], ["./there"]])
+def test_a_command_that_cannot_run_burns_nothing(rqtool: Program, vhost: Vhost, command: list[str]) -> None:
+    """Exit codes 126 and 127, or a program that vanishes: the task goes back, the worker stops with one line."""
+    publish(vhost, b"1", b"2", b"3")
+    there = rqtool.cwd / "there"
+    there.write_text("#!/nowhere/interpreter\n")
+    there.chmod(0o755)
+    ended = rqtool("work", "--prefetch", "3", "--", *command)
+
+    assert ended.code == 2
+    assert re.search(r"^rqtool: The command can't be run: .*The task is back in the queue", ended.stderr, re.MULTILINE)
+    assert sorted(vhost.bodies()) == [b"1", b"2", b"3"]
+
+
+def test_a_typo_is_noticed_before_anything_is_taken(rqtool: Program, vhost: Vhost) -> None:
+    """A command that is not there: usage error, and the queue is untouched."""
+    publish(vhost, b"1")
+    ended = rqtool("work", "--", "./convrt.sh")
+
+    assert ended.code == 2
+    assert ended.stderr.startswith("rqtool: The command can't be run: ./convrt.sh")
+    assert vhost.bodies() == [b"1"]
+
+
+def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
+    """A task of four heartbeats keeps its connection and runs once; so does a pipe that is idle for four."""
+    vhost.query = "?heartbeat=5"
+    url = {"RQTOOL_URL": vhost.url}
+    vhost.declare("idle")
+    publish(vhost, b"." * 20)
+    sender = rqtool.start("send", "-q", "idle", stdin=subprocess.PIPE, env=url)
+    sender.write(b"before\n")
+    worker = rqtool.start("work", "--drain", env=url)
+    eventually(lambda: vhost.ready("idle") == 1)
+
+    def connections() -> set[str]:
+        rows = vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")
+        return {row["name"] for row in rows if "rqtool" in str(row.get("client_properties"))}
+
+    eventually(lambda: len(connections()) == 2)
+    before = connections()
+    worker.says(" [x] Done", seconds=40)
+    assert before & connections() == before
+    sender.write(b"after\n")
+    eventually(lambda: vhost.ready("idle") == 2)
+    sender.close_input()
+
+    assert (sender.wait().code, sender.stderr) == (0, "")
+    ended = worker.wait()
+    assert (0, f" [x] Received '{'.' * 20}'\n [x] Done\n") == (ended.code, ended.stdout)
+    assert "lost" not in ended.stderr

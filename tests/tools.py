@@ -1,0 +1,238 @@
+"""What tests share: running the program, asking the broker, waiting for conditions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import pika
+import urllib3
+from pika.adapters.blocking_connection import BlockingChannel
+
+from rqtool.localbroker import Node
+
+T = TypeVar("T")
+
+PYTHON = [sys.executable, "-m", "rqtool"]
+
+
+def eventually(condition: Callable[[], T], seconds: float = 15.0, what: str = "") -> T:
+    """Return the first true value of `condition()`, or fail with the last one it gave."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what or condition}; the last value was {value!r}")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the program ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Running:
+    """The program at work. Output goes to files, so that nobody has to read it for the program to go on."""
+
+    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+        self.process = process
+        self._out = out
+        self._err = err
+
+    @property
+    def stdout(self) -> str:
+        return self._out.read_bytes().decode(errors="surrogateescape")
+
+    @property
+    def stderr(self) -> str:
+        return self._err.read_bytes().decode(errors="surrogateescape")
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def close_input(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, seconds: float = 60.0) -> Ended:
+        code = self.process.wait(seconds)
+        return Ended(code, self.stdout, self.stderr)
+
+    def says(self, text: str, seconds: float = 15.0, times: int = 1) -> None:
+        eventually(lambda: (self.stdout + self.stderr).count(text) >= times, seconds, f"{text!r} in {self}")
+
+    def __repr__(self) -> str:
+        return f"stdout: {self.stdout[-500:]!r} stderr: {self.stderr[-500:]!r}"
+
+
+class Program:
+    """Runs rqtool as a user does: as a process, with an environment, in a folder."""
+
+    def __init__(self, environment: Mapping[str, str], cwd: Path) -> None:
+        self.environment = dict(environment)
+        self.cwd = cwd
+        self._started: list[Running] = []
+
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: int | None = subprocess.DEVNULL
+    ) -> Running:
+        number = len(self._started)
+        out, err = self.cwd / f".{number}.out", self.cwd / f".{number}.err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [*PYTHON, *arguments],
+                env=os.environ | self.environment | dict(env or {}),
+                cwd=self.cwd,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        running = Running(process, out, err)
+        self._started.append(running)
+        return running
+
+    def __call__(
+        self,
+        *arguments: str,
+        input: bytes = b"",  # noqa: A002
+        seconds: float = 60.0,
+        env: Mapping[str, str] | None = None,
+    ) -> Ended:
+        """Run to the end."""
+        source = self.cwd / ".input"
+        source.write_bytes(input)
+        with source.open("rb") as stdin:
+            return self.start(*arguments, env=env, stdin=stdin.fileno()).wait(seconds)
+
+    def end_all(self) -> None:
+        for running in self._started:
+            if running.process.stdin is not None and not running.process.stdin.closed:
+                running.process.stdin.close()
+            if running.process.poll() is None:
+                running.kill()
+
+
+@dataclass
+class Vhost:
+    """A vhost of its own on a node, and eyes on what is in it that are not rqtool's."""
+
+    node: Node
+    name: str
+    user: str = "guest"
+    password: str = "guest"
+    query: str = ""
+    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30))
+
+    @property
+    def url(self) -> str:
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"amqp://{login}@127.0.0.1:{self.node.amqp_port}/{quote(self.name, safe='')}{self.query}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"RQTOOL_URL": self.url, "RQTOOL_API_URL": self.node.api_url}
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        login = urllib3.make_headers(basic_auth="guest:guest")
+        answer = self._pool.request(method, self.node.api_url.rstrip("/") + path, headers=login, json=body)
+        assert answer.status < 300, (method, path, answer.status, answer.data)
+        return answer.json() if answer.data else None
+
+    @property
+    def path(self) -> str:
+        return quote(self.name, safe="")
+
+    def create(self) -> None:
+        self.api("PUT", f"/api/vhosts/{self.path}")
+        self.api("PUT", f"/api/permissions/{self.path}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+
+    def delete(self) -> None:
+        self.api("DELETE", f"/api/vhosts/{self.path}")
+
+    @contextmanager
+    def channel(self) -> Iterator[BlockingChannel]:
+        """A channel as the tutorial opens one."""
+        connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        try:
+            yield connection.channel()
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    def declare(self, queue: str, **arguments: str | int) -> None:
+        with self.channel() as channel:
+            channel.queue_declare(queue, durable=True, arguments=arguments or None)
+
+    def exists(self, queue: str) -> bool:
+        return queue in {row["name"] for row in self.api("GET", f"/api/queues/{self.path}?disable_stats=true")}
+
+    def ready(self, queue: str = "task_queue") -> int:
+        with self.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    def figures(self, queue: str = "task_queue") -> tuple[int, int]:
+        """Ready and unacknowledged, as the management API has them now."""
+        rows = self.api("GET", f"/api/queues/{self.path}?disable_stats=true&enable_queue_totals=true")
+        [row] = [row for row in rows if row["name"] == queue]
+        return int(row.get("messages_ready", 0)), int(row.get("messages_unacknowledged", 0))
+
+    def take_all(self, queue: str = "task_queue") -> list[tuple[pika.BasicProperties, bytes]]:
+        """Everything that is ready, in order; it is taken out."""
+        messages: list[tuple[pika.BasicProperties, bytes]] = []
+        with self.channel() as channel:
+            count = channel.queue_declare(queue, passive=True).method.message_count
+            if count:
+                for _, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=10):
+                    assert properties is not None, f"{count} messages were ready, {len(messages)} came"
+                    assert body is not None
+                    messages.append((properties, body))
+                    if len(messages) == count:
+                        break
+        return messages
+
+    def bodies(self, queue: str = "task_queue") -> list[bytes]:
+        return [body for _, body in self.take_all(queue)]
+
+
+def rabbitmqctl(node: Node, server: Path, *arguments: str) -> str:
+    """Ask the node by RabbitMQ's own tool, the one that stands beside the server."""
+    return subprocess.run(
+        [server.with_name("rabbitmqctl"), "-q", *arguments],
+        env=node.environment,
+        cwd=node.home,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def sigkill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def lines(*tasks: bytes) -> bytes:
+    return b"".join(task + b"\n" for task in tasks)

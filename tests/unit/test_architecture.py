@@ -1,0 +1,159 @@
+"""The shape of the package, read from its own imports, and what a start costs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rqtool
+
+ROOT = Path(rqtool.__file__).parent
+LONGEST = 300
+
+PURE = [
+    "rqtool.durations",
+    "rqtool.text",
+    "rqtool.urls",
+    "rqtool.errors",
+    "rqtool.ledger",
+    "rqtool.patience",
+    "rqtool.jobs",
+    "rqtool.report",
+    "rqtool.listing",
+    "rqtool.broker.window",
+    "rqtool.broker.topology",
+]
+IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _nodes(node: ast.AST, *, only_at_start: bool) -> Iterator[ast.AST]:
+    """Every node below; `only_at_start` leaves out functions and what is there for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if only_at_start and (isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or _is_type_checking(child)):
+            continue
+        yield child
+        yield from _nodes(child, only_at_start=only_at_start)
+
+
+def _targets(node: ast.AST, module: str) -> Iterator[str]:
+    """The names that an import statement may load: `from a import b` is a, and a.b where that is a module."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{module}: a relative import"
+        yield str(node.module)
+        yield from (name for alias in node.names if (name := f"{node.module}.{alias.name}") in FILES)
+
+
+def _imports(module: str, *, only_at_start: bool = False) -> set[str]:
+    tree = ast.parse(FILES[module].read_text())
+    return {name for node in _nodes(tree, only_at_start=only_at_start) for name in _targets(node, module)}
+
+
+ALL = {module: _imports(module) for module in FILES}
+AT_START = {module: _imports(module, only_at_start=True) for module in FILES}
+
+
+def _within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def _importers(package: str) -> set[str]:
+    """Who imports the package or anything in it, wherever in the file."""
+    return {module for module, names in ALL.items() if any(_within(name, package) for name in names)}
+
+
+def _loaded_by(module: str) -> set[str]:
+    """Everything that importing the module imports, through the whole package."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        names = AT_START[left.pop()] - found
+        found |= names
+        left += [name for name in names if name in FILES]
+    return found
+
+
+def test_the_imports_are_read() -> None:
+    """The tests below see what is there: imports at the start and inside functions, modules and names."""
+    assert {"rqtool.cli.main", "rqtool.broker.connection", "rqtool.management"} < FILES.keys()
+    assert "rqtool.broker.window" in AT_START["rqtool.ledger"]
+    assert "rqtool.cli.broker" in AT_START["rqtool.cli.main"]
+    assert "rqtool.sending" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
+
+
+def test_pika_is_imported_in_the_thin_layer_only() -> None:
+    """One border for the client library: rqtool/broker."""
+    importers = _importers("pika")
+    assert importers
+    assert {module for module in importers if not _within(module, "rqtool.broker")} == set()
+
+
+def test_rich_is_imported_in_one_place() -> None:
+    """Drawing is render.py's."""
+    assert _importers("rich") == {"rqtool.render"}
+
+
+def test_broker_and_management_never_meet() -> None:
+    """AMQP knows nothing of HTTP, nor HTTP of AMQP."""
+    assert {module for module in _importers("rqtool.management") if _within(module, "rqtool.broker")} == set()
+    assert {module for module in _importers("rqtool.broker") if _within(module, "rqtool.management")} == set()
+    assert _importers("urllib3") == {"rqtool.management"}
+
+
+def test_nothing_imports_the_command_line() -> None:
+    """Imports go one way, from the command line down; `python -m rqtool` is the command line too."""
+    outside = {module for module in _importers("rqtool.cli") if not _within(module, "rqtool.cli")}
+    assert outside == {"rqtool.__main__"}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_import_nothing_that_acts(module: str) -> None:
+    """Decisions need no network, no process and no event loop, not even through another module."""
+    loaded = {name.split(".")[0] for name in _loaded_by(module) | ALL[module]}
+    assert loaded & IMPURE == set()
+
+
+def test_there_is_no_import_cycle() -> None:
+    """No module needs itself to be imported."""
+    assert [module for module in FILES if module in _loaded_by(module)] == []
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_file_is_too_long(module: str) -> None:
+    """A file that wants to be longer is two things."""
+    assert len(FILES[module].read_text().splitlines()) <= LONGEST
+
+
+def _imported_by(*arguments: str) -> set[str]:
+    """The modules that a real start imports."""
+    command = [sys.executable, "-X", "importtime", "-m", "rqtool", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(re.findall(r"^import time:.*\|\s+(\S+)$", ended.stderr, re.MULTILINE))
+
+
+@pytest.mark.parametrize("heavy", ["pika", "rich", "asyncio", "urllib3"])
+@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"]], ids=" ".join)
+def test_a_start_imports_nothing_heavy(arguments: list[str], heavy: str) -> None:
+    """Help comes at once: what a verb needs is imported by the verb."""
+    imported = _imported_by(*arguments)
+    assert "rqtool.cli.send" in imported
+    assert heavy not in imported

@@ -178,6 +178,7 @@ class LocalBroker:
         problem = "ended while starting" if not _runs(node) else f"did not answer within {START_SECONDS:.0f} s"
         if _runs(node):
             self._end(node)
+        self._reap()
         stop_epmd(node.epmd_port)
         raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
 

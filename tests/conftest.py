@@ -28,17 +28,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[LocalBroker]:
-    """A broker for a test that kills it."""
-    local = LocalBroker(tmp_path / "broker")
-    local.start()
-    try:
-        yield local
-    finally:
-        local.stop()
-
-
-@pytest.fixture
 def node(broker: LocalBroker) -> Node:
     node = broker.status()
     assert node is not None, "an earlier test has ended the broker of the run"

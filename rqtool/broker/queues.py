@@ -78,7 +78,7 @@ async def _exists(connection: Connection, queue: str, refusal: Lost) -> None:
     try:
         await _declare(connection, queue, None)
     except Lost as lost:
-        if lost.code in (_REFUSED, _NOT_FOUND):
+        if lost.code == _NOT_FOUND:
             raise AccessRefused(
                 f"Queue {queue!r} does not exist and this user may not create it",
                 "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",

@@ -96,7 +96,7 @@ def test_rights(rqtool: Program, user: Vhost, vhost: Vhost) -> None:
     grant(user, "", "", "")
     expect(rqtool("send", "x", env=env), 77, "'task_queue' does not exist and this user may not create it")
     vhost.declare("task_queue")
-    expect(rqtool("send", "x", env=env), 77, "refused tasks for queue 'task_queue'")
+    expect(rqtool("send", "x", env=env), 77, "refused", "queue 'task_queue'", "permission")
     expect(rqtool("work", "--drain", env=env), 77, "refused tasks of queue 'task_queue'")
     grant(user, "", ".*", ".*")
     assert rqtool("send", "x", env=env).code == 0

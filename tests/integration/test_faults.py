@@ -13,20 +13,35 @@ import pytest
 from rqtool.localbroker import LocalBroker
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
+QUEUES = {
+    "stream_classic": "classic",
+    "stream_quorum": "quorum",
+    "away": "classic",
+    "late": "classic",
+    "outlive": "classic",
+}
+
+
+@pytest.fixture(scope="module")
+def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """A broker to kill. The tests are about tasks: its queues are as old as real ones and went through a restart."""
+    local = LocalBroker(tmp_path_factory.mktemp("mortal"))
+    vhost = Vhost(local.start(), "/")
+    try:
+        for queue, kind in QUEUES.items():
+            vhost.declare(queue, **{"x-queue-type": kind})
+        local.stop()
+        yield local
+    finally:
+        local.stop()
+
 
 @pytest.fixture
-def own(own_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroker, Vhost, Program]]:
-    """A broker to kill, its vhost, and the program pointed at it."""
-    node = own_broker.status()
-    assert node is not None
-    vhost = Vhost(node, "/")
-    # The tests are about tasks: the queues are as old as real ones, their definitions have been through a restart.
-    vhost.declare("task_queue")
-    vhost.declare("quorum_queue", **{"x-queue-type": "quorum"})
-    own_broker.stop()
-    vhost.node = own_broker.start()
+def own(mortal_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroker, Vhost, Program]]:
+    """The broker to kill, up and running, its vhost, and the program pointed at it."""
+    vhost = Vhost(mortal_broker.start(), "/")
     program = Program(vhost.environment, cwd=tmp_path)
-    yield own_broker, vhost, program
+    yield mortal_broker, vhost, program
     program.end_all()
 
 
@@ -43,7 +58,7 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, 
     """SIGKILL and restart on the same data, twice: send goes on by itself, and every line is in the queue."""
     broker, vhost, rqtool = own
     tasks = [f"{n}".encode() for n in range(60_000)]
-    queue = "quorum_queue" if kind == "quorum" else "task_queue"
+    queue = f"stream_{kind}"
     running = rqtool.start("send", "--json", "-q", queue, "--type", kind, "--give-up", "60s", stdin=subprocess.PIPE)
     fed = 0
     for share in (20_000, 40_000):
@@ -69,10 +84,11 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, 
 def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> None:
     """Send gives up in time, and what it calls confirmed is what the broker has; the rest is in --unsent, in order."""
     broker, vhost, rqtool = own
+    rqtool.environment["RQTOOL_QUEUE"] = "away"
     tasks = [f"{n}".encode() for n in range(1000)]
     running = rqtool.start("send", "--give-up", "2s", "--unsent", "rest", stdin=subprocess.PIPE)
     running.write(lines(*tasks[:600]))
-    eventually(lambda: vhost.exists("task_queue") and vhost.ready() == 600)
+    eventually(lambda: vhost.ready("away") == 600)
     crash(broker)
     running.says("connection lost")
     running.write(lines(*tasks[600:]))
@@ -83,26 +99,28 @@ def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> No
     assert ended.code == 1
     assert "600 tasks confirmed" in ended.stderr
     assert "The rest is in rest: send it with --from rest." in ended.stderr
-    assert tasks[:600] == vhost.bodies()
+    assert tasks[:600] == vhost.bodies("away")
     assert tasks[600:] == (rqtool.cwd / "rest").read_bytes().splitlines()
     assert rqtool("send", "--from", "rest").code == 0
-    assert tasks[600:] == vhost.bodies()
+    assert tasks[600:] == vhost.bodies("away")
 
 
 def test_a_broker_that_comes_late(own: tuple[LocalBroker, Vhost, Program]) -> None:
     """With --give-up even the first connection is waited for."""
     broker, vhost, rqtool = own
+    rqtool.environment["RQTOOL_QUEUE"] = "late"
     crash(broker)
     running = rqtool.start("send", "x", "--give-up", "60s")
     broker.start()
 
     assert running.wait().code == 0
-    assert vhost.bodies() == [b"x"]
+    assert vhost.bodies("late") == [b"x"]
 
 
 def test_a_worker_outlives_its_broker(own: tuple[LocalBroker, Vhost, Program]) -> None:
     """The task that ran while the broker was away is done once, and its result settles the redelivery."""
     broker, vhost, rqtool = own
+    rqtool.environment["RQTOOL_QUEUE"] = "outlive"
     assert rqtool("send", "long", "short").code == 0
     script = 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log'
     worker = rqtool.start("work", "--", "sh", "-c", script)
@@ -114,7 +132,7 @@ def test_a_worker_outlives_its_broker(own: tuple[LocalBroker, Vhost, Program]) -
     eventually(lambda: "end long" in log.read_text())
     vhost.node = broker.start()
     worker.says("connected again")
-    eventually(lambda: vhost.figures() == (0, 0))
+    eventually(lambda: vhost.figures("outlive") == (0, 0))
 
     worker.signal(signal.SIGTERM)
     assert worker.wait().code == 0

@@ -52,10 +52,14 @@ class Drain:
             self._say_once(f"{error.what}. Tasks that other workers hold can't be seen: going by what is ready")
             self._live = True
             return True
-        self._live = queue is None or queue.type == "classic"
-        if queue is not None and queue.messages_unacknowledged:
+        if queue is None or queue.messages_unacknowledged is None:
+            self._say_once(f"The management API does not know queue {self._queue!r}: going by what is ready")
+            self._live = True
+            return True
+        self._live = queue.type == "classic"
+        if queue.messages_unacknowledged:
             self._say_once(f"waiting for {plural(queue.messages_unacknowledged, 'task')} that other workers hold")
-        return queue is None or not (queue.messages_ready or queue.messages_unacknowledged)
+        return not (queue.messages_ready or queue.messages_unacknowledged)
 
     def _say_once(self, text: str) -> None:
         kind = text.split(" ", 1)[0]

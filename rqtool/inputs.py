@@ -95,26 +95,24 @@ class ReadAhead:
         self._wake = wake
         self._slots = threading.Semaphore(BATCHES_AHEAD)
         self._batches: deque[Batch] = deque()
-        self._current: Iterator[bytes] = iter(())
+        self._current: deque[bytes] = deque()
         self._read_all = False
         self.error: Exception | None = None
         threading.Thread(target=self._pump, args=(batches,), name="input", daemon=True).start()
 
     @property
     def ended(self) -> bool:
-        """Whether everything was taken. Call after `take` returned None."""
-        return self._read_all and not self._batches
+        """Whether everything was read and taken."""
+        return self._read_all and not self._batches and not self._current
 
     def take(self) -> bytes | None:
         """The next task, or None if none is there yet, or any more."""
-        while True:
-            task = next(self._current, None)
-            if task is not None:
-                return task
+        while not self._current:
             if not self._batches:
                 return None
-            self._current = iter(self._batches.popleft())
+            self._current = deque(self._batches.popleft())
             self._slots.release()
+        return self._current.popleft()
 
     def _pump(self, batches: Iterable[Batch]) -> None:
         error: Exception | None = None

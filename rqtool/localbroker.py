@@ -198,8 +198,14 @@ class LocalBroker:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.home / "lock").open("w") as file:
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = (self.home / "lock").open("w")
+        except OSError as error:
+            raise RqtoolError(
+                f"The folder {self.home} can't be used: {error.strerror}", "Set XDG_STATE_HOME to one of yours"
+            ) from None
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -1,12 +1,9 @@
-"""How long to go on without progress. Pure, but for the clock it is given."""
+"""How long to go on without progress, and without an answer. Pure, but for the clock they are given."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-
-ANSWER_SECONDS = 5.0
-"""What a broker that has just come back gets to confirm something."""
 
 
 class Patience:
@@ -16,22 +13,37 @@ class Patience:
         self._seconds = seconds
         self._clock = clock
         self._until = clock() + seconds
-        self._granted = False
 
     def renew(self) -> None:
         """There was progress, or there was nothing to do."""
         self._until = self._clock() + self._seconds
-        self._granted = False
-
-    def grant(self) -> None:
-        """The broker is back: leave it ANSWER_SECONDS, once between two signs of progress, so that one that takes
-        connections and nothing else does not hold us for ever.
-        """
-        if not self._granted:
-            self._granted = True
-            self._until = max(self._until, self._clock() + min(ANSWER_SECONDS, self._seconds))
 
     @property
     def left(self) -> float:
         """Seconds, never below 0."""
         return max(0.0, self._until - self._clock())
+
+
+ANSWER_SECONDS = 10.0
+SLOWEST = 100_000.0
+"""Bytes per second: what is on its way may take this much longer before silence counts as the end of a connection."""
+
+
+class Silence:
+    """How long a connection that owes us answers may stay silent.
+
+    A frozen peer, or a quorum queue that found no leader while we published (RabbitMQ 3.10 after a crash), stays silent
+    for ever; a new channel gets an answer.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+
+    def heard(self) -> None:
+        """There was an answer, or none was owed."""
+        self._last = self._clock()
+
+    def left(self, size: int) -> float:
+        """Seconds, never below 0, with `size` bytes on their way."""
+        return max(0.0, self._last + ANSWER_SECONDS + size / SLOWEST - self._clock())

@@ -16,7 +16,7 @@ class Report:
     """How it ended. `problem` is None where every task of the input is confirmed (guarantee none: read by the broker).
 
     `resume_at` tasks from the start are confirmed or were skipped; `unconfirmed` counts what was read and is not;
-    `killed_by` is the signal that ended it, 0 for none.
+    `killed_by` is the signal that ended it, 0 for none; `complete`: the input was read to its end.
     """
 
     confirmed: int
@@ -25,6 +25,7 @@ class Report:
     refused: list[Refusal]
     problem: str | None
     killed_by: int
+    complete: bool
     seconds: float
 
 
@@ -63,7 +64,7 @@ def _what(report: Report, guarantee: str) -> str:
 def _what_to_do(report: Report, unsent: Path | None) -> str:
     if unsent is not None:
         return f"The rest is in {unsent}: send it with --from {unsent}"
-    if len(report.refused) == report.unconfirmed > 0:
+    if report.complete and len(report.refused) == report.unconfirmed > 0:
         return "Mend what was refused and send it again"
     return f"Nothing is sure from task {report.resume_at + 1:,} on: continue with --skip {report.resume_at}"
 

@@ -11,22 +11,20 @@ from rqtool.broker.publisher import Publisher
 from rqtool.broker.queues import ensure_queue
 from rqtool.broker.topology import parse_size_limit
 from rqtool.broker.window import Message, Settled
-from rqtool.errors import AccessRefused, RqtoolError
+from rqtool.errors import AccessRefused, RqtoolError, UnsafeQueue
 from rqtool.inputs import Batch, ReadAhead
 from rqtool.ledger import Ledger, Refusal
 from rqtool.options import SendOptions
-from rqtool.patience import Patience
+from rqtool.patience import Patience, Silence
 from rqtool.report import Report
 from rqtool.signals import Signals
 from rqtool.unsent import UnsentFile
 from rqtool.urls import BrokerURL
 
 GIVE_UP = 30.0
+_PRECONDITION = 406
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is offered again."""
-ANSWER_SECONDS = 10.0
-SLOWEST = 1_000_000.0
-"""Bytes per second: what is on its way may take this much longer before silence counts as the end of a connection."""
 
 
 class _GaveUp(Exception):
@@ -54,11 +52,13 @@ class Sending:
         self._patience = Patience(GIVE_UP if options.give_up is None else options.give_up)
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
+        self._silence = Silence()
         self._held: list[Message] = []  # nacked, and offered again in a moment
         self._size_limit: int | None = None
         self._blocked = False
         self._trouble = ""  # what stands in the way; empty again with the next confirm
         self._no_route = False
+        self._fruitless = 0  # connections since the last confirm
 
     async def run(self, batches: Iterable[Batch]) -> Report:
         """Send every task of `batches`. Raises RqtoolError where nothing could begin."""
@@ -85,6 +85,7 @@ class Sending:
             refused=self._ledger.refused,
             problem=problem,
             killed_by=self._signals.last if self._signals.leave else 0,
+            complete=self._input.ended and self._input.error is None,
             seconds=time.monotonic() - started,
         )
 
@@ -111,11 +112,15 @@ class Sending:
             if not self._patience.left:
                 raise _GaveUp(error.what)
 
-        opening = keep_trying(self._open_once, on_failure)
+        opening = keep_trying(self._open_once, on_failure, self._fruitless)
+        self._fruitless += 1
         # The first signal ends it where nothing waits for its confirm, the second always.
-        publisher = await self._signals.interrupt(
-            opening, lambda: self._signals.leave or (self._signals.finish and not self._unsettled)
-        )
+        try:
+            publisher = await self._signals.interrupt(
+                opening, lambda: self._signals.leave or (self._signals.finish and not self._unsettled)
+            )
+        except UnsafeQueue as error:
+            raise error if first else _GaveUp(error.what) from None
         if publisher is None:
             raise _GaveUp("stopped while there was no connection")
         return publisher
@@ -133,23 +138,15 @@ class Sending:
         if self._trouble:
             self._say(f"connected again, to {connection.url}")
         self._connection, self._publisher = connection, publisher
-        self._patience.grant()
-        self._heard = time.monotonic()
+        self._silence.heard()
         return publisher
 
     def _lost(self, publisher: Publisher) -> Lost | None:
         if publisher.lost.done():
             return publisher.lost.result()
-        if self._unsettled and not self._blocked and not self._answer_in(publisher):
+        if self._unsettled and not self._blocked and not self._silence.left(publisher.window.size):
             return Lost(0, "the broker confirms nothing any more")
         return None
-
-    def _answer_in(self, publisher: Publisher) -> float:
-        """Seconds in which something must be heard. A frozen peer, or a quorum queue that found no leader while we
-        published (RabbitMQ 3.10 after a crash), stays silent for ever; a new channel gets an answer.
-        """
-        due = self._heard + ANSWER_SECONDS + publisher.window.size / SLOWEST
-        return max(0.0, due - time.monotonic())
 
     async def _recover(self, lost: Lost) -> None:
         """Take back what the lost channel leaves unknown. Raises _GaveUp where another try would end the same way."""
@@ -171,6 +168,10 @@ class Sending:
             raise _GaveUp(refusal.what) from None
         except Lost:
             self._trouble = f"the connection was lost: {lost}"
+            if lost.code == _PRECONDITION:
+                raise _GaveUp(f"the broker refuses a task: {lost.text}") from None
+            if not self._patience.left:
+                raise _GaveUp(self._trouble) from None
             self._say(f"connection lost: {lost}; trying again for {self._patience.left:.0f} s")
 
     def _retreat(self) -> None:
@@ -182,7 +183,7 @@ class Sending:
     def _block_changed(self, reason: str | None) -> None:
         self._blocked = reason is not None
         self._patience.renew()
-        self._heard = time.monotonic()
+        self._silence.heard()
         self._say(
             "the broker takes tasks again" if reason is None else f"the broker is {reason} and takes no tasks; waiting"
         )
@@ -207,7 +208,7 @@ class Sending:
         """Publish what fits into the window, oldest first."""
         if not self._unsettled:
             self._patience.renew()
-            self._heard = time.monotonic()
+            self._silence.heard()
         while publisher.has_room and not self._blocked and not self._held:
             message = self._next_message()
             if message is None:
@@ -238,22 +239,23 @@ class Sending:
         """Wait for an answer, a task, a signal. Raises _GaveUp when told to leave, or out of patience."""
         loop = asyncio.get_running_loop()
         impatient = self._unsettled and not self._blocked
-        limit = min(self._patience.left, self._answer_in(publisher))
+        limit = self._patience.left if self._held else self._silence.left(publisher.window.size)
         timer = loop.call_later(limit, self._wake.set) if impatient else None
         await self._wake.wait()
         if timer is not None:
             timer.cancel()
         if self._signals.leave:
             raise _GaveUp("stopped")
-        if impatient and not self._patience.left:
-            raise _GaveUp(self._trouble or "the broker confirms nothing more")
+        if self._held and not self._patience.left:
+            raise _GaveUp(self._trouble)
 
     def _settled(self, settled: Settled) -> None:
-        self._heard = time.monotonic()
+        self._silence.heard()
         if settled.confirmed:
             self._ledger.confirmed += len(settled.confirmed)
             self._patience.renew()
             self._trouble = ""
+            self._fruitless = 0
             self._on_confirmed(settled.confirmed)
         for message in settled.returned:
             self._no_route = True
@@ -285,8 +287,10 @@ class Sending:
             return
         for message in self._ledger.unconfirmed():
             self._unsent.add(message.body)
+        if not self._input.ended:
+            self._say(f"writing what was not sent to {self._unsent.path}, to the end of the input; Ctrl-C leaves")
         before = self._signals.count
-        while self._signals.count == before:
+        while self._signals.count == before and not self._signals.leave:
             self._wake.clear()
             while (task := self._read()) is not None:
                 self._unsent.add(task[1])

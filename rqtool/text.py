@@ -25,6 +25,11 @@ def quoted(body: bytes) -> str:
     return repr(shown) if whole else f"{shown[:SHOWN]!r}… ({len(body):,} bytes)"
 
 
+def is_text(word: str) -> bool:
+    """Whether a word of the command line was UTF-8: what was not has surrogates in it."""
+    return not any("\ud800" <= c <= "\udfff" for c in word)
+
+
 def plural(count: int, noun: str) -> str:
     """`1 task`, `1,000 tasks`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -69,6 +69,8 @@ def _parse_broker_url(text: str) -> BrokerURL:
         raise _bad(text, AMQP_FORM) from None
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment or port == 0:
         raise _bad(text, AMQP_FORM)
+    if "@" in parts.path + parts.query:  # a password with a raw slash or question mark, torn apart
+        raise _bad(text, AMQP_FORM)
     tls = parts.scheme == "amqps"
     user = unquote(parts.username) if parts.username is not None else "guest"
     password = unquote(parts.password) if parts.password is not None else ("guest" if user == "guest" else "")
@@ -98,7 +100,7 @@ def _parse_api_url(text: str, login: BrokerURL) -> ApiURL:
         port = parts.port
     except ValueError:
         raise _bad(text, form) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path + parts.query:
         raise _bad(text, form)
     where = f"{_bracketed(parts.hostname)}:{port}" if port else _bracketed(parts.hostname)
     path = parts.path.rstrip("/").removesuffix("/api")

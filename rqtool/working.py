@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-from rqtool.broker.connection import Connection, Lost, connect, keep_trying, refuse
+from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, connect, keep_trying, refuse
 from rqtool.broker.consumer import Consumer, Delivery
 from rqtool.broker.queues import ensure_queue
 from rqtool.drain import Drain
-from rqtool.errors import RqtoolError, Stopped, UsageError
+from rqtool.errors import RqtoolError, Stopped, UnsafeQueue, UsageError
 from rqtool.handlers import CannotRun, Done, Failed, Handler, Outcome, Task
 from rqtool.jobs import Job, Jobs
 from rqtool.management import Management
@@ -60,6 +61,7 @@ class Working:
         self._empty = False
         self._told = False
         self._error: RqtoolError | None = None
+        self._fruitless = 0
         self._connection: Connection | None = None
         self._consumer: Consumer | None = None
 
@@ -93,7 +95,8 @@ class Working:
                 await self._give_back()
                 if not self._jobs.running:
                     return
-            await self._wake.wait()
+            if not self._signals.leave:
+                await self._wake.wait()
             if self._signals.leave:
                 self._handler.kill()
                 again = plural(len(self._jobs.running), "unfinished task")
@@ -122,7 +125,14 @@ class Working:
             if first:
                 raise error
 
-        await self._signals.interrupt(keep_trying(self._open_once, on_failure), lambda: self._signals.finish)
+        opening = keep_trying(self._open_once, on_failure, self._fruitless)
+        self._fruitless += 1
+        try:
+            await self._signals.interrupt(opening, lambda: self._signals.finish)
+        except UnsafeQueue as error:
+            if first:
+                raise
+            self._error = error
 
     async def _open_once(self) -> None:
         options = self._options
@@ -155,13 +165,17 @@ class Working:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
-        await consumer.cancel()
+        # A frozen broker does not answer: neither a second signal nor the end waits for it.
+        cancelling = asyncio.wait_for(consumer.cancel(), CLOSE_SECONDS)
+        with suppress(TimeoutError):
+            await self._signals.interrupt(cancelling, lambda: self._signals.leave)
         for delivery in self._jobs.give_up_waiting():
             delivery.requeue()
 
     # The tasks.
 
     def _receive(self, delivery: Delivery) -> None:
+        self._fruitless = 0
         if not self._jobs.receive(delivery):
             delivery.ack()
         self._wake.set()
@@ -169,16 +183,24 @@ class Working:
     def _start_jobs(self) -> None:
         while not self._ending and (job := self._jobs.start_next()) is not None:
             self._started += 1
-            task = _task(self._options.queue, job.deliveries[0])
-            self._listener.received(task)
+            task = _task(self._options.queue, job.delivery)
+            self._tell(self._listener.received, task)
             future = asyncio.get_running_loop().run_in_executor(self._pool, self._handler.run, task)
             future.add_done_callback(partial(self._ran, job, task))
+
+    def _tell(self, listener: Callable[..., None], *what: object) -> None:
+        """An output that can't be written (a closed pipe, a full disk) ends the worker, and costs no task."""
+        try:
+            listener(*what)
+        except (OSError, ValueError) as error:
+            self._error = self._error or RqtoolError(f"The output can't be written: {error}", "Send it elsewhere")
+            self._wake.set()
 
     def _ran(self, job: Job[Delivery], task: Task, future: asyncio.Future[Outcome]) -> None:
         error = future.exception()
         outcome = Failed(f"internal error: {error!r}") if error is not None else future.result()
         if isinstance(outcome, Failed) and not self._signals.finish:
-            self._listener.failed(task, outcome.why)
+            self._tell(self._listener.failed, task, outcome.why)
             asyncio.get_running_loop().call_later(FAILURE_PAUSE, self._settle, job, task, outcome)
         else:
             self._settle(job, task, outcome)
@@ -187,12 +209,10 @@ class Working:
         self._jobs.end(job)
         self._drain.busy()
         if isinstance(outcome, Done):
-            told = [delivery.ack() for delivery in job.deliveries]
-            self._jobs.done(job, told=any(told))
-            self._listener.done(task)
+            self._jobs.done(job, told=job.delivery.ack())
+            self._tell(self._listener.done, task)
         else:
-            for delivery in job.deliveries:
-                delivery.requeue()
+            job.delivery.requeue()
         if isinstance(outcome, CannotRun):
             self._error = UsageError(
                 f"The command can't be run: {outcome.why}", "The task is back in the queue: correct the command"

@@ -139,12 +139,18 @@ async def connect(urls: Sequence[BrokerURL], role: str) -> Connection:
     raise failure
 
 
-async def keep_trying(open_once: Callable[[], Awaitable[T]], on_failure: Callable[[RqtoolError], None]) -> T:
+async def keep_trying(
+    open_once: Callable[[], Awaitable[T]], on_failure: Callable[[RqtoolError], None], in_vain: int
+) -> T:
     """Await `open_once()` until it succeeds, with growing pauses; `on_failure` ends it by raising.
 
     Pauses double up to LONGEST_DELAY and are spread, so that the clients of a broker that restarts don't come as one.
+    After more than one connection that stood `in_vain` even the first try waits: a broker that takes us and throws us
+    out again must not be besieged.
     """
-    delay = FIRST_DELAY
+    if in_vain > 1:
+        await asyncio.sleep(_pause(in_vain))
+    tries = 0
     while True:
         try:
             return await open_once()
@@ -152,8 +158,13 @@ async def keep_trying(open_once: Callable[[], Awaitable[T]], on_failure: Callabl
             on_failure(Unreachable(f"The broker ended the connection: {lost}", "Look into its log"))
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
-        delay = min(delay * 2, LONGEST_DELAY)
+        tries += 1
+        await asyncio.sleep(_pause(tries))
+
+
+def _pause(tries: int) -> float:
+    """Seconds to wait after so many tries in vain."""
+    return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 async def _open(url: BrokerURL, role: str) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pika
 import pika.exceptions
 
 from rqtool.broker.connection import Channel, Connection, Lost
+from rqtool.broker.messages import APP_ID
 
 
 class Delivery:
@@ -24,6 +26,17 @@ class Delivery:
         self.body = body
         self.message_id: str | None = properties.message_id
         self.headers: dict[str, Any] = properties.headers or {}
+        self._own = properties.app_id == APP_ID
+
+    @property
+    def key(self) -> tuple[str, bytes] | None:
+        """Id and body together: other programs' ids need not be unique."""
+        return (self.message_id, hashlib.blake2b(self.body, digest_size=16).digest()) if self.message_id else None
+
+    @property
+    def may_repeat(self) -> bool:
+        """Flagged by the broker, or with an id of rqtool's own: a broker that crashed forgets the flag."""
+        return self.redelivered or self._own
 
     def ack(self) -> bool:
         """Tell the broker that the work is done. Returns whether it could be told."""

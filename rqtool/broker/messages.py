@@ -10,6 +10,7 @@ import pika
 
 from rqtool.broker.window import Message
 
+APP_ID = "rqtool"
 _PERSISTENT, _TRANSIENT = 2, 1
 
 
@@ -29,7 +30,7 @@ class Envelope:
     def seal(self, position: int, body: bytes) -> Message:
         message_id = str(uuid.uuid4())
         properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
-            app_id="rqtool",
+            app_id=APP_ID,
             content_type=self.content_type,
             delivery_mode=_TRANSIENT if self.transient else _PERSISTENT,
             expiration=None if self.ttl is None else str(round(self.ttl * 1000)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 import pika
@@ -64,11 +65,11 @@ class Publisher:
 
     def publish(self, message: Message) -> None:
         """Hand a message to the connection. Where that is gone, the message stays in the window as unknown."""
-        self.window.add(message)
-        try:
+        # Only a lost connection or channel is swallowed (`lost` says the rest): whatever else was not written must not
+        # be counted, or every later confirm would be another message's.
+        with suppress(pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError):
             self._raw.basic_publish("", self._queue, message.body, message.properties, mandatory=True)
-        except pika.exceptions.AMQPError:
-            return  # `lost` says the rest
+        self.window.add(message)
 
     def flush(self) -> None:
         """End the batch, where there are batches: commit it, or have the broker answer behind it."""

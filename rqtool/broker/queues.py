@@ -33,7 +33,7 @@ async def _ensure(connection: Connection, queue: str, arguments: Arguments, kind
             return
         except Lost as lost:
             if lost.code == _REFUSED:
-                await _exists(connection, queue, lost)
+                await _exists(connection, queue)
                 return
             if lost.code == _LOCKED:
                 raise UnsafeQueue(
@@ -73,7 +73,7 @@ def _other_name(queue: str) -> str:
     return f"Use another name, for instance: --queue {queue}_durable"
 
 
-async def _exists(connection: Connection, queue: str, refusal: Lost) -> None:
+async def _exists(connection: Connection, queue: str) -> None:
     """Somebody who may only read and write does not declare; the queue of another is good enough, if it is there."""
     try:
         await _declare(connection, queue, None)
@@ -83,7 +83,7 @@ async def _exists(connection: Connection, queue: str, refusal: Lost) -> None:
                 f"Queue {queue!r} does not exist and this user may not create it",
                 "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",
             ) from None
-        refuse(refusal, f"queue {queue!r}")
+        refuse(lost, f"queue {queue!r}")
 
 
 async def _declare(connection: Connection, queue: str, arguments: Arguments | None) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rqtool.errors import UsageError
+from rqtool.text import is_text
 
 QueueType = Literal["classic", "quorum"]
 Arguments = dict[str, str | int | bool]
@@ -29,7 +30,9 @@ def check_queue_name(name: str) -> str:
     """
     if not name or "\n" in name or "\r" in name:
         raise UsageError(f"{name!r} is no queue name", "Give one without line ends")
-    if len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+    if not is_text(name):
+        raise UsageError(f"{name!r} is no queue name", "Give one in UTF-8")
+    if len(name.encode()) > LONGEST_NAME:
         raise UsageError(f"A queue name of more than {LONGEST_NAME} bytes", "Give a shorter one")
     return name
 

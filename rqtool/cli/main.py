@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -54,6 +55,8 @@ def _rqtool(
 
 def main() -> int:
     """Run the command line and return the exit code. No traceback reaches a user, unless RQTOOL_DEBUG asks for it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no reason to fail
     try:
         code = _run()
         sys.stdout.flush()

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rqtool.broker.topology import LONGEST_NAME
 from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet, Url
 from rqtool.cli.output import complain, emit, talker
 from rqtool.errors import UsageError
+from rqtool.text import is_text, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,8 +98,12 @@ def send(
         raise UsageError("--whole takes the input as it is", "Leave the tasks and --null out")
     named = [os.fsencode(task) for task in tasks or []]
     end = b"" if whole else b"\0" if null else b"\n"
-    if unsent is not None and any(end in body for body in named):
-        raise UsageError("A task holds a line end, and --unsent writes lines", "Add --null")
+    if unsent is not None and any(not body or end in body or (body[-1:] == b"\r" and not null) for body in named):
+        raise UsageError(
+            "A task is empty or holds a line end, which --unsent can't write", "Add --null, or leave it out"
+        )
+    if content_type is not None and not (is_text(content_type) and len(content_type.encode()) <= LONGEST_NAME):
+        raise UsageError("--content-type is too long, or not UTF-8", "Give a MIME type: text/plain")
     options = SendOptions(
         queue=queue,
         kind=type,
@@ -125,6 +131,9 @@ def send(
         emit(result.line)
     if result.error is not None:
         complain(str(result.error))
+    if display.error is not None:
+        complain(f"The tasks are sent, but the output can't be written: {display.error}.")
+        return result.exit_code or 1
     return result.exit_code
 
 
@@ -134,6 +143,7 @@ class _Display:
     def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
         self._lines = named and not (quiet or json)
         self._count = 0
+        self.error: Exception | None = None
         self._progress = None
         if not (named or quiet or json) and sys.stderr.isatty():
             from rqtool.render import SendProgress
@@ -152,10 +162,12 @@ class _Display:
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
         if self._lines:
-            from rqtool.text import quoted
-
-            for message in messages:
-                emit(f" [x] Sent {quoted(message.body)}")
+            try:
+                for message in messages:
+                    emit(f" [x] Sent {quoted(message.body)}")
+            except (OSError, ValueError) as error:
+                # Told at the end: what happens to our output is no news of the broker's.
+                self.error, self._lines = error, False
         if self._progress is not None:
             self._progress.show(self._count)
 
@@ -164,7 +176,7 @@ def _headers(pairs: list[str]) -> dict[str, str]:
     headers = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not (name and equals) or len(os.fsencode(name)) > 255:
+        if not (name and equals) or not is_text(pair) or len(name.encode()) > LONGEST_NAME:
             raise UsageError(f"{pair!r} is no header", "Write --header NAME=VALUE")
         headers[name] = value
     return headers

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.tools import Program, Vhost, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, eventually, lines
 
 SOON_FULL: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
 
@@ -211,3 +212,44 @@ def test_ctrl_c_ends_a_stream_with_an_exact_account(rqtool: Program, vhost: Vhos
     assert "stopped before the end of the input; 3 tasks confirmed" in ended.stderr
     assert "continue with --skip 3" in ended.stderr
     assert vhost.bodies() == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("guarantee", ["confirm", "tx"])
+def test_ctrl_c_in_the_middle_of_a_file(rqtool: Program, vhost: Vhost, guarantee: str) -> None:
+    """What was read ahead and not sent is not called sent: the report's --skip and --unsent are exact."""
+    vhost.declare("task_queue")
+    tasks = [f"{n}".encode() for n in range(300_000)]
+    (rqtool.cwd / "input").write_bytes(lines(*tasks))
+    running = rqtool.start("send", "--from", "input", "--guarantee", guarantee, "--unsent", "rest")
+    eventually(lambda: vhost.ready() > 0)
+    running.signal(2)
+    ended = running.wait()
+
+    sent, rest = vhost.bodies(), (rqtool.cwd / "rest").read_bytes().splitlines()
+    assert ended.code == 1
+    assert f"stopped before the end of the input; {len(sent):,} tasks confirmed" in ended.stderr
+    assert 0 < len(sent) < len(tasks)
+    assert tasks == sent + rest
+
+
+def test_output_that_cannot_be_written_sends_nothing_twice(rqtool: Program, vhost: Vhost) -> None:
+    """A full disk behind stdout is told at the end; it is no news of the broker's."""
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            [*PYTHON, "send", "a", "b", "c"],
+            env=os.environ | rqtool.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30,
+        )  # fmt: skip
+
+    assert process.returncode == 1
+    assert "the output can't be written" in process.stderr
+    assert "lost" not in process.stderr
+    assert vhost.bodies() == [b"a", b"b", b"c"]
+
+
+def test_what_the_broker_refuses_does_not_loop(rqtool: Program, vhost: Vhost) -> None:
+    """A property that the broker takes for an error ends it at once, with its words."""
+    ended = rqtool("send", "x", "--ttl", "99999999h")
+
+    assert ended.code == 1
+    assert ended.stderr.startswith("rqtool: the broker refuses a task: ")
+    assert len(ended.stderr.splitlines()) == 1

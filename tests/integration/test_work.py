@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 from itertools import pairwise
 from pathlib import Path
 
+import pika
 import pytest
 
-from tests.tools import Program, Vhost, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, eventually, lines
 
 
 def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
@@ -252,3 +254,31 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
     ended = worker.wait()
     assert (0, f" [x] Received '{'.' * 20}'\n [x] Done\n") == (ended.code, ended.stdout)
     assert "lost" not in ended.stderr
+
+
+def test_ids_of_others_need_not_be_unique(rqtool: Program, vhost: Vhost) -> None:
+    """Four different tasks under one message id, as somebody's program sends them, are four tasks."""
+    vhost.declare("task_queue")
+    with vhost.channel() as channel:
+        for n in range(4):
+            properties = pika.BasicProperties(message_id="job")  # type: ignore[no-untyped-call]
+            channel.basic_publish("", "task_queue", f"{n}".encode(), properties)
+    assert rqtool("work", "-j", "2", "--drain", "--", *LOG).code == 0
+
+    assert sorted(log_of(rqtool.cwd)) == ["0", "1", "2", "3"]
+
+
+def test_whoever_reads_the_lines_may_leave(rqtool: Program, vhost: Vhost) -> None:
+    """A closed pipe behind stdout ends the worker in order: one line, no traceback, no task in limbo."""
+    publish(vhost, b"1", b"2", b"3")
+    command = " ".join(PYTHON) + " work --prefetch 3 | head -n 1"
+    shell = subprocess.run(
+        ["bash", "-c", command],
+        env=os.environ | rqtool.environment, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert shell.stdout == " [x] Received '1'\n"
+    assert "Traceback" not in shell.stderr
+    assert len(shell.stderr.splitlines()) <= 1
+    eventually(lambda: vhost.figures()[1] == 0)
+    assert set(vhost.bodies()) <= {b"1", b"2", b"3"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rqtool.patience import ANSWER_SECONDS, Patience
+from rqtool.patience import ANSWER_SECONDS, SLOWEST, Patience, Silence
 
 
 class Clock:
@@ -40,46 +40,17 @@ def test_progress_renews_it(clock: Clock) -> None:
     assert patience.left == 30
 
 
-def test_a_broker_that_is_back_gets_time_to_answer(clock: Clock) -> None:
-    """With nothing left, the broker has ANSWER_SECONDS after it came back."""
-    patience = Patience(30, clock)
-    clock.now += 100
-    patience.grant()
-    assert patience.left == ANSWER_SECONDS
+def test_silence_counts_from_the_last_answer(clock: Clock) -> None:
+    """A connection that owes answers has ANSWER_SECONDS from the last one on, and never less than nothing."""
+    silence = Silence(clock)
+    clock.now += 3
+    assert silence.left(0) == ANSWER_SECONDS - 3
+    silence.heard()
+    assert silence.left(0) == ANSWER_SECONDS
+    clock.now += 1000
+    assert silence.left(0) == 0
 
 
-def test_a_grant_never_shortens(clock: Clock) -> None:
-    """Where more is left than a grant would give, nothing changes."""
-    patience = Patience(30, clock)
-    clock.now += 10
-    patience.grant()
-    assert patience.left == 20
-
-
-def test_a_grant_is_no_longer_than_the_patience(clock: Clock) -> None:
-    """Who gives a second in all gives a broker that is back no more than that."""
-    patience = Patience(1, clock)
-    clock.now += 100
-    patience.grant()
-    assert patience.left == 1
-
-
-def test_there_is_one_grant_between_two_signs_of_progress(clock: Clock) -> None:
-    """A broker that takes connections and confirms nothing does not hold us for ever."""
-    patience = Patience(30, clock)
-    clock.now += 100
-    patience.grant()
-    clock.now += ANSWER_SECONDS
-    patience.grant()
-    assert patience.left == 0
-    patience.renew()
-    clock.now += 100
-    patience.grant()
-    assert patience.left == ANSWER_SECONDS
-
-
-def test_no_patience_at_all(clock: Clock) -> None:
-    """`--give-up 0s` has nothing left from the start, and grants nothing."""
-    patience = Patience(0, clock)
-    patience.grant()
-    assert patience.left == 0
+def test_large_tasks_take_longer(clock: Clock) -> None:
+    """What is on its way over a slow line is given the time that it needs."""
+    assert Silence(clock).left(round(60 * SLOWEST)) == ANSWER_SECONDS + 60

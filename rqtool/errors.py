@@ -27,7 +27,9 @@ class RqtoolError(Exception):
         self.what_to_do = what_to_do
 
     def __str__(self) -> str:
-        return " ".join(f"{part.rstrip('.')}." for part in (self.what, self.what_to_do) if part)
+        return " ".join(
+            part if part.endswith("?") else f"{part.rstrip('.')}." for part in (self.what, self.what_to_do) if part
+        )
 
 
 class UsageError(RqtoolError):

@@ -20,7 +20,10 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 # Totals without statistics are what the queues say now; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
-_PLUGIN = "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL"
+_PLUGIN = (
+    "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
+    "or start a private broker with: rqtool broker start"
+)
 
 
 @dataclass(frozen=True, slots=True)

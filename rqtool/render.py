@@ -14,17 +14,22 @@ from rich.text import Text
 from rqtool.management import Queue
 from rqtool.text import printable
 
+WIDE = 72
+"""Columns of a terminal below which state and type make room for the names."""
 
-def queue_table(queues: Sequence[Queue], *, vhosts: bool) -> Table:
+
+def queue_table(queues: Sequence[Queue], *, vhosts: bool, width: int) -> Table:
     """The figures; names are data, never markup, and their control characters are spelled out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     if vhosts:
         table.add_column("vhost", overflow="fold")
-    table.add_column("name", overflow="fold")
+    table.add_column("name", overflow="fold", min_width=12)
     for figure in ("ready", "unacknowledged", "consumers"):
         table.add_column(figure, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("type", no_wrap=True)
+    wide = width >= WIDE
+    if wide:
+        table.add_column("state", no_wrap=True)
+        table.add_column("type", no_wrap=True)
     for queue in queues:
         table.add_row(
             *([Text(printable(queue.vhost))] if vhosts else []),
@@ -32,14 +37,14 @@ def queue_table(queues: Sequence[Queue], *, vhosts: bool) -> Table:
             _figure(queue.messages_ready),
             _figure(queue.messages_unacknowledged, style="yellow"),
             _figure(queue.consumers),
-            Text(queue.state or ""),
-            Text(queue.type or ""),
+            *([Text(queue.state or ""), Text(queue.type or "")] if wide else []),
         )
     return table
 
 
 def print_queues(queues: Sequence[Queue], *, vhosts: bool) -> None:
-    Console().print(queue_table(queues, vhosts=vhosts))
+    console = Console()
+    console.print(queue_table(queues, vhosts=vhosts, width=console.width))
 
 
 def _figure(count: int | None, style: str = "") -> Text:

@@ -57,7 +57,7 @@ def _what(report: Report, guarantee: str) -> str:
     verb = "sent" if guarantee == "none" else "confirmed"
     text = f"{report.problem}; {plural(report.confirmed, 'task')} {verb}"
     if report.unconfirmed:
-        text += f", {report.unconfirmed:,} not"
+        text += f", {report.unconfirmed:,} not" + ("" if report.complete else ", and there is more input")
     return text
 
 

@@ -16,9 +16,10 @@ async def ensure_queue(connection: Connection, queue: str, kind: QueueType | Non
     Raises UnsafeQueue where it exists and is not durable, deletes itself, is somebody's alone, or is not of the type
     that was asked for; AccessRefused; Lost.
     """
-    if kind == "quorum":
-        await _ensure(connection, dead_queue(queue), {"x-queue-type": "quorum"}, "quorum")
     await _ensure(connection, queue, queue_arguments(queue, kind), kind)
+    if kind == "quorum":
+        # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
+        await _ensure(connection, dead_queue(queue), {"x-queue-type": "quorum"}, "quorum")
 
 
 async def count_ready(connection: Connection, queue: str) -> int:

@@ -71,6 +71,9 @@ def _run() -> int:
     try:
         result = app(standalone_mode=False, prog_name="rqtool")
     except typer.TyperException as error:
+        if "\n" in error.format_message():  # a command without its verb: the message is the help
+            sys.stderr.write(error.format_message() + "\n")
+            return UsageError.exit_code
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "rqtool"
         complain(str(UsageError(error.format_message(), f"See: {where} --help")))

@@ -127,7 +127,7 @@ def send(
     result = summary(report, queue, guarantee, unsent_file.path if unsent_file else None)
     if json:
         emit(result.json)
-    elif not (named or quiet):
+    elif not (named or quiet or result.error):
         emit(result.line)
     if result.error is not None:
         complain(str(result.error))
@@ -145,7 +145,7 @@ class _Display:
         self._count = 0
         self.error: Exception | None = None
         self._progress = None
-        if not (named or quiet or json) and sys.stderr.isatty():
+        if not (named or quiet or json or os.isatty(0)) and sys.stderr.isatty():
             from rqtool.render import SendProgress
 
             self._progress = SendProgress()

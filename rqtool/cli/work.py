@@ -63,6 +63,8 @@ def work(
         # Beside JSON on stdout a command's own output would be noise.
         handler = Command(command, stdout=2 if json else None)
     say = talker(quiet=quiet)
+    if any("{}" in argument and argument != "{}" for argument in command or []):
+        say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
     endpoint = find_endpoint(url, api_url)

@@ -9,17 +9,21 @@ from contextlib import contextmanager
 
 
 def stop_epmd(port: int) -> None:
-    """Ask the port mapper to end. It refuses while a node is registered, which is what is wanted.
+    """Ask the port mapper to end. It refuses while a node is registered, and for a moment after that one ended.
 
     `k` is the KILL_REQ of https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html.
     """
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as mapper:
-            mapper.sendall(b"\0\1k")
-            mapper.recv(2)
-    except OSError:
-        return
-    poll(lambda: is_free(port), 5)
+
+    def asked_to_end() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as mapper:
+                mapper.sendall(b"\0\1k")
+                return mapper.recv(2) != b"NO"
+        except OSError:
+            return True
+
+    if poll(asked_to_end, 5):
+        poll(lambda: is_free(port), 5)
 
 
 def speaks_amqp(port: int) -> bool:

@@ -270,15 +270,15 @@ def test_ids_of_others_need_not_be_unique(rqtool: Program, vhost: Vhost) -> None
 
 def test_whoever_reads_the_lines_may_leave(rqtool: Program, vhost: Vhost) -> None:
     """A closed pipe behind stdout ends the worker in order: one line, no traceback, no task in limbo."""
-    publish(vhost, b"1", b"2", b"3")
+    publish(vhost, b"1.", b"2.", b"3.")
     command = " ".join(PYTHON) + " work --prefetch 3 | head -n 1"
     shell = subprocess.run(
         ["bash", "-c", command],
         env=os.environ | rqtool.environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
-    assert shell.stdout == " [x] Received '1'\n"
+    assert shell.stdout == " [x] Received '1.'\n"
     assert "Traceback" not in shell.stderr
     assert len(shell.stderr.splitlines()) <= 1
     eventually(lambda: vhost.figures()[1] == 0)
-    assert set(vhost.bodies()) <= {b"1", b"2", b"3"}
+    assert set(vhost.bodies()) <= {b"1.", b"2.", b"3."}

@@ -97,7 +97,7 @@ def test_rights(rqtool: Program, user: Vhost, vhost: Vhost) -> None:
     expect(rqtool("send", "x", env=env), 77, "'task_queue'", "permission")
     vhost.declare("task_queue")
     expect(rqtool("send", "x", env=env), 77, "refused", "queue 'task_queue'", "permission")
-    expect(rqtool("work", "--drain", env=env), 77, "refused tasks of queue 'task_queue'")
+    expect(rqtool("work", "--drain", env=env), 77, "refused", "queue 'task_queue'")
     grant(user, "", ".*", ".*")
     assert rqtool("send", "x", env=env).code == 0
     assert rqtool("work", "--max-tasks", "1", env=env).code == 0

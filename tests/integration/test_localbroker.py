@@ -66,6 +66,8 @@ def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
     program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=tmp_path)
     try:
         assert program("send", "kept").code == 0
+        broker.stop()
+        before = broker.start()
         sigkill(before.pid)
         eventually(lambda: broker.status() is None)
         after = broker.start()

@@ -1,3 +1,10 @@
-"""rqtool: a durable work queue for the command line, on RabbitMQ."""
+"""rqtool: a durable work queue for the command line, on RabbitMQ.
 
-__version__ = "0.1.0"
+`Task`, `Retry` and `Reject` are for functions that `rqtool work --call` runs.
+"""
+
+from rqtool.task import Reject, Retry, Task
+
+__version__ = "0.2.0"
+
+__all__ = ["Reject", "Retry", "Task", "__version__"]

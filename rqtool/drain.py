@@ -1,31 +1,42 @@
-"""When a queue is truly empty: nothing ready, and nothing unacknowledged on any worker."""
+"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rqtool.broker.connection import Connection, Lost
 from rqtool.broker.queues import count_ready
+from rqtool.broker.topology import waiting
 from rqtool.errors import AccessRefused, Unreachable
-from rqtool.management import Management
+from rqtool.management import Management, Queue
 from rqtool.text import plural
 
 LAG = 6.0
 """Seconds by which the totals of a quorum queue can be late: it reports them every 5 s."""
+MOVING = 1.0
+"""Seconds that have to pass between two looks where there are wait queues: between them a task may go unseen from one
+queue to the other."""
+_NOT_FOUND = 404
 
 
 class Drain:
-    """Asks about one queue, live for what is ready, through the management API for what workers hold."""
+    """Asks about one queue and the wait queues beside it: live for what is ready, through the management API for what
+    workers hold. `delays` names the wait queues of this worker, for where the API is out of reach.
+    """
 
-    def __init__(self, api: Management, vhost: str, queue: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: Management, vhost: str, queue: str, delays: Sequence[str], say: Callable[[str], None]
+    ) -> None:
         self._api = api
         self._vhost = vhost
         self._queue = queue
+        self._delays = delays
         self._say = say
         self._empty_since: float | None = None
-        self._live = True
+        self._pause = 0.0
         self._told: set[str] = set()
 
     def busy(self) -> None:
@@ -33,9 +44,9 @@ class Drain:
         self._empty_since = None
 
     async def is_empty(self, connection: Connection) -> bool:
-        """Whether nothing is left, for sure. Without the management API only what is ready is seen, and it says so."""
+        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so."""
         try:
-            nothing_there = await count_ready(connection, self._queue) == 0 and await self._nobody_holds_any()
+            nothing_there = await self._nothing_there(connection)
         except Lost:
             nothing_there = False
         if not nothing_there:
@@ -43,26 +54,56 @@ class Drain:
             return False
         if self._empty_since is None:
             self._empty_since = time.monotonic()
-        return self._live or time.monotonic() - self._empty_since >= LAG
+        return time.monotonic() - self._empty_since >= self._pause
 
-    async def _nobody_holds_any(self) -> bool:
+    async def _nothing_there(self, connection: Connection) -> bool:
+        # A task goes from ready to held, from held to a wait queue, and from there to ready: looked at in this order,
+        # and twice, it does not slip through.
+        if await count_ready(connection, self._queue):
+            return False
+        siblings, held = await self._ask()
+        for name in siblings:
+            if count := await _count(connection, name):
+                self._say_once("retry", f"waiting for {plural(count, 'task')} to be tried again")
+                return False
+        if held:
+            self._say_once("held", f"waiting for {plural(held, 'task')} that other workers hold")
+            return False
+        return await count_ready(connection, self._queue) == 0
+
+    async def _ask(self) -> tuple[list[str], int]:
+        """The names of the wait queues, and how many tasks workers hold, as far as that can be seen."""
+        name = re.escape(self._queue)
         try:
-            queue = await asyncio.to_thread(self._api.queue, self._vhost, self._queue)
+            queues = await asyncio.to_thread(self._api.matching, self._vhost, rf"{name}(\.retry\..+)?")
+            problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
-            self._say_once(f"{error.what}. Tasks that other workers hold can't be seen: going by what is ready")
-            self._live = True
-            return True
-        if queue is None or queue.messages_unacknowledged is None:
-            self._say_once(f"The management API does not know queue {self._queue!r}: going by what is ready")
-            self._live = True
-            return True
-        self._live = queue.type == "classic"
-        if queue.messages_unacknowledged:
-            self._say_once(f"waiting for {plural(queue.messages_unacknowledged, 'task')} that other workers hold")
-        return not (queue.messages_ready or queue.messages_unacknowledged)
+            queues, problem = [], error.what
+        if problem:
+            self._say_once(
+                "api", f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
+                "going by what is ready, and by this worker's own delays"
+            )  # fmt: skip
+            names = [waiting(self._queue, delay, 0).name for delay in self._delays]
+            self._pause = MOVING
+            return names, 0
+        siblings = [queue.name for queue in queues if queue.name != self._queue]
+        self._pause = LAG if any(q.type != "classic" for q in queues) else MOVING if siblings else 0.0
+        return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
 
-    def _say_once(self, text: str) -> None:
-        kind = text.split(" ", 1)[0]
+    def _knows(self, queues: Sequence[Queue]) -> bool:
+        return any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
+
+    def _say_once(self, kind: str, text: str) -> None:
         if kind not in self._told:
             self._told.add(kind)
             self._say(text)
+
+
+async def _count(connection: Connection, queue: str) -> int:
+    try:
+        return await count_ready(connection, queue)
+    except Lost as lost:
+        if lost.code != _NOT_FOUND:
+            raise
+        return 0

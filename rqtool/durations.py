@@ -17,3 +17,12 @@ def parse_duration(text: str) -> float:
         raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 5s, 10m, 2h")
     number, unit = match.groups()
     return float(number) * _SECONDS[unit]
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in the largest unit that leaves a whole number: 0.2 is `200ms`, 90 is `90s`, 60 is `1m`."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"

@@ -1,4 +1,4 @@
-"""What a worker has in its hands: tasks that wait here, tasks at work, results whose ack may be lost. Pure.
+"""What a worker has in its hands: tasks that wait here, tasks at work, results that are being settled. Pure.
 
 A task that was in hand when the connection went, and comes again, is settled by the one result that it has or gets: an
 ack that was lost must not cost the work a second time. Nothing confirms an ack: those of a connection are certain only
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 REMEMBERED = 10_000
-"""How many done tasks are remembered whose ack may be lost."""
+"""How many results are remembered whose ack may be lost."""
 
 
 class Identified(Protocol):
@@ -30,45 +30,57 @@ class Identified(Protocol):
 
 
 D = TypeVar("D", bound=Identified)
+R = TypeVar("R")
 
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[D]):
-    """A task at work, and the delivery that its result will settle: the last one, if it came again."""
+    """A task in hand, and the delivery that its result will settle: the last one, if it came again."""
 
     delivery: D
 
 
-class Jobs(Generic[D]):
-    """At most `slots` jobs at work at once."""
+@dataclass(frozen=True, slots=True)
+class Reception(Generic[D, R]):
+    """What a delivery turned out to be.
+
+    `known`: the task was in hand before; then `ended` has the job and what is left to do for its result, or is None
+    because the result is still to come. Not `known`: it is work, and waits.
+    """
+
+    known: bool = False
+    ended: tuple[Job[D], R] | None = None
+
+
+class Jobs(Generic[D, R]):
+    """At most `slots` jobs at work at once. R: what is to be done with a delivery, once the result is there."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._waiting: deque[D] = deque()
-        self._acked: OrderedDict[Hashable, None] = OrderedDict()
-        self._uncertain: OrderedDict[Hashable, None] = OrderedDict()
+        self._sure: OrderedDict[Hashable, R] = OrderedDict()
+        self._unsure: OrderedDict[Hashable, R] = OrderedDict()
         self._orphans: dict[Hashable, Job[D]] = {}
         self.running: set[Job[D]] = set()
+        self.settling: set[Job[D]] = set()
         self.received = 0
 
     @property
     def idle(self) -> bool:
-        return not self.running and not self._waiting
+        return not (self.running or self.settling or self._waiting)
 
-    def receive(self, delivery: D) -> bool:
-        """Take a delivery in. False: its task was done here already, and it is to be acked."""
+    def receive(self, delivery: D) -> Reception[D, R]:
+        """Take a delivery in."""
         self.received += 1
         key = delivery.key if delivery.may_repeat else None
-        if key is not None and key in self._uncertain:
-            del self._uncertain[key]
-            _remember(self._acked, key)
-            return False
         orphan = self._orphans.pop(key, None) if key is not None else None
         if orphan is not None:
             orphan.delivery = delivery
-        else:
-            self._waiting.append(delivery)
-        return True
+            return Reception(known=True)
+        if key is not None and key in self._unsure:
+            return Reception(known=True, ended=(self._settle(delivery), self._unsure.pop(key)))
+        self._waiting.append(delivery)
+        return Reception()
 
     def start_next(self) -> Job[D] | None:
         """The next job, if one waits and a slot is free."""
@@ -78,25 +90,45 @@ class Jobs(Generic[D]):
         self.running.add(job)
         return job
 
-    def end(self, job: Job[D]) -> None:
-        """The job is over, with whatever result."""
-        self.running.discard(job)
-        key = job.delivery.key
-        if key is not None and self._orphans.get(key) is job:
-            del self._orphans[key]
+    def take_last(self) -> Job[D]:
+        """Take the delivery that was received last out of those that wait, to settle it without running it."""
+        return self._settle(self._waiting.pop())
 
-    def done(self, job: Job[D], *, told: bool) -> None:
-        """The work is done, and the broker was told, or could not be."""
-        if job.delivery.key is not None:
-            _remember(self._acked if told else self._uncertain, job.delivery.key)
+    def put_back(self, job: Job[D]) -> None:
+        """Let it wait again, the first of all."""
+        self.dropped(job)
+        self._waiting.appendleft(job.delivery)
+
+    def exchange(self, job: Job[D], delivery: D, rest: R) -> None:
+        """The job goes on with another delivery of its task; `rest` is for the one before, if that comes again."""
+        self._remember(job.delivery.key, rest, sure=True)
+        self._forget_orphan(job)
+        job.delivery = delivery
+
+    def ended(self, job: Job[D]) -> None:
+        """The job has its result, and its slot is free; it stays in hand until it is settled."""
+        self.running.discard(job)
+        self.settling.add(job)
+
+    def settled(self, job: Job[D], rest: R, *, told: bool) -> None:
+        """The broker was told, or could not be; `rest` is left to do if the task comes again."""
+        self.dropped(job)
+        self._remember(job.delivery.key, rest, sure=told)
+
+    def dropped(self, job: Job[D]) -> None:
+        """The broker has the task again, and whoever gets it is to begin anew."""
+        self.running.discard(job)
+        self.settling.discard(job)
+        self._forget_orphan(job)
 
     def connection_lost(self) -> None:
-        """Forget what waits here, since the broker has it again; what runs or was acked may come again."""
+        """Forget what waits here, since the broker has it again; what is in hand or was acked may come again."""
         self._waiting.clear()
-        self._orphans = {job.delivery.key: job for job in self.running if job.delivery.key is not None}
-        for key in self._acked:
-            _remember(self._uncertain, key)
-        self._acked.clear()
+        in_hand = self.running | self.settling
+        self._orphans = {key: job for job in in_hand if (key := job.delivery.key) is not None}
+        for key, rest in self._sure.items():
+            _add(self._unsure, key, rest)
+        self._sure.clear()
 
     def give_up_waiting(self) -> list[D]:
         """Empty the buffer and return what was in it."""
@@ -104,8 +136,22 @@ class Jobs(Generic[D]):
         self._waiting.clear()
         return waiting
 
+    def _settle(self, delivery: D) -> Job[D]:
+        job = Job(delivery)
+        self.settling.add(job)
+        return job
 
-def _remember(keys: OrderedDict[Hashable, None], key: Hashable) -> None:
-    keys[key] = None
-    if len(keys) > REMEMBERED:
-        keys.popitem(last=False)
+    def _forget_orphan(self, job: Job[D]) -> None:
+        key = job.delivery.key
+        if key is not None and self._orphans.get(key) is job:
+            del self._orphans[key]
+
+    def _remember(self, key: Hashable | None, rest: R, *, sure: bool) -> None:
+        if key is not None:
+            _add(self._sure if sure else self._unsure, key, rest)
+
+
+def _add(results: OrderedDict[Hashable, R], key: Hashable, rest: R) -> None:
+    results[key] = rest
+    if len(results) > REMEMBERED:
+        results.popitem(last=False)

@@ -62,16 +62,17 @@ class Management:
         queues = [_queue(row, consumers) for row in rows if isinstance(row, dict)]
         return sorted(queues, key=lambda q: (q.vhost, q.name))
 
-    def queue(self, vhost: str, name: str) -> Queue | None:
-        """One queue without its consumers, None where it does not exist. Raises AccessRefused, Unreachable."""
+    def matching(self, vhost: str, pattern: str) -> list[Queue]:
+        """Queues of a vhost whose whole name matches a regular expression, without their consumers, at most 500.
+
+        Raises AccessRefused, Unreachable.
+        """
         # Out of a list: the page of a single queue has no live totals on RabbitMQ 3.10. The filter ignores case.
-        only = {"page": "1", "page_size": "500", "name": f"^{re.escape(name)}$", "use_regex": "true"}
+        only = {"page": "1", "page_size": "500", "name": f"^(?:{pattern})$", "use_regex": "true"}
         page = self._get(f"/api/queues/{quote(vhost, safe='')}", _LIVE | only)
         rows = page.get("items") if isinstance(page, dict) else None
-        found = (
-            [row for row in rows if isinstance(row, dict) and row.get("name") == name] if isinstance(rows, list) else []
-        )
-        return _queue(found[0], None) if found else None
+        found = [_queue(row, None) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [queue for queue in found if re.fullmatch(pattern, queue.name)]
 
     def _consumers(self, where: str) -> Counter[tuple[str, str]] | None:
         """Consumers per queue; None where the server keeps no statistics and answers 400."""

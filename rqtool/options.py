@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rqtool.broker.messages import Envelope
 from rqtool.broker.publisher import Guarantee
 from rqtool.broker.topology import QueueType
+from rqtool.retry import DEFAULT_DELAYS, Delay, parse_delays
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SendOptions:
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """What the flags of `work` say."""
+    """What the flags of `work` say; `grace` in seconds, None: without end."""
 
     queue: str
     kind: QueueType | None = None
@@ -34,3 +35,5 @@ class WorkOptions:
     prefetch: int | None = None
     max_tasks: int | None = None
     drain: bool = False
+    retry_delays: tuple[Delay, ...] = parse_delays(DEFAULT_DELAYS)
+    grace: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from rqtool.listing import DeadTask
 from rqtool.management import Queue
 from rqtool.text import printable
 
@@ -45,6 +47,38 @@ def queue_table(queues: Sequence[Queue], *, vhosts: bool, width: int) -> Table:
 def print_queues(queues: Sequence[Queue], *, vhosts: bool) -> None:
     console = Console()
     console.print(queue_table(queues, vhosts=vhosts, width=console.width))
+
+
+WORKER_WIDE = 120
+"""Columns of a terminal below which the worker's name makes room for the reason."""
+
+
+def dead_table(tasks: Sequence[DeadTask], now: datetime, *, width: int) -> Table:
+    """A line per task; ids are whole, since they are what `--id` takes."""
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("id", overflow="fold", max_width=36)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("attempts", justify="right", no_wrap=True)
+    wide = width >= WORKER_WIDE
+    if wide:
+        table.add_column("worker", no_wrap=True, max_width=30)
+    table.add_column("reason", no_wrap=True, ratio=3)
+    table.add_column("body", no_wrap=True, ratio=2)
+    for task in tasks:
+        table.add_row(
+            Text(printable(task.id or "")),
+            Text(task.age(now)),
+            Text(task.attempts_shown()),
+            *([Text(printable(task.worker or ""))] if wide else []),
+            Text(printable(task.reason), style="yellow"),
+            Text(task.shown),
+        )
+    return table
+
+
+def print_dead(tasks: Sequence[DeadTask], now: datetime) -> None:
+    console = Console()
+    console.print(dead_table(tasks, now, width=console.width))
 
 
 def _figure(count: int | None, style: str = "") -> Text:

@@ -129,7 +129,7 @@ class Sending:
         connection = await connect(self._urls, "send")
         try:
             await ensure_queue(connection, self._options.queue, self._options.kind)
-            publisher = await Publisher.open(connection, self._options.queue, self._options.guarantee, self._settled)
+            publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
         except BaseException:
             await connection.close()
             raise
@@ -213,7 +213,7 @@ class Sending:
             message = self._next_message()
             if message is None:
                 break
-            publisher.publish(message)
+            publisher.publish(self._options.queue, message)
         publisher.flush()
 
     def _next_message(self) -> Message | None:

@@ -14,10 +14,15 @@ T = TypeVar("T")
 
 
 class Signals:
-    """Counts SIGINT and SIGTERM while it is entered, on the running loop; `told` is called for each."""
+    """Counts SIGINT and SIGTERM while it is entered, on the running loop; `told` is called for each.
 
-    def __init__(self, told: Callable[[], None]) -> None:
+    `grace`: seconds after the first one that count as a second one; None: nothing does.
+    """
+
+    def __init__(self, told: Callable[[], None], grace: float | None = None) -> None:
         self._told = told
+        self._grace = grace
+        self._grace_over = False
         self.count = 0
         self.last = 0
         self._changed = asyncio.Event()
@@ -30,7 +35,7 @@ class Signals:
     @property
     def leave(self) -> bool:
         """Drop what runs."""
-        return self.count >= 2
+        return self.count >= 2 or self._grace_over
 
     async def interrupt(self, work: Coroutine[Any, Any, T], when: Callable[[], bool]) -> T | None:
         """Run `work`; cancel it and return None if `when()` holds at the start or after a signal."""
@@ -62,5 +67,12 @@ class Signals:
     def _received(self, number: int) -> None:
         self.count += 1
         self.last = number
+        if self.count == 1 and self._grace is not None:
+            asyncio.get_running_loop().call_later(self._grace, self._end_of_grace)
+        self._changed.set()
+        self._told()
+
+    def _end_of_grace(self) -> None:
+        self._grace_over = True
         self._changed.set()
         self._told()

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
-from typing import Protocol
 
+from rqtool.attempts import Attempts, Listener, task_of
 from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, connect, keep_trying, refuse
 from rqtool.broker.consumer import Consumer, Delivery
+from rqtool.broker.courier import Courier
 from rqtool.broker.queues import ensure_queue
 from rqtool.drain import Drain
-from rqtool.errors import RqtoolError, Stopped, UnsafeQueue, UsageError
-from rqtool.handlers import CannotRun, Done, Failed, Handler, Outcome, Task
-from rqtool.jobs import Job, Jobs
+from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
+from rqtool.handlers.handler import Handler
+from rqtool.jobs import Jobs
 from rqtool.management import Management
 from rqtool.options import WorkOptions
+from rqtool.settling import Settler, WorkerJobs
 from rqtool.signals import Signals
+from rqtool.suspects import is_worn
 from rqtool.text import plural
 from rqtool.urls import BrokerURL
 
-FAILURE_PAUSE = 1.0
-"""Seconds that a failed task is kept before it goes back to the queue, so that it can't spin."""
 DRAIN_POLL = 0.5
-
-
-class Listener(Protocol):
-    """Is told of each task; called on the event loop, in order."""
-
-    def received(self, task: Task) -> None: ...
-
-    def done(self, task: Task) -> None: ...
-
-    def failed(self, task: Task, why: str) -> None: ...
+LAST_SECONDS = 2.0
+"""How long a worker that is told to leave at once still takes to put back what it began with a trace."""
 
 
 class Working:
@@ -55,9 +46,22 @@ class Working:
         self._handler = handler
         self._listener = listener
         self._say = say
-        self._drain = Drain(api, urls[0].vhost, options.queue, say)
-        self._jobs: Jobs[Delivery] = Jobs(options.jobs)
-        self._started = 0
+        self._drain = Drain(api, urls[0].vhost, options.queue, [delay.name for delay in options.retry_delays], say)
+        self._jobs: WorkerJobs = Jobs(options.jobs)
+        courier = Courier(urls, options.queue, options.kind, "work, retries", say)
+        self._settler = Settler(self._jobs, courier, say=say, changed=self._changed, fail=self._fail)
+        self._attempts = Attempts(
+            options.queue,
+            options.jobs,
+            options.retry_delays,
+            handler,
+            listener,
+            self._jobs,
+            self._settler,
+            say=say,
+            tell=self._tell,
+            fail=self._fail,
+        )
         self._empty = False
         self._told = False
         self._error: RqtoolError | None = None
@@ -65,42 +69,52 @@ class Working:
         self._connection: Connection | None = None
         self._consumer: Consumer | None = None
 
-    async def run(self) -> None:
-        """Work until told to stop, until drained, or until `max_tasks`.
+    async def run(self) -> int:
+        """Work until told to stop, until drained, or until `max_tasks`. Returns how many tasks ended as dead.
 
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
         self._wake = asyncio.Event()
-        self._pool = ThreadPoolExecutor(self._options.jobs, thread_name_prefix="task")
         watch = asyncio.ensure_future(self._watch_for_the_end()) if self._options.drain else None
-        with Signals(self._wake.set) as self._signals:
+        with Signals(self._wake.set, self._options.grace) as self._signals:
             try:
+                await self._open_handler()
                 await self._work()
             finally:
                 if watch is not None:
                     watch.cancel()
-                self._pool.shutdown(wait=False)
+                self._attempts.close()
+                await asyncio.to_thread(self._handler.close)
         if self._connection is not None:
             await self._connection.close()
         if self._error is not None:
             raise self._error
+        return self._attempts.dead
+
+    async def _open_handler(self) -> None:
+        """In a thread: a module that takes long to import must not make Ctrl-C wait."""
+        await self._signals.interrupt(asyncio.to_thread(self._handler.open), lambda: self._signals.finish)
+        if self._signals.finish:
+            self._handler.kill()
 
     async def _work(self) -> None:
         while True:
             if not self._ending and (self._consumer is None or self._consumer.lost.done()):
                 await self._open()
             self._wake.clear()
-            self._start_jobs()
+            self._begin_jobs()
             if self._ending:
                 await self._give_back()
                 if not self._jobs.running:
+                    await self._signals.interrupt(self._settler.finish(CLOSE_SECONDS), lambda: self._signals.leave)
                     return
             if not self._signals.leave:
                 await self._wake.wait()
             if self._signals.leave:
-                self._handler.kill()
                 again = plural(len(self._jobs.running), "unfinished task")
-                raise Stopped(self._signals.last, f"stopped by a second signal: the broker delivers {again} again")
+                await self._attempts.cut_off(LAST_SECONDS)
+                why = "stopped by a second signal" if self._signals.count > 1 else "the time of --grace is over"
+                raise Stopped(self._signals.last, f"{why}: the broker delivers {again} again")
 
     @property
     def _ending(self) -> bool:
@@ -108,7 +122,23 @@ class Working:
 
     @property
     def _enough(self) -> bool:
-        return self._options.max_tasks is not None and self._started >= self._options.max_tasks
+        return self._options.max_tasks is not None and self._attempts.begun >= self._options.max_tasks
+
+    def _changed(self) -> None:
+        self._drain.busy()
+        self._wake.set()
+
+    def _fail(self, error: RqtoolError) -> None:
+        """No task is begun any more, and the worker ends with the first error of all."""
+        self._error = self._error or error
+        self._wake.set()
+
+    def _tell(self, listener: Callable[..., None], *what: object, **more: object) -> None:
+        """An output that can't be written (a closed pipe, a full disk) ends the worker, and costs no task."""
+        try:
+            listener(*what, **more)
+        except (OSError, ValueError) as error:
+            self._fail(RqtoolError(f"The output can't be written: {error}", "Send it elsewhere"))
 
     # The connection.
 
@@ -117,7 +147,7 @@ class Working:
         first = self._connection is None
         if self._consumer is not None:
             self._jobs.connection_lost()
-            self._say(f"connection lost: {self._consumer.lost.result()}; trying again")
+            self._tell(self._listener.connection_lost, str(self._consumer.lost.result()))
         if self._connection is not None:
             await self._connection.close()
 
@@ -132,7 +162,7 @@ class Working:
         except UnsafeQueue as error:
             if first:
                 raise
-            self._error = error
+            self._fail(error)
 
     async def _open_once(self) -> None:
         options = self._options
@@ -150,7 +180,7 @@ class Working:
             raise
         consumer.lost.add_done_callback(lambda _: self._wake.set())
         if self._connection is not None:
-            self._say(f"connected again, to {connection.url}")
+            self._tell(self._listener.connection_back, str(connection.url))
         self._connection, self._consumer = connection, consumer
 
     async def _give_back(self) -> None:
@@ -176,48 +206,22 @@ class Working:
 
     def _receive(self, delivery: Delivery) -> None:
         self._fruitless = 0
-        if not self._jobs.receive(delivery):
-            delivery.ack()
+        reception = self._jobs.receive(delivery)
+        if delivery.redelivered or reception.known:
+            task = task_of(self._options.queue, delivery)
+            self._tell(self._listener.redelivered, task, in_hand=reception.known)
+        if reception.ended is not None:
+            self._settler.settle(*reception.ended)
+        elif not reception.known and is_worn(delivery):
+            self._attempts.renew(self._jobs.take_last())
         self._wake.set()
 
-    def _start_jobs(self) -> None:
-        while not self._ending and (job := self._jobs.start_next()) is not None:
-            self._started += 1
-            task = _task(self._options.queue, job.delivery)
-            self._tell(self._listener.received, task)
-            future = asyncio.get_running_loop().run_in_executor(self._pool, self._handler.run, task)
-            future.add_done_callback(partial(self._ran, job, task))
-
-    def _tell(self, listener: Callable[..., None], *what: object) -> None:
-        """An output that can't be written (a closed pipe, a full disk) ends the worker, and costs no task."""
-        try:
-            listener(*what)
-        except (OSError, ValueError) as error:
-            self._error = self._error or RqtoolError(f"The output can't be written: {error}", "Send it elsewhere")
-            self._wake.set()
-
-    def _ran(self, job: Job[Delivery], task: Task, future: asyncio.Future[Outcome]) -> None:
-        error = future.exception()
-        outcome = Failed(f"internal error: {error!r}") if error is not None else future.result()
-        if isinstance(outcome, Failed) and not self._signals.finish:
-            self._tell(self._listener.failed, task, outcome.why)
-            asyncio.get_running_loop().call_later(FAILURE_PAUSE, self._settle, job, task, outcome)
-        else:
-            self._settle(job, task, outcome)
-
-    def _settle(self, job: Job[Delivery], task: Task, outcome: Outcome) -> None:
-        self._jobs.end(job)
-        self._drain.busy()
-        if isinstance(outcome, Done):
-            self._jobs.done(job, told=job.delivery.ack())
-            self._tell(self._listener.done, task)
-        else:
-            job.delivery.requeue()
-        if isinstance(outcome, CannotRun):
-            self._error = UsageError(
-                f"The command can't be run: {outcome.why}", "The task is back in the queue: correct the command"
-            )
-        self._wake.set()
+    def _begin_jobs(self) -> None:
+        while not (self._ending or self._settler.stuck or self._consumer is None):
+            job = self._jobs.start_next()
+            if job is None:
+                return
+            self._attempts.begin(job, self._consumer)
 
     async def _watch_for_the_end(self) -> None:
         """Set `_empty` once the queue is: looked at whenever there is nothing to do here."""
@@ -231,16 +235,3 @@ class Working:
                 self._empty = True
                 self._wake.set()
                 return
-
-
-def _task(queue: str, delivery: Delivery) -> Task:
-    returned = delivery.headers.get("x-delivery-count")
-    before = returned if isinstance(returned, int) else int(delivery.redelivered)
-    return Task(
-        body=delivery.body,
-        queue=queue,
-        message_id=delivery.message_id or "",
-        attempt=before + 1,
-        redelivered=delivery.redelivered,
-        headers={name: str(value) for name, value in delivery.headers.items()},
-    )

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,19 +92,24 @@ class Running:
 class Program:
     """Runs rqtool as a user does: as a process, with an environment, in a folder."""
 
-    def __init__(self, environment: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], cwd: Path, program: Sequence[str] = ("-m", "rqtool")) -> None:
         self.environment = dict(environment)
         self.cwd = cwd
+        self._program = [sys.executable, *program]
         self._started: list[Running] = []
 
     def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: int | None = subprocess.DEVNULL
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stdin: int | None = subprocess.DEVNULL,
+        name: str = "",
     ) -> Running:
-        number = len(self._started)
-        out, err = self.cwd / f".{number}.out", self.cwd / f".{number}.err"
+        name = name or str(len(self._started))
+        out, err = self.cwd / f".{name}.out", self.cwd / f".{name}.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [*PYTHON, *arguments],
+                [*self._program, *arguments],
                 env=os.environ | self.environment | dict(env or {}),
                 cwd=self.cwd,
                 stdin=stdin,

@@ -70,7 +70,7 @@ class Channel:
             method(callback=answered, **arguments)
         except pika.exceptions.AMQPError as error:
             raise _lost(error) from None
-        await _either(answer, self.lost)
+        await either(answer, self.lost)
         if answer.done():
             return answer.result()
         raise self.lost.result()
@@ -107,7 +107,7 @@ class Connection:
             self._raw.channel(on_open_callback=opened_now)
         except pika.exceptions.AMQPError as error:
             raise _lost(error) from None
-        await _either(opened, self.lost)
+        await either(opened, self.lost)
         if opened.done():
             return opened.result()
         raise self.lost.result()
@@ -149,7 +149,7 @@ async def keep_trying(
     out again must not be besieged.
     """
     if in_vain > 1:
-        await asyncio.sleep(_pause(in_vain))
+        await asyncio.sleep(pause(in_vain))
     tries = 0
     while True:
         try:
@@ -159,10 +159,10 @@ async def keep_trying(
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
         tries += 1
-        await asyncio.sleep(_pause(tries))
+        await asyncio.sleep(pause(tries))
 
 
-def _pause(tries: int) -> float:
+def pause(tries: int) -> float:
     """Seconds to wait after so many tries in vain."""
     return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -265,8 +265,10 @@ def _causes(error: object) -> Iterator[object]:
             yield from _causes(cause)
 
 
-async def _either(first: asyncio.Future[Any], second: asyncio.Future[Any]) -> None:
-    await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+async def either(first: asyncio.Future[Any], second: asyncio.Future[Any], seconds: float | None = None) -> bool:
+    """Wait for one of the two. False: neither came in time."""
+    done, _ = await asyncio.wait({first, second}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
 
 
 def _resolve(future: asyncio.Future[Lost], reason: object) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pika
 import pika.exceptions
 
-from rqtool.broker.connection import Channel, Connection, Lost
-from rqtool.broker.messages import APP_ID
+from rqtool.broker.connection import Channel, Connection, Lost, either
+from rqtool.broker.messages import APP_ID, copied
+from rqtool.broker.window import Message
+from rqtool.headers import COPY, text
 
 
 class Delivery:
@@ -26,17 +30,31 @@ class Delivery:
         self.body = body
         self.message_id: str | None = properties.message_id
         self.headers: dict[str, Any] = properties.headers or {}
-        self._own = properties.app_id == APP_ID
+        self.copy_token = text(self.headers, COPY)
+        self.properties = properties
 
     @property
-    def key(self) -> tuple[str, bytes] | None:
-        """Id and body together: other programs' ids need not be unique."""
-        return (self.message_id, hashlib.blake2b(self.body, digest_size=16).digest()) if self.message_id else None
+    def key(self) -> tuple[str, str, bytes] | None:
+        """Id, copy and body together: other programs' ids need not be unique, and a retry bears the id of the first
+        attempt.
+        """
+        if not (self.message_id or self.copy_token):
+            return None
+        return (self.message_id or "", self.copy_token, hashlib.blake2b(self.body, digest_size=16).digest())
 
     @property
     def may_repeat(self) -> bool:
         """Flagged by the broker, or with an id of rqtool's own: a broker that crashed forgets the flag."""
-        return self.redelivered or self._own
+        return self.redelivered or self.properties.app_id == APP_ID or bool(self.copy_token)
+
+    @property
+    def live(self) -> bool:
+        """Whether it can still be settled: its channel stands, and nobody has settled it."""
+        return self._open and not self._channel.lost.done()
+
+    def copied(self, headers: Mapping[str, Any]) -> Message:
+        """Return a copy of the message, with other headers, to be published again."""
+        return copied(self.properties, self.body, headers)
 
     def ack(self) -> bool:
         """Tell the broker that the work is done. Returns whether it could be told."""
@@ -46,8 +64,12 @@ class Delivery:
         """Give it back. `nack`, since RabbitMQ 4.3 counts a `reject` toward a quorum queue's delivery limit."""
         return self._settle(self._channel.raw.basic_nack)
 
+    def requeue_up_to_here(self) -> bool:
+        """Give it back with everything unsettled that came before it on its channel, at once and in order."""
+        return self._settle(partial(self._channel.raw.basic_nack, multiple=True))
+
     def _settle(self, method: Callable[[int], None]) -> bool:
-        if not self._open or self._channel.lost.done():
+        if not self.live:
             return False
         self._open = False
         try:
@@ -57,6 +79,9 @@ class Delivery:
         return True
 
 
+_CANCELLED = "the broker cancelled the consumer: its queue was deleted or moved, or a task was not acknowledged in time"
+
+
 class Consumer:
     """Consumes one queue with manual acks on a channel of its own.
 
@@ -64,25 +89,34 @@ class Consumer:
     moved; RabbitMQ 4.3: a delivery was not acked in time): https://www.rabbitmq.com/docs/consumer-cancel
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, connection: Connection, channel: Channel) -> None:
         self.lost = channel.lost
+        self._connection = connection
         self._channel = channel
         self._tag = ""
+        self._getter: Channel | None = None
+        self._getting = asyncio.Lock()
+        self._got: asyncio.Future[Delivery | None] | None = None
 
     @classmethod
     async def open(
-        cls, connection: Connection, queue: str, prefetch: int, on_delivery: Callable[[Delivery], None]
+        cls,
+        connection: Connection,
+        queue: str,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], None],
+        channel: Channel | None = None,
     ) -> Consumer:
-        """Start consuming. Raises Lost."""
-        channel = await connection.channel()
-        consumer = cls(channel)
+        """Start consuming; on `channel`, whose other consumers must be cancelled, where one is given. Raises Lost."""
+        channel = await connection.channel() if channel is None else channel
+        consumer = cls(connection, channel)
 
         def delivered(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             on_delivery(Delivery(channel, method.delivery_tag, method.redelivered, properties, body))
 
         def cancelled(_: object) -> None:
             if not channel.lost.done():
-                channel.lost.set_result(Lost(0, "the broker cancelled the consumer: the queue was deleted or moved"))
+                channel.lost.set_result(Lost(0, _CANCELLED))
 
         channel.raw.add_on_cancel_callback(cancelled)
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
@@ -98,3 +132,38 @@ class Consumer:
             await self._channel.call(self._channel.raw.basic_cancel, consumer_tag=self._tag)
         except Lost:
             return
+
+    async def get(self, queue: str) -> Delivery | None:
+        """Take the next message of another queue, None where nothing is ready. Raises Lost.
+
+        It comes on a channel of its own. Losing that one counts as losing the consumer: both are opened anew.
+        """
+        async with self._getting:  # a channel has one basic.get under way
+            channel = self._getter or await self._open_getter()
+            self._got = asyncio.get_running_loop().create_future()
+
+            def got(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+                self._answer(Delivery(channel, method.delivery_tag, method.redelivered, properties, body))
+
+            try:
+                channel.raw.basic_get(queue, got)
+            except pika.exceptions.AMQPError as error:
+                raise Lost(0, str(error)) from None
+            await either(self._got, channel.lost)
+            if not self._got.done():
+                raise channel.lost.result()
+            return self._got.result()
+
+    async def _open_getter(self) -> Channel:
+        self._getter = channel = await self._connection.channel()
+        channel.lost.add_done_callback(self._getter_lost)
+        channel.raw.add_callback(lambda _: self._answer(None), [pika.spec.Basic.GetEmpty], one_shot=False)
+        return channel
+
+    def _answer(self, delivery: Delivery | None) -> None:
+        if self._got is not None and not self._got.done():
+            self._got.set_result(delivery)
+
+    def _getter_lost(self, lost: asyncio.Future[Lost]) -> None:
+        if not self.lost.done():
+            self.lost.set_result(lost.result())

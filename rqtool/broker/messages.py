@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pika
 
+from rqtool import headers
 from rqtool.broker.window import Message
 
 APP_ID = "rqtool"
@@ -40,3 +43,31 @@ class Envelope:
             timestamp=int(time.time()),
         )
         return Message(position, message_id, body, properties)
+
+
+def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any]) -> Message:
+    """Return a copy of a task to be published again: persistent, with other headers, and told apart from all others.
+
+    What is left out: `expiration`, since it would end the task in a queue where it is to wait; `user_id`, which the
+    broker checks against whoever publishes.
+    """
+    copy = uuid.uuid4().hex
+    properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
+        app_id=original.app_id,
+        content_encoding=original.content_encoding,
+        content_type=original.content_type,
+        correlation_id=original.correlation_id,
+        delivery_mode=_PERSISTENT,
+        headers=dict(new_headers) | {headers.COPY: copy},
+        message_id=original.message_id,
+        priority=original.priority,
+        reply_to=original.reply_to,
+        timestamp=original.timestamp,
+        type=original.type,
+    )
+    return Message(0, copy, body, properties)
+
+
+def token(properties: pika.BasicProperties) -> str | None:
+    """What a message is recognized by when the broker returns it: a copy's own mark, else the message id."""
+    return headers.text(properties.headers or {}, headers.COPY) or properties.message_id

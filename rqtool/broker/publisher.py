@@ -10,6 +10,7 @@ import pika
 import pika.exceptions
 
 from rqtool.broker.connection import Channel, Connection
+from rqtool.broker.messages import token
 from rqtool.broker.window import Message, Settled, Window
 
 Guarantee = Literal["confirm", "tx", "none"]
@@ -21,11 +22,9 @@ WINDOW_BYTES = 16 * 1024 * 1024
 BATCH_MESSAGES = 1_000
 """Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
 
-PERSISTENT, TRANSIENT = 2, 1
-
 
 class Publisher:
-    """Publishes to one queue through the default exchange, always mandatory.
+    """Publishes to queues through the default exchange, always mandatory.
 
     confirm  every message is settled by the broker's own word for it (https://www.rabbitmq.com/docs/confirms)
     tx       every batch is settled by its commit
@@ -34,12 +33,9 @@ class Publisher:
     `publish` never waits; look at `has_room` first, and `flush` when there is nothing more to publish for now.
     """
 
-    def __init__(
-        self, channel: Channel, queue: str, guarantee: Guarantee, on_settled: Callable[[Settled], None]
-    ) -> None:
+    def __init__(self, channel: Channel, guarantee: Guarantee, on_settled: Callable[[Settled], None]) -> None:
         self.lost = channel.lost
         self._raw = channel.raw
-        self._queue = queue
         self._guarantee = guarantee
         self._on_settled = on_settled
         self._flushing = False
@@ -47,11 +43,11 @@ class Publisher:
 
     @classmethod
     async def open(
-        cls, connection: Connection, queue: str, guarantee: Guarantee, on_settled: Callable[[Settled], None]
+        cls, connection: Connection, guarantee: Guarantee, on_settled: Callable[[Settled], None]
     ) -> Publisher:
         """Open a channel of its own. Raises Lost."""
         channel = await connection.channel()
-        publisher = cls(channel, queue, guarantee, on_settled)
+        publisher = cls(channel, guarantee, on_settled)
         channel.raw.add_on_return_callback(publisher._returned)
         if guarantee == "confirm":
             await channel.call(channel.raw.confirm_delivery, ack_nack_callback=publisher._answered)
@@ -63,12 +59,12 @@ class Publisher:
     def has_room(self) -> bool:
         return not (self._flushing or self.window.full or self.lost.done())
 
-    def publish(self, message: Message) -> None:
+    def publish(self, queue: str, message: Message) -> None:
         """Hand a message to the connection. Where that is gone, the message stays in the window as unknown."""
         # Only a lost connection or channel is swallowed (`lost` says the rest): whatever else was not written must not
         # be counted, or every later confirm would be another message's.
         with suppress(pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError):
-            self._raw.basic_publish("", self._queue, message.body, message.properties, mandatory=True)
+            self._raw.basic_publish("", queue, message.body, message.properties, mandatory=True)
         self.window.add(message)
 
     def flush(self) -> None:
@@ -92,4 +88,4 @@ class Publisher:
         self._on_settled(settle(method.delivery_tag, multiple=method.multiple))
 
     def _returned(self, _: object, __: object, properties: pika.BasicProperties, ___: bytes) -> None:
-        self.window.mark_returned(properties.message_id)
+        self.window.mark_returned(token(properties))

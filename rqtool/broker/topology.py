@@ -6,6 +6,7 @@ Rules: https://www.rabbitmq.com/docs/quorum-queues and https://www.rabbitmq.com/
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ from rqtool.text import is_text
 
 QueueType = Literal["classic", "quorum"]
 Arguments = dict[str, str | int | bool]
+
+# Dead-lettering at least once needs reject-publish, else the broker quietly makes it at most once.
+_AT_LEAST_ONCE: Arguments = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 
 LONGEST_NAME = 255
 """Bytes: names are short strings in AMQP 0-9-1."""
@@ -42,6 +46,69 @@ def dead_queue(queue: str) -> str:
     return f"{queue}.dead"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a copy of a task goes. `wait`: seconds until it comes back to `home` from there; None: it stays."""
+
+    name: str
+    home: str
+    wait: float | None = None
+
+
+STARTED_SECONDS = 2.0
+"""A worker that begins a suspicious task holds its copy in this wait queue while it runs. If the worker dies the copy
+has waited longer than that, and comes home; a copy that is not taken out in time does so too."""
+
+
+def at_home(queue: str) -> Place:
+    return Place(queue, queue)
+
+
+def dead(queue: str) -> Place:
+    return Place(dead_queue(queue), queue)
+
+
+def waiting(queue: str, delay: str, seconds: float) -> Place:
+    """For the next attempt; `delay` names the pause."""
+    return Place(f"{queue}.retry.{delay}", queue, seconds)
+
+
+def started(queue: str) -> Place:
+    """For suspicious tasks that are being run."""
+    return Place(f"{queue}.retry.started", queue, STARTED_SECONDS)
+
+
+def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
+    """Raise UsageError where the queue's name leaves no room for the names of those beside it."""
+    names = [started(queue).name, *(waiting(queue, delay, 0).name for delay in delays)]
+    longest = max(names, key=lambda name: len(name.encode()))
+    if len(longest.encode()) > LONGEST_NAME:
+        raise UsageError(
+            f"The queue's name leaves no room for those beside it, such as {longest[-20:]!r}",
+            f"Use one of at most {LONGEST_NAME - len(longest.encode()) + len(queue.encode())} bytes",
+        )
+
+
+def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
+    """What the dead queue or a wait queue is declared with. `kind` None: plain, as the main queue is.
+
+    One wait queue per delay, since messages expire at the head of a queue only; never an `x-expires`, which would take
+    what is inside along: https://www.rabbitmq.com/docs/ttl
+    """
+    arguments: Arguments = {} if kind is None else {"x-queue-type": kind}
+    if kind == "quorum":
+        # Whoever looks at dead tasks returns them, and every return counts.
+        arguments |= {"x-delivery-limit": DELIVERY_LIMIT}
+    if place.wait is None:
+        return arguments
+    arguments |= {
+        "x-message-ttl": round(place.wait * 1000),
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": place.home,
+    }
+    return arguments | (_AT_LEAST_ONCE if kind == "quorum" else {})
+
+
 def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
     """What `queue` is declared with: nothing at all unless the user asked for a type, as the tutorial does."""
     if kind is None:
@@ -52,10 +119,8 @@ def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
         "x-queue-type": "quorum",
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead_queue(queue),
-        # At least once needs reject-publish, else the broker quietly makes it at most once.
-        "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
         "x-delivery-limit": DELIVERY_LIMIT,
+        **_AT_LEAST_ONCE,
     }
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 @dataclass(slots=True)
 class Message:
-    """One task on its way: its place in the input (from 0), its id, its body, its AMQP properties."""
+    """One task on its way: its place in the input (from 0), what it is recognized by, its body, its AMQP properties."""
 
     position: int
-    message_id: str
+    token: str
     body: bytes
     properties: Any
 
@@ -60,15 +60,15 @@ class Window:
         self._open[self._tag] = message
         self._bytes += len(message.body)
 
-    def mark_returned(self, message_id: str | None) -> None:
-        if message_id is not None:
-            self._returned.add(message_id)
+    def mark_returned(self, token: str | None) -> None:
+        if token is not None:
+            self._returned.add(token)
 
     def ack(self, tag: int, *, multiple: bool) -> Settled:
         settled = Settled()
         for message in self._take(tag, multiple=multiple):
-            if message.message_id in self._returned:
-                self._returned.discard(message.message_id)
+            if message.token in self._returned:
+                self._returned.discard(message.token)
                 settled.returned.append(message)
             else:
                 settled.confirmed.append(message)
@@ -76,7 +76,7 @@ class Window:
 
     def nack(self, tag: int, *, multiple: bool) -> Settled:
         nacked = list(self._take(tag, multiple=multiple))
-        self._returned.difference_update(message.message_id for message in nacked)
+        self._returned.difference_update(message.token for message in nacked)
         return Settled(nacked=nacked)
 
     def ack_all(self) -> Settled:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
-from rqtool.cli import broker
+from rqtool.cli import broker, dead
 from rqtool.cli.output import complain, emit
 from rqtool.cli.queues import queues
 from rqtool.cli.send import send
@@ -31,6 +31,7 @@ app.command()(send)
 # What follows the first word that is no option belongs to the command, its options too.
 app.command(context_settings={"allow_interspersed_args": False})(work)
 app.command()(queues)
+app.add_typer(dead.app, name="dead")
 app.add_typer(broker.app, name="broker")
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rqtool.broker.topology import check_sibling_names, dead_queue
 from rqtool.cli.options import DEFAULT_QUEUE, ApiUrl, Json, Kind, QueueName, Quiet, Url
 from rqtool.cli.output import talker
+from rqtool.durations import parse_duration
 from rqtool.errors import UsageError
+from rqtool.retry import DEFAULT_DELAYS, parse_delays
+from rqtool.text import plural
 
 if TYPE_CHECKING:
-    from rqtool.handlers import Handler
-    from rqtool.working import Listener
+    from rqtool.attempts import Listener
+    from rqtool.handlers.handler import Handler
 
 
 def work(
@@ -22,8 +26,9 @@ def work(
         list[str] | None,
         typer.Argument(
             metavar="[-- CMD [ARG]...]",
-            help="Run this for each task, the body on stdin; an argument {} is replaced by the body. "
-            "Without CMD: a second of pretended work per dot in the body.",
+            help="Run this for each task, the body on stdin; an argument {} is replaced by the body. Exit code 0: "
+            "done, 65: give the task up, 75: try again later, anything else: it failed. Without CMD and --call: a "
+            "second of pretended work per dot in the body.",
         ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
@@ -34,8 +39,39 @@ def work(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Tasks at work at once.")] = 1,
+    call: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Call this Python function for each task, with its body (bytes), or as annotated with an rqtool.Task.",
+            show_default="none",
+        ),
+    ] = None,
+    retry_delays: Annotated[
+        str,
+        typer.Option(
+            metavar="DELAYS",
+            help="The pauses before the second, third, ... attempt at a task that failed; after the last attempt it "
+            "goes to the dead queue. 'none': no retries.",
+        ),
+    ] = DEFAULT_DELAYS,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="End an attempt that takes longer; it failed.", show_default="no limit"),
+    ] = None,
+    grace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long a worker that is told to stop waits for the tasks at work, before it kills them.",
+            show_default="until they end",
+        ),
+    ] = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="Exit when nothing is ready and no worker holds anything.")
+        bool,
+        typer.Option(
+            "--drain", help="Exit when nothing is ready, no worker holds anything, and nothing waits for a retry."
+        ),
     ] = False,
     max_tasks: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit")
@@ -50,28 +86,57 @@ def work(
     import asyncio
 
     from rqtool.cli.events import JsonEvents, Lines
-    from rqtool.handlers import Command, Dots
     from rqtool.management import Management
     from rqtool.options import WorkOptions
     from rqtool.settings import find_endpoint
     from rqtool.working import Working
 
-    handler: Handler = Dots()
-    if command:
-        if shutil.which(command[0]) is None:
-            raise UsageError(f"The command can't be run: {command[0]} is not there or not executable", "Correct it")
-        # Beside JSON on stdout a command's own output would be noise.
-        handler = Command(command, stdout=2 if json else None)
+    options = WorkOptions(
+        queue=queue,
+        kind=type,
+        jobs=jobs,
+        prefetch=prefetch,
+        max_tasks=max_tasks,
+        drain=drain,
+        retry_delays=parse_delays(retry_delays),
+        grace=None if grace is None else parse_duration(grace),
+    )
+    check_sibling_names(queue, [delay.name for delay in options.retry_delays])
+    handler = _handler(command or [], call, jobs, timeout, json=json)
     say = talker(quiet=quiet)
     if any("{}" in argument and argument != "{}" for argument in command or []):
         say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
     endpoint = find_endpoint(url, api_url)
-    options = WorkOptions(queue=queue, kind=type, jobs=jobs, prefetch=prefetch, max_tasks=max_tasks, drain=drain)
-    listener: Listener = JsonEvents() if json else Lines(quiet=quiet)
+    listener: Listener = JsonEvents(say=say) if json else Lines(quiet=quiet, say=say)
     working = Working(endpoint.urls, options, handler, listener, say=say, api=Management(endpoint.api_urls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
-    asyncio.run(working.run())
-    return 0
+    dead = asyncio.run(working.run())
+    if dead:
+        say(
+            f"{plural(dead, 'task')} ended in {dead_queue(queue)!r}; see: rqtool dead list --queue {shlex.quote(queue)}"
+        )
+    return 1 if dead and (drain or max_tasks is not None) else 0
+
+
+def _handler(command: list[str], call: str | None, jobs: int, timeout: str | None, *, json: bool) -> Handler:
+    from rqtool.handlers.callables import Function
+    from rqtool.handlers.commands import Command
+    from rqtool.handlers.dots import Dots
+
+    seconds = None if timeout is None else parse_duration(timeout)
+    if seconds == 0:
+        raise UsageError("--timeout 0 leaves no time for any task", "Leave it out for no limit")
+    # Beside JSON on stdout the work's own output would be noise.
+    stdout = 2 if json else None
+    if command and call is not None:
+        raise UsageError("--call and a command contradict each other", "Use one of the two")
+    if command:
+        return Command(command, stdout=stdout, timeout=seconds)
+    if call is not None:
+        return Function(call, jobs=jobs, stdout=stdout, timeout=seconds)
+    if seconds is not None:
+        raise UsageError("--timeout is for a command or for --call", "Name one, or leave --timeout out")
+    return Dots()

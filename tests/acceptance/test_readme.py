@@ -41,8 +41,8 @@ def matches(expected: list[str], printed: list[str]) -> bool:
 
 def test_console_blocks(tmp_path: Path) -> None:
     """One shell, one private broker, all blocks in turn: the output is the README's."""
-    [program] = re.findall(r"```python\n# forgetful.py\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "forgetful.py").write_text(program)
+    for name, program in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL):
+        (tmp_path / name).write_text(program)
     said = commands()
     script = "".join(f"{command}\necho '{MARK}'\n" for command, _ in said)
     environment = os.environ | {
@@ -68,9 +68,11 @@ def parameters() -> list[tuple[str, str]]:
     """Every option of every verb: (verb, option)."""
     group = typer.main.get_command(app)
     found = []
-    for verb in ("send", "work", "queues"):
-        for parameter in group.commands[verb].params:  # type: ignore[attr-defined]
-            found += [(verb, option) for option in parameter.opts if option.startswith("-")]
+    verbs = {verb: [group.commands[verb]] for verb in ("send", "work", "queues")}  # type: ignore[attr-defined]
+    verbs["dead"] = list(group.commands["dead"].commands.values())  # type: ignore[attr-defined]
+    for verb, commands in verbs.items():
+        options = {o for command in commands for parameter in command.params for o in parameter.opts if o[0] == "-"}
+        found += [(verb, option) for option in sorted(options)]
     return found
 
 

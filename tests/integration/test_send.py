@@ -130,7 +130,10 @@ def test_quorum_queue_with_its_dead_queue(rqtool: Program, vhost: Vhost) -> None
         "x-overflow": "reject-publish",
         "x-delivery-limit": 100_000,
     }
-    assert vhost.api("GET", f"/api/queues/{vhost.path}/safe.dead")["arguments"] == {"x-queue-type": "quorum"}
+    assert vhost.api("GET", f"/api/queues/{vhost.path}/safe.dead")["arguments"] == {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 100_000,
+    }
     assert vhost.bodies("safe") == [b"x"]
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-from itertools import pairwise
 from pathlib import Path
 
 import pika
@@ -61,6 +60,7 @@ def test_json_events(rqtool: Program, vhost: Vhost) -> None:
 
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [(e["event"], e["attempt"]) for e in events] == [("received", 1), ("done", 1)]
+    assert events[1]["exit_code"] == 0
     assert "noise" in ended.stderr
 
 
@@ -186,21 +186,6 @@ def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None
     assert ended.code == 0
     assert log_of(rqtool.cwd) == ["1", "2"]
     assert ended.stderr.count("Tasks that other workers hold can't be seen") == 1
-
-
-def test_a_failed_task_goes_back_and_does_not_spin(rqtool: Program, vhost: Vhost) -> None:
-    """It is tried again, at most about once a second, and is never lost."""
-    publish(vhost, b"bad")
-    running = rqtool.start("work", "--", "sh", "-c", "date +%s.%N >> log; exit 3")
-    eventually(lambda: len(log_of(rqtool.cwd)) == 3)
-    running.signal(signal.SIGINT)
-    ended = running.wait()
-
-    assert ended.code == 0
-    assert "'bad' failed (exit code 3) and goes back to the queue" in ended.stderr
-    times = [float(line) for line in log_of(rqtool.cwd)]
-    assert all(later - earlier >= 0.9 for earlier, later in pairwise(times))
-    assert vhost.bodies() == [b"bad"]
 
 
 @pytest.mark.parametrize("command", [["sh", "-c", "exit 127"], ["./there"]])

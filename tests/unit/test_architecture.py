@@ -24,6 +24,10 @@ PURE = [
     "rqtool.ledger",
     "rqtool.patience",
     "rqtool.jobs",
+    "rqtool.retry",
+    "rqtool.headers",
+    "rqtool.outcomes",
+    "rqtool.task",
     "rqtool.report",
     "rqtool.listing",
     "rqtool.broker.window",
@@ -151,7 +155,9 @@ def _imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("heavy", ["pika", "rich", "asyncio", "urllib3"])
-@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["send", "--help"], ["work", "--help"], ["dead", "--help"]], ids=" ".join
+)
 def test_a_start_imports_nothing_heavy(arguments: list[str], heavy: str) -> None:
     """Help comes at once: what a verb needs is imported by the verb."""
     imported = _imported_by(*arguments)

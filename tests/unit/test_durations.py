@@ -1,4 +1,4 @@
-"""`200ms`, `5s`, `10m`, `2h` → seconds."""
+"""`200ms`, `5s`, `10m`, `2h` → seconds, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.durations import parse_duration
+from rqtool.durations import format_duration, parse_duration
 from rqtool.errors import UsageError
 
 
@@ -68,3 +68,33 @@ def test_an_endless_duration_is_a_usage_error() -> None:
     """A number that is larger than any float is refused, rather than being infinity."""
     with pytest.raises(UsageError):
         parse_duration("9" * 400 + "h")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0ms"),
+        (0.0004, "0ms"),
+        (0.001, "1ms"),
+        (0.2, "200ms"),
+        (0.1 + 0.2, "300ms"),
+        (0.9999, "1s"),
+        (1, "1s"),
+        (1.5, "1500ms"),
+        (60, "1m"),
+        (61, "61s"),
+        (90, "90s"),
+        (3600, "1h"),
+        (3660, "61m"),
+        (86_400, "24h"),
+    ],
+)
+def test_a_duration_is_written_in_its_largest_unit(seconds: float, text: str) -> None:
+    """The one that leaves a whole number; what is less than a millisecond is not seen."""
+    assert format_duration(seconds) == text
+
+
+@given(st.integers(0, 30 * 24 * 3600 * 1000 // 3))
+def test_what_is_written_can_be_read(milliseconds: int) -> None:
+    """Every duration in whole milliseconds comes back as it was."""
+    assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from rqtool import jobs
-from rqtool.jobs import Job, Jobs
+from rqtool.jobs import Job, Jobs, Reception
 
 
 @dataclass(frozen=True)
@@ -19,128 +19,431 @@ class Delivery:
     may_repeat: bool = True
 
 
+Held = Jobs[Delivery, str]
+"""What is left to do for a result is a word here: "ack", "move"."""
+
+WORK: Reception[Delivery, str] = Reception()
+JOINED: Reception[Delivery, str] = Reception(known=True)
+
+
 @pytest.fixture
-def held() -> Jobs[Delivery]:
+def held() -> Held:
     return Jobs(2)
 
 
-def start(held: Jobs[Delivery]) -> Job[Delivery]:
+def start(held: Held) -> Job[Delivery]:
     job = held.start_next()
     assert job is not None
     return job
 
 
-def finish(held: Jobs[Delivery], job: Job[Delivery], *, told: bool) -> None:
-    held.end(job)
-    held.done(job, told=told)
-
-
-def test_in_order_and_no_more_than_slots(held: Jobs[Delivery]) -> None:
-    """Deliveries start in the order they came, as many at once as there are slots."""
-    for name in "abc":
-        assert held.receive(Delivery(name))
-    first, second = start(held), start(held)
-    assert (first.delivery.key, second.delivery.key) == ("a", "b")
-    assert held.start_next() is None
-    held.end(first)
-    assert start(held).delivery.key == "c"
-    assert held.received == 3
-
-
-def test_idle(held: Jobs[Delivery]) -> None:
-    """Idle before the first task and after the last, and not in between."""
-    assert held.idle
-    held.receive(Delivery("a"))
-    assert not held.idle
+def take(held: Held, delivery: Delivery) -> Job[Delivery]:
+    """Receive work and start it."""
+    assert held.receive(delivery) == WORK
     job = start(held)
-    assert not held.idle
-    held.end(job)
-    assert held.idle
+    assert job.delivery == delivery
+    return job
 
 
-@pytest.mark.parametrize("key", ["same", None])
-def test_within_a_connection_every_delivery_is_a_task(held: Jobs[Delivery], key: str | None) -> None:
-    """Equal ids of another program's are no reason to drop one of two tasks: waiting, at work, or done."""
-    assert held.receive(Delivery(key, 1))
-    assert held.receive(Delivery(key, 2))
-    one, two = start(held), start(held)
-    assert (one.delivery.tag, two.delivery.tag) == (1, 2)
-    finish(held, one, told=True)
-    assert held.receive(Delivery(key, 3))
-    assert start(held).delivery.tag == 3
+def finish(held: Held, job: Job[Delivery], rest: str = "ack", *, told: bool) -> None:
+    held.ended(job)
+    held.settled(job, rest, told=told)
 
 
-def test_a_task_at_work_when_the_connection_went(held: Jobs[Delivery]) -> None:
-    """Its redelivery is settled by the job that runs, and not begun anew; the next one is a task again."""
-    held.receive(Delivery("a", 1))
-    job = start(held)
-    held.connection_lost()
-    assert held.receive(Delivery("a", 2))
-    assert held.start_next() is None
-    assert job.delivery.tag == 2
-    assert held.receive(Delivery("a", 3))
-    assert start(held).delivery.tag == 3
+def come_back(held: Held, delivery: Delivery) -> tuple[Job[Delivery], str]:
+    """Receive what has its result already: the job that settles it, and what is left to do."""
+    reception = held.receive(delivery)
+    assert reception.known
+    assert reception.ended is not None
+    assert reception.ended[0].delivery == delivery
+    return reception.ended
 
 
-def test_what_waited_is_the_brokers_again(held: Jobs[Delivery]) -> None:
-    """After a lost connection nothing waits here; it comes anew and is worked off."""
-    held.receive(Delivery("a", 1))
-    held.connection_lost()
-    assert held.start_next() is None
-    assert held.receive(Delivery("a", 2))
-    assert start(held).delivery.tag == 2
+class TestTheOrderOfWork:
+    """What waits, what runs, and how many at once."""
+
+    def test_in_order_and_no_more_than_slots(self, held: Held) -> None:
+        """Deliveries start in the order they came, as many at once as there are slots."""
+        for name in "abc":
+            assert held.receive(Delivery(name)) == WORK
+        first, second = start(held), start(held)
+        assert (first.delivery.key, second.delivery.key) == ("a", "b")
+        assert held.start_next() is None
+        held.ended(first)
+        assert start(held).delivery.key == "c"
+        assert held.received == 3
+
+    def test_idle(self, held: Held) -> None:
+        """Idle before the first task and after the last, and not in between."""
+        assert held.idle
+        held.receive(Delivery("a"))
+        assert not held.idle
+        job = start(held)
+        assert not held.idle
+        held.ended(job)
+        held.settled(job, "ack", told=True)
+        assert held.idle
+
+    def test_a_result_frees_the_slot_but_not_the_hands(self) -> None:
+        """Until it is settled the next task runs, and the worker is not idle: the end of a queue is not yet there."""
+        held: Held = Jobs(1)
+        first = take(held, Delivery("a"))
+        held.receive(Delivery("b"))
+        assert held.start_next() is None
+        held.ended(first)
+        assert ({first}, set()) == (held.settling, held.running)
+        assert not held.idle
+        second = start(held)
+        finish(held, second, told=True)
+        assert not held.idle
+        held.settled(first, "ack", told=True)
+        assert held.idle
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_a_job_can_be_settled_without_a_result(self, held: Held, told: bool) -> None:
+        """One that never ran to its end is out of the hands as well."""
+        job = take(held, Delivery("a"))
+        held.settled(job, "ack", told=told)
+        assert held.idle
+
+    def test_what_waited_is_the_brokers_again(self, held: Held) -> None:
+        """After a lost connection nothing waits here; it comes anew and is worked off."""
+        held.receive(Delivery("a", 1))
+        held.connection_lost()
+        assert held.start_next() is None
+        assert held.idle
+        take(held, Delivery("a", 2))
+
+    def test_giving_up_returns_what_was_not_begun(self, held: Held) -> None:
+        """What waits is handed out for its return; what runs stays."""
+        for name in "abc":
+            held.receive(Delivery(name))
+        job = start(held)
+        assert [delivery.key for delivery in held.give_up_waiting()] == ["b", "c"]
+        assert {job} == held.running
+        assert held.give_up_waiting() == []
+        assert held.start_next() is None
+
+    def test_the_last_one_can_be_taken_out(self, held: Held) -> None:
+        """What was received last is settled without being run; it needs no slot, and the others wait on."""
+        for name in "abc":
+            held.receive(Delivery(name))
+        first, second = start(held), start(held)
+        last = held.take_last()
+        assert last.delivery.key == "c"
+        assert ({first, second}, {last}) == (held.running, held.settling)
+        held.ended(first)
+        assert held.start_next() is None
+        for job in (first, second):
+            held.settled(job, "ack", told=True)
+        assert not held.idle
+        held.settled(last, "move", told=True)
+        assert held.idle
+
+    def test_the_last_one_is_not_the_first(self, held: Held) -> None:
+        """Of two that wait the older one stays."""
+        held.receive(Delivery("a"))
+        held.receive(Delivery("b"))
+        assert held.take_last().delivery.key == "b"
+        assert start(held).delivery.key == "a"
+
+    def test_what_was_taken_out_can_be_put_back(self, held: Held) -> None:
+        """It waits again, before all others, and is run like any other."""
+        for name in "ab":
+            held.receive(Delivery(name))
+        held.put_back(held.take_last())
+        assert held.settling == set()
+        assert [start(held).delivery.key, start(held).delivery.key] == ["b", "a"]
+        assert held.start_next() is None
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_no_ack_is_certain_after_its_connection(held: Jobs[Delivery], told: bool) -> None:
-    """Done, and its ack lost or in doubt: the redelivery is acked unseen, once for each connection that was lost."""
-    held.receive(Delivery("a", 1))
-    job = start(held)
-    if told:
+class TestWithinAConnection:
+    """Where nothing was lost, nothing comes again."""
+
+    @pytest.mark.parametrize("key", ["same", None])
+    def test_every_delivery_is_a_task(self, held: Held, key: str | None) -> None:
+        """Equal ids of another program's are no reason to drop one of two tasks: waiting, at work, settling, done."""
+        assert held.receive(Delivery(key, 1)) == WORK
+        assert held.receive(Delivery(key, 2)) == WORK
+        one, two = start(held), start(held)
+        assert (one.delivery.tag, two.delivery.tag) == (1, 2)
+        held.ended(one)
+        assert held.receive(Delivery(key, 3)) == WORK
+        assert start(held).delivery.tag == 3
+        held.settled(one, "ack", told=True)
+        assert held.receive(Delivery(key, 4)) == WORK
+        assert [delivery.tag for delivery in held.give_up_waiting()] == [4]
+
+
+class TestInHandWhenTheConnectionWent:
+    """The result is still to come, or still to be settled."""
+
+    def test_at_work(self, held: Held) -> None:
+        """Its redelivery is settled by the job that runs, and not begun anew; the next one is a task again."""
+        job = take(held, Delivery("a", 1))
+        held.connection_lost()
+        assert held.receive(Delivery("a", 2)) == JOINED
+        assert held.start_next() is None
+        assert job.delivery.tag == 2
+        take(held, Delivery("a", 3))
+
+    def test_while_its_result_is_being_settled(self, held: Held) -> None:
+        """A copy that is on its way settles the redelivery too: the task does not run again."""
+        job = take(held, Delivery("a", 1))
+        held.ended(job)
+        held.connection_lost()
+        assert held.receive(Delivery("a", 2)) == JOINED
+        assert held.start_next() is None
+        assert job.delivery.tag == 2
+        assert {job} == held.settling
+        held.settled(job, "ack", told=True)
+        assert held.idle
+
+    def test_what_was_taken_out_to_be_settled(self, held: Held) -> None:
+        """It is in hand, although it never ran."""
+        held.receive(Delivery("a", 1))
+        job = held.take_last()
+        held.connection_lost()
+        assert held.receive(Delivery("a", 2)) == JOINED
+        assert job.delivery.tag == 2
+
+    def test_more_than_once(self, held: Held) -> None:
+        """Each redelivery joins the same job, through as many lost connections as it takes."""
+        job = take(held, Delivery("a", 1))
+        for tag in (2, 3, 4):
+            held.connection_lost()
+            assert held.receive(Delivery("a", tag)) == JOINED
+            assert job.delivery.tag == tag
+        held.connection_lost()
+        held.connection_lost()
+        assert held.receive(Delivery("a", 5)) == JOINED
+
+    def test_settled_before_it_came_again(self, held: Held) -> None:
+        """The result that it has by then settles it, and no job that is over is joined."""
+        job = take(held, Delivery("a", 1))
+        held.connection_lost()
+        finish(held, job, "move", told=False)
+        again, rest = come_back(held, Delivery("a", 2))
+        assert (again is job, rest) == (False, "move")
+        assert job.delivery.tag == 1
+
+    def test_another_task_with_the_same_key_that_is_over(self, held: Held) -> None:
+        """A new message under that key is settled by itself, and the redelivery of the first one joins the first."""
+        job = take(held, Delivery("same", 1))
+        held.connection_lost()
+        held.dropped(take(held, Delivery("same", 2, may_repeat=False)))
+        assert held.receive(Delivery("same", 3)) == JOINED
+        assert job.delivery.tag == 3
+
+    def test_another_task_with_the_same_key_that_was_done(self, held: Held) -> None:
+        """What runs surely comes again, and joins first: acked as done it would be lost if it fails."""
+        finish(held, take(held, Delivery("same", 1)), told=True)
+        job = take(held, Delivery("same", 2))
+        held.connection_lost()
+        assert held.receive(Delivery("same", 3)) == JOINED
+        assert job.delivery.tag == 3
+        assert come_back(held, Delivery("same", 4))[1] == "ack"
+
+    def test_without_a_key_it_is_work(self, held: Held) -> None:
+        """What nothing tells from other tasks is never taken for one of them: twice is better than not at all."""
+        running, settling = take(held, Delivery(None, 1)), take(held, Delivery(None, 2))
+        held.ended(settling)
+        held.connection_lost()
+        take(held, Delivery(None, 3))
+        assert held.receive(Delivery(None, 4)) == WORK
+        assert (running.delivery.tag, settling.delivery.tag) == (1, 2)
+
+
+class TestResults:
+    """An ack that was lost must not cost the work a second time."""
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_no_ack_is_certain_after_its_connection(self, held: Held, told: bool) -> None:
+        """Done, and its ack lost or in doubt: the redelivery is settled unseen, once for each connection that went."""
+        job = take(held, Delivery("a", 1))
+        if told:
+            finish(held, job, told=True)
+            held.connection_lost()
+        else:
+            held.connection_lost()
+            finish(held, job, told=False)
+        job, rest = come_back(held, Delivery("a", 2))
+        assert rest == "ack"
+        assert {job} == held.settling
+        held.settled(job, rest, told=True)
+        assert held.idle
+        held.connection_lost()
+        job, rest = come_back(held, Delivery("a", 3))
+        assert rest == "ack"
+        held.settled(job, rest, told=True)
+        take(held, Delivery("a", 4))
+
+    def test_a_result_outlives_connections_without_a_redelivery(self, held: Held) -> None:
+        """The broker can find out late that it never got the ack."""
+        finish(held, take(held, Delivery("a", 1)), told=True)
+        held.connection_lost()
+        finish(held, take(held, Delivery("b", 1)), told=True)
+        held.connection_lost()
+        held.connection_lost()
+        assert come_back(held, Delivery("a", 2))[1] == "ack"
+        assert come_back(held, Delivery("b", 2))[1] == "ack"
+
+    def test_a_move_that_could_not_be_done(self, held: Held) -> None:
+        """It is handed out with the redelivery, as often as it fails, and is in hand until it is done."""
+        finish(held, take(held, Delivery("a", 1)), "move", told=False)
+        assert held.idle
+        for tag in (2, 3):
+            held.connection_lost()
+            job, rest = come_back(held, Delivery("a", tag))
+            assert rest == "move"
+            assert ({job}, set()) == (held.settling, held.running)
+            assert not held.idle
+            assert held.start_next() is None
+            held.settled(job, rest, told=False)
+            assert held.idle
+
+    def test_a_result_that_was_handed_out_is_in_hand(self, held: Held) -> None:
+        """If the connection goes again meanwhile, the next redelivery joins the job that settles it."""
+        finish(held, take(held, Delivery("a", 1)), "move", told=False)
+        held.connection_lost()
+        job, _ = come_back(held, Delivery("a", 2))
+        held.connection_lost()
+        assert held.receive(Delivery("a", 3)) == JOINED
+        assert job.delivery.tag == 3
+        held.settled(job, "ack", told=True)
+        held.connection_lost()
+        assert come_back(held, Delivery("a", 4))[1] == "ack"
+
+    def test_what_is_left_to_do_is_what_was_said_last(self, held: Held) -> None:
+        """After the move was done at last, only its ack is left."""
+        finish(held, take(held, Delivery("a", 1)), "move", told=False)
+        held.connection_lost()
+        job, _ = come_back(held, Delivery("a", 2))
+        held.settled(job, "ack", told=True)
+        held.connection_lost()
+        assert come_back(held, Delivery("a", 3))[1] == "ack"
+
+    def test_every_task_gets_its_own(self, held: Held) -> None:
+        """Results are not mixed up."""
+        finish(held, take(held, Delivery("a", 1)), "move", told=False)
+        finish(held, take(held, Delivery("b", 1)), "ack", told=True)
+        held.connection_lost()
+        assert come_back(held, Delivery("b", 2))[1] == "ack"
+        assert come_back(held, Delivery("a", 2))[1] == "move"
+        take(held, Delivery("c", 2))
+
+    def test_a_new_message_is_never_taken_for_an_old_one(self, held: Held) -> None:
+        """Not flagged and not of rqtool's own: it is work, whatever ids were done before or are at work."""
+        finish(held, take(held, Delivery("a", 1)), told=True)
+        job = take(held, Delivery("b", 1))
+        held.connection_lost()
+        take(held, Delivery("a", 2, may_repeat=False))
+        assert held.receive(Delivery("b", 2, may_repeat=False)) == WORK
+        assert job.delivery.tag == 1
+        assert come_back(held, Delivery("a", 3))[1] == "ack"
+        assert held.receive(Delivery("b", 3)) == JOINED
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_nothing_is_remembered_without_a_key(self, held: Held, told: bool) -> None:
+        """The result of one task without id is not that of the next."""
+        finish(held, take(held, Delivery(None, 1)), told=told)
+        job = take(held, Delivery(None, 2))
+        held.exchange(job, Delivery("copy", 2), "ack")
+        held.connection_lost()
+        take(held, Delivery(None, 3))
+
+    @pytest.mark.parametrize("told", [True, False])
+    def test_the_memory_is_bounded(self, held: Held, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+        """The oldest of more than REMEMBERED are forgotten: done twice is better than memory without end."""
+        monkeypatch.setattr(jobs, "REMEMBERED", 2)
+        for name in "abc":
+            finish(held, take(held, Delivery(name)), told=told)
+        held.connection_lost()
+        assert [held.receive(Delivery(name, 2)).known for name in "abc"] == [False, True, True]
+
+    def test_the_memory_is_bounded_over_connections(self, held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What several connections left is counted together."""
+        monkeypatch.setattr(jobs, "REMEMBERED", 2)
+        for name in "abc":
+            finish(held, take(held, Delivery(name)), told=True)
+            held.connection_lost()
+        assert [held.receive(Delivery(name, 2)).known for name in "abc"] == [False, True, True]
+
+
+class TestDropped:
+    """The broker has the task again, and it is to be done anew."""
+
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_it_is_out_of_the_hands(self, ended: bool) -> None:
+        """Its slot is free, and nothing of it is left."""
+        held: Held = Jobs(1)
+        job = take(held, Delivery("a", 1))
+        if ended:
+            held.ended(job)
+        held.dropped(job)
+        assert held.idle
+        take(held, Delivery("a", 2))
+
+    def test_nothing_is_remembered(self, held: Held) -> None:
+        """A task that was given back unfinished is begun anew, on this connection and on the next."""
+        job = take(held, Delivery("a", 1))
+        held.ended(job)
+        held.dropped(job)
+        held.connection_lost()
+        take(held, Delivery("a", 2))
+
+    def test_a_result_that_was_handed_out(self, held: Held) -> None:
+        """It is forgotten with its job: done again is better than taken for done."""
+        finish(held, take(held, Delivery("a", 1)), "ack", told=True)
+        held.connection_lost()
+        job, _ = come_back(held, Delivery("a", 2))
+        held.dropped(job)
+        held.connection_lost()
+        take(held, Delivery("a", 3))
+
+    def test_after_the_connection_went(self, held: Held) -> None:
+        """The redelivery joins no job that is over."""
+        job = take(held, Delivery("a", 1))
+        held.connection_lost()
+        held.dropped(job)
+        take(held, Delivery("a", 2))
+        assert job.delivery.tag == 1
+
+
+class TestExchange:
+    """A job that goes on with another delivery of its task: a copy that counts this start."""
+
+    def test_the_new_delivery_is_the_jobs(self, held: Held) -> None:
+        """It is the one that the result settles, and the job runs on in its slot."""
+        job = take(held, Delivery("a", 1))
+        held.exchange(job, Delivery("copy", 2), "ack")
+        assert job.delivery == Delivery("copy", 2)
+        assert {job} == held.running
         finish(held, job, told=True)
+        assert held.idle
         held.connection_lost()
-    else:
+        assert come_back(held, Delivery("copy", 3))[1] == "ack"
+
+    def test_the_old_delivery_is_remembered(self, held: Held) -> None:
+        """If the connection goes the old one comes again to be settled as was said, the new one joins the job."""
+        job = take(held, Delivery("a", 1))
+        held.exchange(job, Delivery("copy", 2), "ack")
         held.connection_lost()
-        finish(held, job, told=False)
-    assert not held.receive(Delivery("a", 2))
-    held.connection_lost()
-    assert not held.receive(Delivery("a", 3))
-    assert held.receive(Delivery("a", 4))
+        old, rest = come_back(held, Delivery("a", 3))
+        assert (old is job, rest) == (False, "ack")
+        assert job.delivery.tag == 2
+        assert held.receive(Delivery("copy", 4)) == JOINED
+        assert job.delivery.tag == 4
 
+    def test_within_the_connection_the_old_key_is_a_task_again(self, held: Held) -> None:
+        """As after any ack that the broker was told of."""
+        held.exchange(take(held, Delivery("a", 1)), Delivery("copy", 2), "ack")
+        take(held, Delivery("a", 3))
 
-def test_a_failed_task_is_tried_again(held: Jobs[Delivery]) -> None:
-    """Only what was done is acked unseen."""
-    held.receive(Delivery("a", 1))
-    held.end(start(held))
-    held.connection_lost()
-    assert held.receive(Delivery("a", 2))
-    assert start(held).delivery.tag == 2
-
-
-def test_a_new_message_is_never_taken_for_an_old_one(held: Jobs[Delivery]) -> None:
-    """Not flagged and not of rqtool's own: it is work, whatever ids were done before."""
-    held.receive(Delivery("a", 1))
-    finish(held, start(held), told=True)
-    held.connection_lost()
-    assert held.receive(Delivery("a", 2, may_repeat=False))
-    assert start(held).delivery.tag == 2
-
-
-def test_the_memory_is_bounded(held: Jobs[Delivery], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest of more than REMEMBERED are forgotten: done twice is better than memory without end."""
-    monkeypatch.setattr(jobs, "REMEMBERED", 2)
-    for name in "abc":
-        held.receive(Delivery(name))
-        finish(held, start(held), told=True)
-    held.connection_lost()
-    assert [held.receive(Delivery(name, 2)) for name in "abc"] == [True, False, False]
-
-
-def test_giving_up_returns_what_was_not_begun(held: Jobs[Delivery]) -> None:
-    """What waits is handed out for its return; what runs stays."""
-    for name in "abc":
-        held.receive(Delivery(name))
-    job = start(held)
-    assert [delivery.key for delivery in held.give_up_waiting()] == ["b", "c"]
-    assert {job} == held.running
-    assert held.give_up_waiting() == []
+    def test_after_the_connection_went(self, held: Held) -> None:
+        """The old key is no longer the job's: what comes under it is not the task that runs."""
+        job = take(held, Delivery("a", 1))
+        held.connection_lost()
+        held.exchange(job, Delivery("copy", 2), "ack")
+        take(held, Delivery("a", 3))
+        assert job.delivery.tag == 2

@@ -125,20 +125,22 @@ class TestQueues:
     def test_names_are_encoded(self, api: Api) -> None:
         """Whatever is in a vhost's or queue's name stays within its part of the request."""
         name = "c?d&e=#(f) ü.*"
-        api.client().queue("a/b c?", name)
+        api.client().matching("a/b c?", re.escape(name))
         asked = urlsplit(api.asked[0])
         assert asked.path == "/api/queues/a%2Fb%20c%3F"
-        assert re.fullmatch(parse_qs(asked.query)["name"][0], name)
+        query = parse_qs(asked.query)
+        assert re.fullmatch(query["name"][0], name)
+        assert query["use_regex"] == ["true"]
 
     def test_the_login_is_sent(self, api: Api) -> None:
         """User and password, as basic authentication."""
-        api.client().queue("/", "q")
+        api.client().matching("/", "q")
         assert base64.b64encode(b"user:secret").decode() in api.logins[0]
 
     def test_a_login_may_have_any_characters(self, api: Api) -> None:
         """Beyond Latin-1 too: RabbitMQ reads UTF-8."""
         url = ApiURL(api.url.base, "jürgen", "5€")
-        Management([url]).queue("/", "q")
+        Management([url]).matching("/", "q")
         assert base64.b64encode("jürgen:5€".encode()).decode() in api.logins[0]
 
     @pytest.mark.parametrize("nothing", ["undefined", [], None, {}])
@@ -148,16 +150,14 @@ class TestQueues:
         absent = {name: value for name, value in ROW.items() if name != key}
         for row in (absent, ROW | {key: nothing}):
             api.answers["/api/queues/%2F"] = (200, {"items": [row]})
-            queue = api.client().queue("/", "q")
-            assert queue is not None
+            (queue,) = api.client().matching("/", "q")
             assert getattr(queue, key) is None
             assert absent == {name: getattr(queue, name) for name in absent}
 
     def test_true_is_no_figure(self, api: Api) -> None:
         """A truth value where a number belongs is not known, not 1."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"messages_ready": True, "durable": 1}]})
-        queue = api.client().queue("/", "q")
-        assert queue is not None
+        (queue,) = api.client().matching("/", "q")
         assert (queue.messages_ready, queue.durable) == (None, None)
 
     def test_rows_that_are_none_are_left_out(self, api: Api) -> None:
@@ -173,25 +173,51 @@ class TestQueues:
         api.answers["/api/consumers"] = (400, {"error": "bad_request", "reason": "Stats are disabled"})
         assert api.client().queues() == [QUEUE]
 
-    def test_a_queue_alone(self, api: Api) -> None:
-        """One queue has its figures; consumers are not asked for."""
+    def test_queues_that_match(self, api: Api) -> None:
+        """They have their figures of now, all on one page; consumers are not asked for."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert api.client().queue("/", "q") == QUEUE
-        assert len(api.asked) == 1
+        assert api.client().matching("/", "q") == [QUEUE]
+        (asked,) = api.asked
+        expected = {"disable_stats": ["true"], "enable_queue_totals": ["true"], "page": ["1"], "page_size": ["500"]}
+        assert expected.items() <= parse_qs(urlsplit(asked).query).items()
 
-    def test_a_queue_alone_is_the_one_of_that_very_name(self, api: Api) -> None:
-        """The broker matches names without regard to case; another queue's figures are no answer."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"name": "Q", "messages_ready": 0}, ROW]})
-        assert api.client().queue("/", "q") == QUEUE
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"name": "Q"}]})
-        assert api.client().queue("/", "q") is None
+    @pytest.mark.parametrize(
+        ("pattern", "found"),
+        [
+            ("task_queue", ["task_queue"]),
+            (r"task_queue(\.retry\..+)?", ["task_queue", "task_queue.retry.10s", "task_queue.retry.started"]),
+            (r"task_queue\.retry\..+", ["task_queue.retry.10s", "task_queue.retry.started"]),
+            (r"task_queue\.dead|other", ["task_queue.dead", "other"]),
+            (r"task", []),
+            (r"queue", []),
+            (r"TASK_QUEUE", ["TASK_QUEUE"]),
+            (r".*", None),
+        ],
+    )
+    def test_whole_names_match(self, api: Api, pattern: str, found: list[str] | None) -> None:
+        """The broker looks within names and ignores case; other queues' figures are no answer."""
+        names = ["task_queue", "TASK_QUEUE", "Task_queue.retry.10s", "my_task_queue", "task_queue2", "task_queue.dead"]
+        names += ["task_queue.retry.10s", "task_queue.retry.", "task_queue.retry.started", "other", "another"]
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"name": name} for name in names]})
+        queues = api.client().matching("/", pattern)
+        assert [queue.name for queue in queues] == (names if found is None else found)
+
+    @pytest.mark.parametrize("pattern", ["q", r"q(\.retry\..+)?", "p|q"])
+    def test_the_broker_is_asked_for_whole_names_too(self, api: Api, pattern: str) -> None:
+        """Else the names of a thousand other queues could fill the page."""
+        api.client().matching("/", pattern)
+        (asked,) = parse_qs(urlsplit(api.asked[0]).query)["name"]
+        assert re.search(asked, "q")
+        assert not re.search(asked, "xq")
+        assert not re.search(asked, "qx")
+        assert not re.search(asked, "px")
 
     @pytest.mark.parametrize("answer", [{"items": []}, {"items": "undefined"}, {"items": [[]]}, {}, []])
-    def test_a_queue_that_is_not_there(self, api: Api, answer: object) -> None:
-        """An empty page is an answer: there is none. So is 404 for its vhost."""
+    def test_queues_that_are_not_there(self, api: Api, answer: object) -> None:
+        """An empty page is an answer: there are none. So is 404 for their vhost."""
         api.answers["/api/queues/%2F"] = (200, answer)
-        assert api.client().queue("/", "none") is None
-        assert api.client().queue("v", "none") is None
+        assert api.client().matching("/", "none") == []
+        assert api.client().matching("v", "none") == []
 
     def test_a_vhost_that_is_not_there(self, api: Api) -> None:
         """404 for a vhost is refused access, and names it."""
@@ -288,15 +314,15 @@ class TestSeveralAddresses:
     def test_the_next_one_is_asked(self, deaf: ApiURL, api: Api) -> None:
         """Where the first does not answer, the second does."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert Management([deaf, api.url]).queue("/", "q") == QUEUE
+        assert Management([deaf, api.url]).matching("/", "q") == [QUEUE]
 
     def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
         """A node that failed once is not asked again: figures of two nodes don't mix."""
         api.answers["/api/queues/%2F"] = (500, {})
         client = Management([api.url, other.url])
-        assert client.queue("/", "q") is None
+        assert client.matching("/", "q") == []
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert client.queue("/", "q") is None
+        assert client.matching("/", "q") == []
         assert (len(api.asked), len(other.asked)) == (1, 2)
 
     def test_a_refusal_is_an_answer(self, api: Api, other: Api) -> None:

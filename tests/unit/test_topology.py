@@ -6,15 +6,24 @@ import pytest
 
 from rqtool.broker.topology import (
     DELIVERY_LIMIT,
+    STARTED_SECONDS,
     Arguments,
     Mismatch,
+    Place,
     QueueType,
+    at_home,
+    check_sibling_names,
+    dead,
     dead_queue,
     mirror,
     parse_mismatch,
     parse_size_limit,
+    place_arguments,
     queue_arguments,
+    started,
+    waiting,
 )
+from rqtool.errors import UsageError
 
 # As RabbitMQ 3.10.8, 4.0.5 and 4.3.6 word it.
 REFUSALS = [
@@ -138,6 +147,99 @@ def test_a_quorum_queue_drops_nothing_silently() -> None:
 def test_the_dead_queue_is_named_after_its_queue() -> None:
     """NAME.dead is a contract."""
     assert dead_queue("task_queue") == "task_queue.dead"
+    assert dead("task_queue") == Place("task_queue.dead", "task_queue", None)
+
+
+@pytest.mark.parametrize("delay", ["10s", "0.5m", "started-not"])
+def test_a_wait_queue_is_named_after_its_queue_and_delay(delay: str) -> None:
+    """NAME.retry.DELAY is a contract: workers with the same delay share it."""
+    assert waiting("task_queue", delay, 30.0) == Place(f"task_queue.retry.{delay}", "task_queue", 30.0)
+
+
+def test_what_was_started_waits_in_a_queue_of_its_own() -> None:
+    """NAME.retry.started is no delay, and is found with the other wait queues; its time is short, but not none."""
+    assert started("task_queue") == Place("task_queue.retry.started", "task_queue", STARTED_SECONDS)
+    assert 0 < STARTED_SECONDS < 10
+
+
+def test_home_is_the_queue_itself() -> None:
+    """Where a task is to be begun it does not wait."""
+    assert at_home("task_queue") == Place("task_queue", "task_queue", None)
+
+
+WAITING = {"x-message-ttl": 90_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish", "x-delivery-limit": 100_000}
+
+
+@pytest.mark.parametrize(
+    ("kind", "wait", "arguments"),
+    [
+        (None, None, {}),
+        (None, 90.0, WAITING),
+        ("classic", None, {"x-queue-type": "classic"}),
+        ("classic", 90.0, {"x-queue-type": "classic"} | WAITING),
+        ("quorum", None, {"x-queue-type": "quorum", "x-delivery-limit": 100_000}),
+        ("quorum", 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
+    ],
+)
+def test_places_are_declared_like_their_queue(kind: QueueType | None, wait: float | None, arguments: Arguments) -> None:
+    """A dead queue keeps what it has for ever; a wait queue sends it home after its time, and loses nothing."""
+    place = Place("q.retry.90s", "q", wait)
+    for _ in range(2):
+        assert place_arguments(place, kind) == arguments
+
+
+@pytest.mark.parametrize("kind", [None, "classic", "quorum"])
+@pytest.mark.parametrize("place", [at_home("q"), dead("q"), started("q"), waiting("q", "1s", 1.0)])
+def test_no_place_vanishes(kind: QueueType | None, place: Place) -> None:
+    """A queue that expires takes the tasks in it along."""
+    assert "x-expires" not in place_arguments(place, kind)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(0.0, 0), (0.1 * 3, 300), (0.2, 200), (0.0004, 0), (0.0006, 1), (2.01, 2010), (30 * 24 * 3600.0, 2_592_000_000)],
+)
+def test_the_wait_is_whole_milliseconds(seconds: float, milliseconds: int) -> None:
+    """Rounded, not cut, and an integer whatever it was computed from: all workers have to declare the same."""
+    ttl = place_arguments(waiting("q", "x", seconds), None)["x-message-ttl"]
+    assert ttl == milliseconds
+    assert type(ttl) is int
+
+
+class TestSiblingNames:
+    """Names are short strings in AMQP: 255 bytes."""
+
+    @pytest.mark.parametrize(
+        ("delays", "suffix"),
+        [
+            ([], ".retry.started"),
+            (["1s", "10s", "1m"], ".retry.started"),
+            (["1s", "0.123456789s"], ".retry.0.123456789s"),
+            (["0.123456789s", "1s"], ".retry.0.123456789s"),
+        ],
+    )
+    @pytest.mark.parametrize("letter", ["q", "ü", "€", "🐇"])
+    def test_the_longest_one_fits_or_is_refused(self, letter: str, delays: list[str], suffix: str) -> None:
+        """The longest of them decides, in bytes; the error says how long the queue's name may be."""
+        most = 255 - len(suffix)
+        wide = len(letter.encode())
+        fitting = letter * (most // wide) + "q" * (most % wide)
+        check_sibling_names(fitting, delays)
+        with pytest.raises(UsageError, match=rf"leaves no room .*such as '.*{suffix[-9:]}'.* at most {most} bytes"):
+            check_sibling_names(f"{fitting}q", delays)
+
+    def test_every_name_that_was_not_refused_fits(self) -> None:
+        """The dead queue's too."""
+        queue = "q" * (255 - len(started("").name))
+        check_sibling_names(queue, ["720h"])
+        for place in (at_home(queue), dead(queue), started(queue), waiting(queue, "720h", 1)):
+            assert len(place.name.encode()) <= 255
+
+    def test_delays_are_measured_in_bytes_too(self) -> None:
+        """Digits of other scripts are digits, and have more bytes than characters."""
+        with pytest.raises(UsageError):
+            check_sibling_names("q" * (255 - len(".retry.started")), ["٢٣٤٢٣s"])
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "quorum"])

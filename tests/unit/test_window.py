@@ -49,7 +49,7 @@ class Broker(RuleBasedStateMachine):
     def return_one(self, data: st.DataObject) -> None:
         tag = data.draw(st.sampled_from(sorted(self.open)))
         self.returned.add(tag)
-        self.window.mark_returned(self.open[tag].message_id)
+        self.window.mark_returned(self.open[tag].token)
 
     @rule()
     def return_what_is_not_ours(self) -> None:

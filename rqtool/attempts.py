@@ -1,0 +1,247 @@
+"""One attempt at a task: begun, carefully where it is suspicious; run in a thread; judged; handed on to be settled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
+
+from rqtool import headers
+from rqtool.broker import topology
+from rqtool.broker.consumer import Consumer, Delivery
+from rqtool.errors import AccessRefused, RqtoolError, UsageError
+from rqtool.handlers.handler import Handler
+from rqtool.jobs import Job
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, why
+from rqtool.retry import Ack, Delay, GiveUp, RetryAfter, Return, judge
+from rqtool.settling import Acknowledge, Move, Settler, WorkerJobs
+from rqtool.suspects import is_poison, is_suspect, take_out
+from rqtool.task import Task
+from rqtool.text import plural
+
+
+class Listener(Protocol):
+    """Is told of each task and of the connection; called on the event loop, in order. Times in seconds.
+
+    `redelivered`: somebody had it before; `in_hand`: we have it, or its result, and it is not begun anew.
+    """
+
+    def received(self, task: Task) -> None: ...
+
+    def redelivered(self, task: Task, *, in_hand: bool) -> None: ...
+
+    def done(self, task: Task, seconds: float) -> None: ...
+
+    def failed(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
+
+    def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None: ...
+
+    def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None: ...
+
+    def connection_lost(self, reason: str) -> None: ...
+
+    def connection_back(self, url: str) -> None: ...
+
+
+class Attempts:
+    """Runs jobs. `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people."""
+
+    def __init__(
+        self,
+        queue: str,
+        slots: int,
+        delays: Sequence[Delay],
+        handler: Handler,
+        listener: Listener,
+        jobs: WorkerJobs,
+        settler: Settler,
+        *,
+        say: Callable[[str], None],
+        tell: Callable[..., None],
+        fail: Callable[[RqtoolError], None],
+    ) -> None:
+        self._queue = queue
+        self._delays = delays
+        self._handler = handler
+        self._listener = listener
+        self._jobs = jobs
+        self._settler = settler
+        self._say = say
+        self._tell = tell
+        self._fail = fail
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="task")
+        self._careful: set[Job[Delivery]] = set()
+        self._traceless = False
+        self._cut_off = False
+        self.begun = 0
+        self.dead = 0
+
+    def begin(self, job: Job[Delivery], consumer: Consumer) -> None:
+        """Begin the job that has just got its slot."""
+        if is_poison(job.delivery):
+            self._give_up_poison(job)
+            return
+        self.begun += 1
+        if self._traceless or not is_suspect(job.delivery):
+            self._run(job)
+        else:
+            self._settler.spawn(self._begin_carefully(job, consumer))
+
+    def renew(self, job: Job[Delivery]) -> None:
+        """Put a task that the broker may soon drop at the end of the queue, as a fresh message; it is not begun."""
+        self._settler.spawn(self._renew(job))
+
+    async def cut_off(self, seconds: float) -> None:
+        """Kill what runs. The broker delivers it again; a start that was counted is taken back, since it was not the
+        task that ended it, for which there are `seconds`.
+        """
+        self._cut_off = True
+        self._handler.kill()
+        if self._careful:
+            undone = [asyncio.ensure_future(self._take_back(job)) for job in self._careful]
+            await asyncio.wait(undone, timeout=seconds)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+    # Tasks that were delivered before.
+
+    def _give_up_poison(self, job: Job[Delivery]) -> None:
+        starts = headers.count(job.delivery.headers, headers.STARTS)
+        reason = f"its worker died, or lost its connection, each time that it ran ({plural(starts, 'time')} in a row)"
+        self._jobs.ended(job)
+        task = task_of(self._queue, job.delivery)
+        self._settler.settle(job, self._burial(job, task, Failed(reason), 0.0, task.attempt - 1 + starts))
+
+    async def _begin_carefully(self, job: Job[Delivery], consumer: Consumer) -> None:
+        place = topology.started(self._queue)
+        starts = headers.count(job.delivery.headers, headers.STARTS) + 1
+        try:
+            copy = await self._settler.store(job, Move(place, headers.started(job.delivery.headers, starts=starts)))
+        except AccessRefused as refusal:
+            self._go_without_traces(refusal)
+            self._run(job)
+            return
+        except RqtoolError as error:
+            self._fail(error)
+            copy = None
+        if copy is None:
+            self.begun -= 1
+            self._jobs.dropped(job)
+            return
+        original = job.delivery
+        told = original.ack()
+        taken = await take_out(consumer, place, copy)
+        if job.delivery is not original:
+            told = job.delivery.ack()  # it came again meanwhile
+        if taken is None or not taken.live:
+            # The copy comes home by itself.
+            self.begun -= 1
+            self._jobs.settled(job, Acknowledge(), told=told and not consumer.lost.done())
+            return
+        self._jobs.exchange(job, taken, Acknowledge())
+        self._careful.add(job)
+        self._run(job)
+
+    async def _renew(self, job: Job[Delivery]) -> None:
+        fresh = Move(topology.at_home(self._queue), headers.of_the_sender(job.delivery.headers))
+        try:
+            stored = None if self._traceless else await self._settler.store(job, fresh)
+        except AccessRefused as refusal:
+            self._go_without_traces(refusal)
+            stored = None
+        except RqtoolError as error:
+            self._fail(error)
+            stored = None
+        if stored is not None:
+            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
+        elif job.delivery.live:
+            self._jobs.put_back(job)
+        else:
+            self._jobs.dropped(job)
+
+    def _go_without_traces(self, refusal: AccessRefused) -> None:
+        if not self._traceless:
+            self._traceless = True
+            self._say(f"{refusal.what}. A task that kills its worker can't be told from others now")
+
+    async def _take_back(self, job: Job[Delivery]) -> None:
+        starts = headers.count(job.delivery.headers, headers.STARTS) - 1
+        move = Move(topology.at_home(self._queue), headers.started(job.delivery.headers, starts=starts))
+        if await self._settler.store(job, move) is not None:
+            job.delivery.ack()
+
+    # The run and its verdict.
+
+    def _run(self, job: Job[Delivery]) -> None:
+        task = task_of(self._queue, job.delivery)
+        self._tell(self._listener.received, task)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._handler.run, task)
+        future.add_done_callback(partial(self._ran, job, task, time.monotonic()))
+
+    def _ran(self, job: Job[Delivery], task: Task, started: float, future: asyncio.Future[Outcome]) -> None:
+        if self._cut_off:
+            return
+        seconds = time.monotonic() - started
+        error = future.exception()
+        outcome = Failed(f"internal error: {error!r}") if error is not None else future.result()
+        self._careful.discard(job)
+        self._jobs.ended(job)
+        if not isinstance(outcome, Done | Postponed | CannotRun):
+            self._tell(self._listener.failed, task, outcome, seconds)
+        match judge(outcome, task.attempt, self._delays):
+            case Ack():
+                self._settler.settle(job, Acknowledge())
+                self._tell(self._listener.done, task, seconds)
+            case RetryAfter(delay):
+                self._settler.settle(job, self._retry(job, task, outcome, seconds, delay))
+            case GiveUp():
+                self._settler.settle(job, self._burial(job, task, outcome, seconds, task.attempt))
+            case Return():
+                job.delivery.requeue()
+                self._jobs.dropped(job)
+                self._fail(UsageError(why(outcome), "The task is back in the queue: correct what can't be run"))
+
+    def _retry(self, job: Job[Delivery], task: Task, outcome: Outcome, seconds: float, delay: Delay) -> Move:
+        place = topology.waiting(self._queue, delay.name, delay.seconds)
+        then = partial(self._tell, self._listener.retry, task, outcome, seconds, delay.name)
+        return Move(place, _failed_headers(job, outcome, task.attempt), then)
+
+    def _burial(self, job: Job[Delivery], task: Task, outcome: Outcome, seconds: float, attempts: int) -> Move:
+        place = topology.dead(self._queue)
+
+        def buried() -> None:
+            self.dead += 1
+            self._tell(self._listener.dead, task, outcome, seconds, place.name)
+
+        return Move(place, _failed_headers(job, outcome, attempts), buried)
+
+
+def task_of(queue: str, delivery: Delivery) -> Task:
+    """What the handler sees of a delivery."""
+    shown = headers.of_the_sender(delivery.headers)
+    return Task(
+        body=delivery.body,
+        queue=queue,
+        message_id=delivery.message_id or "",
+        attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
+        redelivered=is_suspect(delivery),
+        headers={name: headers.text(shown, name) for name in shown},
+    )
+
+
+def _failed_headers(job: Job[Delivery], outcome: Outcome, attempts: int) -> dict[str, object]:
+    detail = getattr(outcome, "detail", "")
+    return headers.failed(
+        job.delivery.headers,
+        attempts=attempts,
+        error=f"{why(outcome)}\n{detail}".strip(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )

@@ -1,0 +1,171 @@
+"""`rqtool dead list | retry | purge`."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rqtool.broker.topology import dead_queue
+from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, Url
+from rqtool.cli.output import complain, emit, talker
+from rqtool.errors import UsageError
+from rqtool.text import plural, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rqtool.deadletters import DeadLetters
+    from rqtool.listing import DeadTask
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The tasks that were given up.")
+
+# Neither --id nor --yes has an environment twin: what is left over in an environment must not choose what is deleted.
+Ids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id",
+        metavar="ID",
+        allow_from_autoenv=False,
+        help="Only the task with this id; may be repeated.",
+        show_default="all",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
+]
+
+
+@app.command("list")
+def list_(
+    queue: QueueName = DEFAULT_QUEUE,
+    ids: Ids = None,
+    limit: Limit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    url: Url = None,
+) -> int:
+    """Show them, the oldest first, and why they were given up."""
+    import asyncio
+
+    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    tasks = asyncio.run(dead.look())
+    _show(tasks, json=json)
+    return _end(dead, queue, len(tasks), quiet=quiet)
+
+
+@app.command()
+def retry(
+    queue: QueueName = DEFAULT_QUEUE,
+    ids: Ids = None,
+    limit: Limit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    url: Url = None,
+) -> int:
+    """Put them back into their queue, as if they had never been tried."""
+    import asyncio
+
+    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    retried = asyncio.run(dead.retry())
+    if json:
+        emit(dumps({"queue": queue, "retried": retried}))
+    elif retried and not quiet:
+        emit(f" [x] Put {plural(retried, 'task')} back into {queue!r}")
+    return _end(dead, queue, retried, quiet=quiet)
+
+
+@app.command()
+def purge(
+    queue: QueueName = DEFAULT_QUEUE,
+    ids: Ids = None,
+    limit: Limit = None,
+    yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    url: Url = None,
+) -> int:
+    """Delete them for good."""
+    import asyncio
+
+    if not (yes or sys.stdin.isatty()):
+        raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
+    declined = False
+
+    async def confirm(count: int) -> bool:
+        nonlocal declined
+        declined = not await _answer(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
+        return not declined
+
+    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    deleted = asyncio.run(dead.purge(None if yes else confirm))
+    if json:
+        emit(dumps({"queue": queue, "deleted": deleted}))
+    elif deleted and not quiet:
+        emit(f" [x] Deleted {plural(deleted, 'task')} of {dead_queue(queue)!r}")
+    if declined:
+        talker(quiet=quiet)("nothing is deleted")
+        return 0
+    return _end(dead, queue, deleted, quiet=quiet)
+
+
+def _dead(queue: str, ids: list[str] | None, limit: int | None, url: str | None, *, quiet: bool) -> DeadLetters:
+    from rqtool.deadletters import DeadLetters
+    from rqtool.settings import find_endpoint
+
+    return DeadLetters(find_endpoint(url, None).urls, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
+
+
+def _show(tasks: Sequence[DeadTask], *, json: bool) -> None:
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    if json:
+        from rqtool.listing import dead_as_json
+
+        emit(dead_as_json(tasks, now))
+    elif sys.stdout.isatty():
+        from rqtool.render import print_dead
+
+        print_dead(tasks, now)
+    else:
+        from rqtool.listing import dead_as_lines
+
+        for line in dead_as_lines(tasks, now):
+            emit(line)
+
+
+def _end(dead: DeadLetters, queue: str, count: int, *, quiet: bool) -> int:
+    if dead.missing:
+        names = ", ".join(repr(name) for name in dead.missing)
+        complain(f"There is no task {names} in {dead_queue(queue)!r}. See the ids with: rqtool dead list")
+        return 1
+    if not count:
+        talker(quiet=quiet)(f"there are no dead tasks in {dead_queue(queue)!r}")
+    return 0
+
+
+async def _answer(question: str) -> bool:
+    """Ask on the terminal, beside the event loop: heartbeats and signals go on however long it takes."""
+    import asyncio
+    import os
+
+    sys.stderr.write(printable(question))
+    sys.stderr.flush()
+    loop = asyncio.get_running_loop()
+    reply: asyncio.Future[bytes] = loop.create_future()
+
+    def readable() -> None:
+        if not reply.done():
+            reply.set_result(os.read(0, 1000))
+
+    loop.add_reader(0, readable)
+    try:
+        return (await reply).strip().lower() in (b"y", b"yes")
+    finally:
+        loop.remove_reader(0)
+        if not reply.done() or reply.cancelled():
+            sys.stderr.write("\n")

@@ -1,0 +1,188 @@
+"""`rqtool dead`: tasks that were given up are looked at, put back into their queue, or deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from rqtool.broker.connection import Lost, connect, either, refuse
+from rqtool.broker.consumer import Delivery
+from rqtool.broker.courier import Courier, NotTaken
+from rqtool.broker.topology import at_home, dead_queue
+from rqtool.deadwalk import Walk
+from rqtool.errors import RqtoolError, Stopped, Unreachable
+from rqtool.headers import as_new
+from rqtool.listing import DeadTask, read_dead_task, task_id
+from rqtool.signals import Signals
+from rqtool.text import plural
+from rqtool.urls import BrokerURL
+
+LAST_SECONDS = 2.0
+"""How long the copies under way may take to be confirmed after a signal."""
+_NOT_FOUND, _CLOSED_IN_ORDER = 404, 200
+
+Settle = Callable[[list[Delivery]], Awaitable[None]]
+Confirm = Callable[[int], Awaitable[bool]]
+
+
+class DeadLetters:
+    """The tasks of `queue` that were given up: those with one of `ids` (empty: all), the oldest `limit` of them."""
+
+    def __init__(
+        self,
+        urls: tuple[BrokerURL, ...],
+        queue: str,
+        *,
+        ids: Sequence[str],
+        limit: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._urls = urls
+        self._queue = queue
+        self._name = dead_queue(queue)
+        self._ids = ids
+        self._limit = limit
+        self._courier = Courier(urls, queue, None, "dead, retries", say)
+        self._found: set[str] = set()
+        self._chosen = 0
+        self._held: list[Delivery] = []
+        self._moving = False
+        self._handled = 0
+        self._doing = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """The ids that no task has; none is missing where the limit ended the search."""
+        return [] if self._full else [wanted for wanted in self._ids if wanted not in self._found]
+
+    async def look(self) -> list[DeadTask]:
+        """Return what there is, the oldest first. It stays where it is, and as it is."""
+        tasks: list[DeadTask] = []
+
+        async def read(chosen: list[Delivery]) -> None:
+            tasks.extend(
+                read_dead_task(self._queue, each.message_id, each.properties.timestamp, each.headers, each.body)
+                for each in chosen
+            )
+
+        await self._run(read, keeps=True)
+        return tasks
+
+    async def retry(self) -> int:
+        """Put tasks back into their queue, as if they had never been tried. Returns how many."""
+        self._doing = "put back"
+        await self._run(self._put_back, keeps=False)
+        return self._handled
+
+    async def purge(self, confirm: Confirm | None) -> int:
+        """Delete tasks; where there is a `confirm`, exactly those that it was asked about. Returns how many."""
+        self._doing = "deleted"
+        if confirm is None:
+            await self._run(self._delete, keeps=False)
+        else:
+            await self._run(self._hold, keeps=True, confirm=confirm)
+        return self._handled
+
+    async def _run(self, settle: Settle, *, keeps: bool, confirm: Confirm | None = None) -> None:
+        with Signals(lambda: None, LAST_SECONDS) as self._signals:
+            try:
+                complete = await self._signals.interrupt(
+                    self._walk(settle, keeps=keeps, confirm=confirm),
+                    lambda: self._signals.leave or (self._signals.finish and not self._moving),
+                )
+            except NotTaken as refusal:
+                what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
+                raise RqtoolError(what, "Mend that and try again") from None
+            except Lost as lost:
+                what = f"The broker ended the connection: {lost}{self._so_far()}"
+                raise Unreachable(what, "See its log, and try again") from None
+            except RqtoolError as error:
+                raise type(error)(f"{error.what}{self._so_far()}", error.what_to_do) from None
+        if not complete:
+            raise Stopped(self._signals.last, f"stopped by a signal{self._so_far()}")
+
+    def _so_far(self) -> str:
+        if not (self._doing and self._chosen):
+            return ""
+        return f"; {plural(self._handled, 'task')} {self._doing}, the rest is still in {self._name!r}"
+
+    async def _walk(self, settle: Settle, *, keeps: bool, confirm: Confirm | None) -> bool:
+        """Returns whether it came to its end. Raises RqtoolError, NotTaken, Lost."""
+        connection = await connect(self._urls, "dead")
+        walk = Walk(connection, self._queue)
+        try:
+            await walk.open(keeps=keeps or bool(self._ids))
+            while not self._signals.finish and (not self._full or walk.must_go_on):
+                wave = await walk.take(None if self._ids or self._full else self._room)
+                if not wave:
+                    break
+                chosen = [each for each in wave if self._wants(each)][: self._room]
+                self._chosen += len(chosen)
+                await settle(chosen)
+                walk.keep(one_by_one=bool(self._held))
+            if confirm is not None:
+                await self._ask(walk, confirm)
+        except Lost as lost:
+            if lost.code == _NOT_FOUND and not self._chosen:  # the queue comes with the first dead task
+                return True
+            refuse(lost, f"tasks of queue {self._name!r}")
+        finally:
+            await walk.give_back()
+            await self._courier.close()
+            await connection.close()
+        if not connection.lost.done() or connection.lost.result().code != _CLOSED_IN_ORDER:
+            raise Lost(0, "it went before the broker had read everything, so some tasks may still be there")
+        return not self._signals.finish
+
+    @property
+    def _room(self) -> int | None:
+        """How many more tasks may be chosen; None: any number."""
+        return None if self._limit is None else self._limit - self._chosen
+
+    @property
+    def _full(self) -> bool:
+        return self._room == 0
+
+    def _wants(self, delivery: Delivery) -> bool:
+        if not self._ids:
+            return True
+        name = task_id(delivery.message_id, delivery.headers)
+        if name is None or name not in self._ids:
+            return False
+        self._found.add(name)
+        return True
+
+    async def _put_back(self, chosen: list[Delivery]) -> None:
+        self._moving = True
+        try:
+            results = await asyncio.gather(*map(self._move, chosen), return_exceptions=True)
+        finally:
+            self._moving = False
+        for result in results:
+            if result is not None:
+                raise result
+
+    async def _move(self, delivery: Delivery) -> None:
+        """First the confirmed copy, then the ack: a crash in between makes a duplicate, never a loss."""
+        await self._courier.deliver(at_home(self._queue), delivery.copied(as_new(delivery.headers)))
+        self._handled += delivery.ack()
+
+    async def _delete(self, chosen: list[Delivery]) -> None:
+        for each in chosen:
+            self._handled += each.ack()
+
+    async def _hold(self, chosen: list[Delivery]) -> None:
+        self._held += chosen
+
+    async def _ask(self, walk: Walk, confirm: Confirm) -> None:
+        if not self._held or self._signals.finish:
+            return
+        answer = asyncio.ensure_future(confirm(len(self._held)))
+        try:
+            await either(answer, walk.lost)
+            if walk.lost.done():
+                raise walk.lost.result()
+            if answer.result():
+                await self._delete(self._held)
+        finally:
+            answer.cancel()

@@ -1,0 +1,127 @@
+"""Runs a command for each task, without a shell, each in a process group of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from rqtool.durations import format_duration
+from rqtool.errors import UsageError
+from rqtool.handlers.processes import Group, notice_ends, signal_name
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
+from rqtool.task import Task
+
+CANNOT_RUN = (126, 127)
+"""What a shell answers for a command that is not executable, or not there."""
+_NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
+
+
+class Command:
+    """Runs a command per task, for at most `timeout` seconds.
+
+    The body is on stdin, as a file: a command that never reads it blocks nobody, whatever its size. An argument `{}` is
+    replaced by the body. What the command writes to stderr is passed on to our own.
+    """
+
+    def __init__(self, command: Sequence[str], *, stdout: int | None = None, timeout: float | None = None) -> None:
+        self._command = command
+        self._stdout = stdout
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._running: set[Group] = set()
+        self._killed = False
+        notice_ends()
+
+    def open(self) -> None:
+        if shutil.which(self._command[0]) is None:
+            raise UsageError(
+                f"The command can't be run: {self._command[0]} is not there or not executable", "Correct it"
+            )
+
+    def run(self, task: Task) -> Outcome:
+        arguments = [task.body if argument == "{}" else os.fsencode(argument) for argument in self._command]
+        try:
+            with tempfile.TemporaryFile() as stdin:
+                stdin.write(task.body)
+                stdin.seek(0)
+                group = self._start(arguments, stdin.fileno(), _environment(task))
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _NOT_RUNNABLE and error.filename is not None:
+                return CannotRun(f"The command can't be run: {self._command[0]}: {(error.strerror or '').lower()}")
+            # Too long an argument list, a NUL in the body, a full disk: this attempt's trouble.
+            return Failed(str(error))
+        if group is None:
+            return Failed("killed")
+        try:
+            group.watch()
+            code = group.wait()
+        except RuntimeError as error:
+            return Failed(str(error))
+        finally:
+            with self._lock:
+                self._running.discard(group)
+        detail = group.last_lines()
+        if self._timeout is not None and group.timed_out:
+            return Failed(f"timed out after {format_duration(self._timeout)}", detail, code)
+        return _outcome(self._command[0], code, detail)
+
+    def kill(self) -> None:
+        with self._lock:
+            self._killed = True
+            for group in self._running:
+                group.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Each run has cleaned up behind itself."""
+
+    def _start(self, arguments: list[bytes], stdin: int, environment: dict[bytes, bytes]) -> Group | None:
+        with self._lock:
+            if self._killed:
+                return None
+            process = subprocess.Popen(
+                arguments,
+                bufsize=0,
+                stdin=stdin,
+                stdout=self._stdout,
+                stderr=subprocess.PIPE,
+                env=environment,
+                process_group=0,
+            )
+            group = Group(process, self._timeout)
+            self._running.add(group)
+            return group
+
+
+def _outcome(command: str, code: int, detail: str) -> Outcome:
+    why = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+    if code == 0:
+        return Done()
+    if code == os.EX_TEMPFAIL:
+        return Postponed(why, detail=detail, exit_code=code)
+    if code == os.EX_DATAERR:
+        return Rejected(why, detail, code)
+    if code in CANNOT_RUN:
+        return CannotRun(
+            f"The command can't be run: {command}: {why} (not {'executable' if code == CANNOT_RUN[0] else 'found'})"
+        )
+    return Failed(why, detail, code)
+
+
+def _environment(task: Task) -> dict[bytes, bytes]:
+    own = {
+        "RQTOOL_QUEUE": task.queue,
+        "RQTOOL_MESSAGE_ID": task.message_id,
+        "RQTOOL_ATTEMPT": str(task.attempt),
+        "RQTOOL_REDELIVERED": str(int(task.redelivered)),
+    }
+    for name, value in task.headers.items():
+        variable = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
+        own[f"RQTOOL_HEADER_{variable}"] = value
+    # An environment can hold no NUL; an id or header from elsewhere can.
+    return dict(os.environb) | {os.fsencode(k): os.fsencode(v.replace("\0", "")) for k, v in own.items()}

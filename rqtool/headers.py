@@ -1,0 +1,70 @@
+"""The headers that rqtool writes on tasks, and those of the broker that a copy must not carry. Pure.
+
+A copied `x-death` made RabbitMQ below 4.0.1 take a retry for a dead-letter cycle and drop it; a copied `CC` would send
+the copy to further queues. https://www.rabbitmq.com/docs/dlx#effects
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ATTEMPTS = "x-rqtool-attempts"
+"""How often the task was tried in vain."""
+ERROR = "x-rqtool-error"
+"""Why the last attempt failed; below it the last lines of stderr, or of a traceback."""
+FAILED_AT = "x-rqtool-failed-at"
+"""When, in UTC (ISO 8601)."""
+WORKER = "x-rqtool-worker"
+"""Where: HOST:PID."""
+STARTS = "x-rqtool-starts"
+"""How often the task was begun, since its last verdict, without one: its worker died, or was cut off."""
+COPY = "x-rqtool-copy"
+"""Told anew for each copy that rqtool publishes, so that two copies of a task are never taken for one."""
+OWN_PREFIX = "x-rqtool-"
+
+LONGEST_ERROR = 2_000
+"""Characters: all headers of a message share one frame."""
+
+_BROKERS = {"x-death", "x-delivery-count", "x-acquired-count", "cc", "bcc"}
+_BROKERS_GROUPS = ("x-first-death-", "x-last-death-")
+
+Headers = Mapping[str, Any]
+
+
+def count(headers: Headers, name: str) -> int:
+    """Return a counter, 0 where it is not there or is no counter: anybody can write headers."""
+    value = headers.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def text(headers: Headers, name: str) -> str:
+    """Return a header as text, empty where it is not there."""
+    value = headers.get(name)
+    return "" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def of_the_sender(headers: Headers) -> dict[str, Any]:
+    """Return what a copy carries on: all but what the broker wrote there."""
+    return {name: value for name, value in headers.items() if not _is_the_brokers(name.lower())}
+
+
+def failed(headers: Headers, *, attempts: int, error: str, at: str, worker: str) -> dict[str, Any]:
+    """Return the headers of a task that failed for the `attempts`th time."""
+    kept = {name: value for name, value in of_the_sender(headers).items() if name != STARTS}
+    return kept | {ATTEMPTS: attempts, ERROR: error[:LONGEST_ERROR], FAILED_AT: at, WORKER: worker}
+
+
+def started(headers: Headers, *, starts: int) -> dict[str, Any]:
+    """Return the headers of a task that was begun `starts` times without a verdict."""
+    kept = {name: value for name, value in of_the_sender(headers).items() if name != STARTS}
+    return kept | ({STARTS: starts} if starts else {})
+
+
+def as_new(headers: Headers) -> dict[str, Any]:
+    """Return the headers as before the first attempt, for a task that was given up and gets another chance."""
+    return {name: value for name, value in of_the_sender(headers).items() if not name.startswith(OWN_PREFIX)}
+
+
+def _is_the_brokers(name: str) -> bool:
+    return name in _BROKERS or name.startswith(_BROKERS_GROUPS)

@@ -1,0 +1,137 @@
+"""From a verdict to the broker: an ack, or first a confirmed copy elsewhere and then the ack. Never the other way.
+
+A crash between the two makes a duplicate; the other order would lose the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from rqtool.broker.connection import Lost, pause
+from rqtool.broker.consumer import Delivery
+from rqtool.broker.courier import Courier, NotTaken
+from rqtool.broker.topology import Place
+from rqtool.errors import RqtoolError, Unreachable
+from rqtool.jobs import Job, Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """All that is left to do is to tell the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A copy with these headers goes to `place`, and then the original is acknowledged; `then` is called at the end."""
+
+    place: Place
+    headers: dict[str, Any]
+    then: Callable[[], None] = lambda: None
+
+
+Rest = Acknowledge | Move
+WorkerJobs = Jobs[Delivery, Rest]
+
+
+class Settler:
+    """Settles jobs. `changed` is called after each; `fail` gets what no further try would mend."""
+
+    def __init__(
+        self,
+        jobs: WorkerJobs,
+        courier: Courier,
+        *,
+        say: Callable[[str], None],
+        changed: Callable[[], None],
+        fail: Callable[[RqtoolError], None],
+    ) -> None:
+        self._jobs = jobs
+        self._courier = courier
+        self._say = say
+        self._changed = changed
+        self._fail = fail
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._troubled: set[Job[Delivery]] = set()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether some copy can't be stored for now: no further task is to be begun that may fail as well."""
+        return bool(self._troubled)
+
+    def settle(self, job: Job[Delivery], rest: Rest) -> None:
+        """Do what is left to do for a job that has its result. A copy is on its way when this returns."""
+        if isinstance(rest, Acknowledge):
+            self._jobs.settled(job, rest, told=job.delivery.ack())
+            self._changed()
+        else:
+            self.spawn(self._settle_by_move(job, rest))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside everything else, and as part of what `finish` waits for."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for what is under way, but no longer; what is not settled then goes back with its connection."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await self._courier.close()
+
+    async def _settle_by_move(self, job: Job[Delivery], move: Move) -> None:
+        try:
+            stored = await self.store(job, move)
+        except RqtoolError as error:
+            job.delivery.requeue()
+            self._jobs.dropped(job)
+            self._fail(error)
+            return
+        if stored is not None:
+            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
+            move.then()
+        else:
+            self._jobs.settled(job, move, told=False)
+        self._changed()
+
+    async def store(self, job: Job[Delivery], move: Move) -> str | None:
+        """Have the copy confirmed, for as long as that takes and the original is ours.
+
+        Returns the copy's token; None where the original is the broker's again.
+        Raises AccessRefused, UnsafeQueue where no further try would mend it.
+        """
+        message = job.delivery.copied(move.headers)
+        tries = 0
+        try:
+            while job.delivery.live:
+                try:
+                    await self._courier.deliver(move.place, message)
+                    return message.token
+                except (Lost, NotTaken, Unreachable) as problem:
+                    self._in_trouble(job, move.place, problem)
+                tries += 1
+                await asyncio.sleep(pause(tries))
+            return None
+        finally:
+            self._out_of_trouble(job)
+
+    def _in_trouble(self, job: Job[Delivery], place: Place, problem: Exception) -> None:
+        if not self._troubled:
+            what = problem.what if isinstance(problem, RqtoolError) else str(problem)
+            self._say(f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again")
+        self._troubled.add(job)
+
+    def _out_of_trouble(self, job: Job[Delivery]) -> None:
+        if job in self._troubled:
+            self._troubled.discard(job)
+            self._changed()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(RqtoolError(f"Internal error: {type(error).__name__}: {error}", "Please report it"))

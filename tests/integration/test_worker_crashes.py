@@ -1,0 +1,175 @@
+"""SIGKILL of the worker, wherever it hurts most: nothing lost, at most one extra copy, and nobody blamed wrongly."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.dying_worker import STEPS
+from tests.tools import Program, Running, Vhost, eventually, lines
+
+KINDS = ["classic", "quorum"]
+ROOT = Path(__file__).parents[2]
+
+
+def log_of(rqtool: Program, name: str = "log") -> list[str]:
+    path = rqtool.cwd / name
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def dying(rqtool: Program, step: str, *arguments: str) -> Running:
+    """Start a worker that will be killed at the step."""
+    program = Program(rqtool.environment | {"PYTHONPATH": str(ROOT)}, rqtool.cwd, ["-m", "tests.dying_worker", step])
+    return program.start(*arguments, name=f"dying-{step}")
+
+
+def all_end(running: Iterable[Running]) -> list[int]:
+    return [each.wait().code for each in running]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """Before the publish, between confirm and ack, after the ack: the task is done, once more at most."""
+    command = ["sh", "-c", 'echo "$RQTOOL_ATTEMPT" >> "$RQTOOL_QUEUE"; [ "$RQTOOL_ATTEMPT" = 2 ]']
+    for step in STEPS:
+        rqtool("send", "-q", step, "--type", kind, "x")
+    options = ["--retry-delays", "1s", "--", *command]
+    assert all_end([dying(rqtool, step, "work", "-q", step, *options) for step in STEPS]) == [-signal.SIGKILL] * 3
+    assert [log_of(rqtool, step) for step in STEPS] == [["1"]] * 3
+    assert all_end([rqtool.start("work", "-q", step, "--drain", *options) for step in STEPS]) == [0] * 3
+
+    done = {step: log_of(rqtool, step).count("2") for step in STEPS}
+    assert done == {"publish": 1, "ack": 2, "end": 1}
+    assert not any(vhost.ready(f"{step}.dead") for step in STEPS if vhost.exists(f"{step}.dead"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_each_step_of_a_careful_start(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """A redelivered task is begun with a trace; whatever step its worker dies at, it is done, once more at most."""
+    for step in STEPS:
+        rqtool("send", "-q", step, "--type", kind, "x")
+    hold = ["--", "sh", "-c", 'echo held >> "$RQTOOL_QUEUE"; sleep 300']
+    holders = [rqtool.start("work", "-q", step, *hold) for step in STEPS]
+    eventually(lambda: all(log_of(rqtool, step) == ["held"] for step in STEPS))
+    for holder in holders:
+        holder.kill()
+    done = ["--", "sh", "-c", 'echo done >> "$RQTOOL_QUEUE"']
+    assert all_end([dying(rqtool, step, "work", "-q", step, *done) for step in STEPS]) == [-signal.SIGKILL] * 3
+    assert all_end([rqtool.start("work", "-q", step, "--drain", *done) for step in STEPS]) == [0] * 3
+
+    counts = {step: log_of(rqtool, step).count("done") for step in STEPS}
+    assert counts["publish"] == 1
+    # The copy and the original; and the task may have been at work when its worker died.
+    assert set(counts.values()) <= {1, 2}
+    assert not any(vhost.ready(f"{step}.dead") for step in STEPS if vhost.exists(f"{step}.dead"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_poison(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """A task that kills its worker each time ends in the dead queue; those prefetched beside it are done."""
+    rqtool("send", "--type", kind, "good 1", "bad", "good 2", "good 3")
+    script = 'b=$(cat); echo "$b" >> log; [ "$b" != bad ] || kill -9 "$PPID"'
+    codes: list[int] = []
+    while len(codes) < 10 and (not codes or codes[-1] == -signal.SIGKILL):
+        codes.append(rqtool("work", "--prefetch", "10", "--drain", "--", "sh", "-c", script).code)
+
+    assert codes == [-signal.SIGKILL] * 4 + [1]
+    [(properties, body)] = vhost.take_all("task_queue.dead")
+    assert body == b"bad"
+    assert "its worker died, or lost its connection, each time that it ran" in str(
+        (properties.headers or {})["x-rqtool-error"]
+    )
+    # Each of the others is done; again only where its ack went under with the worker.
+    assert {"good 1", "good 2", "good 3"} == set(log_of(rqtool)) - {"bad"}
+    assert log_of(rqtool).count("bad") == 4
+
+
+def test_thirty_restarts(rqtool: Program, vhost: Vhost) -> None:
+    """Workers with a hundred tasks in hand are killed thirty times: no untouched task is given up, none is lost.
+
+    On a quorum queue of rqtool's own, and on one that somebody declared without a delivery limit or a dead-letter
+    route: RabbitMQ 4 drops a task of such a queue that was returned 20 times.
+    """
+    queues = {"own": ["--type", "quorum"], "plain": []}
+    vhost.declare("plain", **{"x-queue-type": "quorum"})
+    tasks = [f"{n}" for n in range(150)]
+    for queue, options in queues.items():
+        assert rqtool("send", "-q", queue, *options, input=lines(*(task.encode() for task in tasks))).code == 0
+    for _ in range(30):
+        seen = {queue: len(log_of(rqtool, queue)) for queue in queues}
+        workers = [
+            rqtool.start(
+                "work",
+                "-q",
+                queue,
+                *options,
+                "--prefetch",
+                "100",
+                "--",
+                "sh",
+                "-c",
+                f'b=$(cat); echo "$b" >> {queue}; sleep 0.2',
+            )
+            for queue, options in queues.items()
+        ]
+        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues), 30)  # type: ignore[misc]
+        for worker in workers:
+            worker.kill()
+    begun = {queue: Counter(log_of(rqtool, queue)) for queue in queues}
+    drains = [
+        rqtool.start(
+            "work",
+            "-q",
+            queue,
+            *options,
+            "-j",
+            "4",
+            "--prefetch",
+            "100",
+            "--drain",
+            "--",
+            "sh",
+            "-c",
+            f'b=$(cat); echo "$b" >> {queue}',
+        )
+        for queue, options in queues.items()
+    ]
+    for queue, drain in zip(queues, drains, strict=True):
+        ended = drain.wait(60)
+        assert ended.code == 0, (queue, ended.stderr, begun[queue])
+        assert set(tasks) - set(log_of(rqtool, queue)) == set(), queue
+        assert not vhost.exists(f"{queue}.dead") or vhost.bodies(f"{queue}.dead") == []
+
+
+def test_two_thousand_tasks_and_a_dying_worker_each_second(rqtool: Program, vhost: Vhost) -> None:
+    """A third of the attempts fail, four workers, one of them killed every second: all is completed or dead."""
+    tasks = [f"{n}" for n in range(2000)]
+    assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
+    script = '[ $(( $$ % 3 )) != 0 ] || exit 1; echo "$1" >> done'
+    command = ["work", "-j", "2", "--prefetch", "20", "--retry-delays", "200ms,400ms", "--quiet", "--drain", "--"]
+    command += ["sh", "-c", script, "sh", "{}"]
+    workers = [rqtool.start(*command) for _ in range(4)]
+    deaths = 0
+    while any(worker.process.poll() is None for worker in workers):
+        victim = random.randrange(4)
+        before = len(log_of(rqtool, "done"))
+        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 50 or vhost.figures() == (0, 0), 30)  # type: ignore[misc]
+        if vhost.ready() == 0:
+            break
+        workers[victim].kill()
+        deaths += 1
+        workers[victim] = rqtool.start(*command)
+    codes = [worker.wait().code for worker in workers]
+
+    completed = set(log_of(rqtool, "done"))
+    dead = {body.decode() for body in vhost.bodies("task_queue.dead")}
+    assert deaths >= 5
+    assert set(codes) <= {0, 1}
+    assert set(tasks) - completed - dead == set()
+    assert (completed | dead) - set(tasks) == set()
+    assert vhost.figures() == (0, 0)

@@ -1,0 +1,255 @@
+"""Ctrl-C and SIGTERM, sent for real: to this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from rqtool.signals import Signals
+
+HANDLED = [signal.SIGINT, signal.SIGTERM]
+SOON = 10.0
+"""Seconds that no test needs, unless it fails."""
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Each test begins with Python's own; what was there before is there again, whatever a test leaves."""
+    before = [signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, signal.SIG_DFL)]
+    yield
+    for number, handler in zip(HANDLED, before, strict=True):
+        signal.signal(number, handler)
+
+
+class Told:
+    """Counts how often it was called, and lets wait for it."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.event = asyncio.Event()
+
+    def __call__(self) -> None:
+        self.times += 1
+        self.event.set()
+
+    async def once_more(self) -> None:
+        async with asyncio.timeout(SOON):
+            await self.event.wait()
+        self.event.clear()
+
+
+def run(body: Callable[[Signals, Told], Awaitable[None]], grace: float | None = None) -> None:
+    async def main() -> None:
+        told = Told()
+        with Signals(told, grace) as signals:
+            await body(signals, told)
+
+    asyncio.run(main())
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("first", HANDLED)
+@pytest.mark.parametrize("second", HANDLED)
+def test_the_first_finishes_and_the_second_leaves(first: signal.Signals, second: signal.Signals) -> None:
+    """Whichever of the two they are; each is told, and the last one is known."""
+
+    async def body(signals: Signals, told: Told) -> None:
+        assert (signals.finish, signals.leave, signals.count, told.times) == (False, False, 0, 0)
+        send(first)
+        await told.once_more()
+        assert (signals.finish, signals.leave, signals.count, signals.last) == (True, False, 1, first)
+        send(second)
+        await told.once_more()
+        assert (signals.finish, signals.leave, signals.count, signals.last) == (True, True, 2, second)
+        assert told.times == 2
+
+    run(body)
+
+
+def test_the_handlers_are_those_of_before_afterwards() -> None:
+    """A later Ctrl-C is Python's own again, also where the block ends with an error."""
+
+    async def main() -> None:
+        with pytest.raises(LookupError), Signals(lambda: None):
+            raise LookupError
+        loop = asyncio.get_running_loop()
+        assert not any(loop.remove_signal_handler(number) for number in HANDLED)
+
+    asyncio.run(main())
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+class TestGrace:
+    """`--grace`: the time that a first signal leaves."""
+
+    def test_its_end_leaves(self) -> None:
+        """So many seconds after the first signal, not earlier; it is told, and counts as no signal."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            begin = time.monotonic()
+            send(signal.SIGTERM)
+            await told.once_more()
+            assert (signals.finish, signals.leave) == (True, False)
+            await told.once_more()
+            assert time.monotonic() - begin >= 0.19
+            assert (signals.leave, signals.count, signals.last) == (True, 1, signal.SIGTERM)
+            assert told.times == 2
+
+        run(body, grace=0.2)
+
+    def test_it_does_not_begin_before_a_signal(self) -> None:
+        """A worker that nobody stops works for ever."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            await asyncio.sleep(0.15)
+            assert (signals.finish, signals.leave, told.times) == (False, False, 0)
+            begin = time.monotonic()
+            send(signal.SIGINT)
+            await told.once_more()
+            assert not signals.leave
+            await told.once_more()
+            assert signals.leave
+            assert time.monotonic() - begin >= 0.04
+
+        run(body, grace=0.05)
+
+    def test_none_at_all(self) -> None:
+        """With 0 the first signal leaves by itself, without a second one."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            send(signal.SIGTERM)
+            while not signals.leave:
+                await told.once_more()
+            assert signals.count == 1
+
+        run(body, grace=0)
+
+    def test_a_second_signal_does_not_wait_for_its_end(self) -> None:
+        """Who is in a hurry leaves at once, and the grace does not begin anew."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            for _ in range(2):
+                send(signal.SIGINT)
+                await told.once_more()
+            assert signals.leave
+            await told.once_more()
+            await asyncio.sleep(0.2)
+            assert told.times == 3
+
+        run(body, grace=0.1)
+
+    def test_without_it_one_signal_never_leaves(self) -> None:
+        """What runs may take as long as it takes."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            send(signal.SIGTERM)
+            await told.once_more()
+            await asyncio.sleep(0.1)
+            assert (signals.leave, told.times) == (False, 1)
+
+        run(body)
+
+
+class Work:
+    """Waits to be cancelled, and knows whether it was begun and was."""
+
+    def __init__(self) -> None:
+        self.begun = self.cancelled = False
+
+    async def __call__(self) -> str:
+        self.begun = True
+        try:
+            await asyncio.sleep(SOON)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return "done"
+
+
+class TestInterrupt:
+    """Work that is not waited for after a signal."""
+
+    def test_without_a_signal_the_work_ends(self) -> None:
+        """Its result is returned."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            async def work() -> str:
+                await asyncio.sleep(0.01)
+                return "done"
+
+            assert await signals.interrupt(work(), lambda: signals.finish) == "done"
+
+        run(body)
+
+    def test_an_error_of_the_work_is_raised(self) -> None:
+        """As if it had been awaited."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            async def work() -> None:
+                await asyncio.sleep(0.01)
+                raise LookupError
+
+            with pytest.raises(LookupError):
+                await signals.interrupt(work(), lambda: signals.finish)
+
+        run(body)
+
+    def test_a_signal_cancels_it(self) -> None:
+        """It is over before None is returned."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            work = Work()
+            asyncio.get_running_loop().call_later(0.02, send, signal.SIGTERM)
+            assert await signals.interrupt(work(), lambda: signals.finish) is None
+            assert work.cancelled
+
+        run(body)
+
+    def test_a_signal_that_does_not_count_cancels_nothing(self) -> None:
+        """The first one, where only the second does; the second does then."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            work = Work()
+            loop = asyncio.get_running_loop()
+            interrupted = asyncio.ensure_future(signals.interrupt(work(), lambda: signals.leave))
+            loop.call_later(0.02, send, signal.SIGTERM)
+            await told.once_more()
+            await asyncio.sleep(0.05)
+            assert (interrupted.done(), work.cancelled) == (False, False)
+            send(signal.SIGTERM)
+            assert await interrupted is None
+            assert work.cancelled
+
+        run(body)
+
+    def test_a_signal_of_before_counts(self) -> None:
+        """The work is not even begun."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            send(signal.SIGINT)
+            await told.once_more()
+            work = Work()
+            assert await signals.interrupt(work(), lambda: signals.finish) is None
+            assert not work.begun
+
+        run(body)
+
+    def test_the_end_of_grace_cancels_it(self) -> None:
+        """As a second signal does."""
+
+        async def body(signals: Signals, told: Told) -> None:
+            work = Work()
+            asyncio.get_running_loop().call_later(0.02, send, signal.SIGTERM)
+            assert await signals.interrupt(work(), lambda: signals.leave) is None
+            assert (work.cancelled, signals.count) == (True, 1)
+
+        run(body, grace=0.05)

@@ -76,6 +76,7 @@ class Attempts:
         self._tell = tell
         self._fail = fail
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="task")
+        self._preparing: dict[Job[Delivery], asyncio.Task[None]] = {}
         self._careful: set[Job[Delivery]] = set()
         self._traceless = False
         self._cut_off = False
@@ -91,7 +92,16 @@ class Attempts:
         if self._traceless or not is_suspect(job.delivery):
             self._run(job)
         else:
-            self._settler.spawn(self._begin_carefully(job, consumer))
+            task = self._settler.spawn(self._begin_carefully(job, consumer))
+            self._preparing[job] = task
+            task.add_done_callback(lambda _: self._preparing.pop(job, None))
+
+    def abandon(self) -> None:
+        """Return the tasks that could not be begun so far: the broker may not take their traces for hours."""
+        for job, task in self._preparing.items():
+            task.cancel()
+            self._jobs.dropped(job)
+            job.delivery.requeue()
 
     def renew(self, job: Job[Delivery]) -> None:
         """Put a task that the broker may soon drop at the end of the queue, as a fresh message; it is not begun."""

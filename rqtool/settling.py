@@ -69,11 +69,12 @@ class Settler:
         else:
             self.spawn(self._settle_by_move(job, rest))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside everything else, and as part of what `finish` waits for."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is under way, but no longer; what is not settled then goes back with its connection."""

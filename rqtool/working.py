@@ -195,6 +195,7 @@ class Working:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._attempts.abandon)
         # A frozen broker does not answer: neither a second signal nor the end waits for it.
         cancelling = asyncio.wait_for(consumer.cancel(), CLOSE_SECONDS)
         with suppress(TimeoutError):

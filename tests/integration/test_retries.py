@@ -200,6 +200,21 @@ def test_stopping_while_a_retry_can_not_be_stored(rqtool: Program, vhost: Vhost)
     eventually(lambda: vhost.figures() == (1, 0))
 
 
+def test_stopping_while_a_redelivered_task_can_not_be_begun(rqtool: Program, vhost: Vhost) -> None:
+    """A wait queue that takes no trace of it holds up neither SIGTERM nor the task, which is the broker's again."""
+    vhost.declare("task_queue.retry.started", **REFUSING | {"x-message-ttl": 2000})
+    rqtool("send", "0")
+    holder = rqtool.start("work", "--", "sleep", "300")
+    eventually(lambda: vhost.figures() == (0, 1))
+    holder.kill()
+    worker = rqtool.start("work", "--", *VERDICT)
+    worker.says("a task can't be stored in 'task_queue.retry.started'")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(20).code == 0
+    assert log_of(rqtool) == []
+    eventually(lambda: vhost.figures() == (1, 0))
+
+
 def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) -> None:
     """Tasks that wait in queues of any delay are not done; they come here."""
     rqtool("send", "1")

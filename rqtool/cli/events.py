@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from rqtool.cli.output import complain, emit
-from rqtool.outcomes import Outcome, why
+from rqtool.outcomes import Outcome, Postponed, why
 from rqtool.task import Task
 from rqtool.text import quoted
 
@@ -35,7 +35,8 @@ class Lines:
         """Say nothing yet: what becomes of the task is said with it."""
 
     def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None:  # noqa: ARG002
-        complain(f"{quoted(task.body)} failed ({why(outcome)}); attempt {task.attempt + 1} follows in {delay}")
+        happened = "asks for another attempt" if isinstance(outcome, Postponed) else "failed"
+        complain(f"{quoted(task.body)} {happened} ({why(outcome)}); attempt {task.attempt + 1} follows in {delay}")
 
     def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None:  # noqa: ARG002
         complain(f"{quoted(task.body)} was given up at attempt {task.attempt} ({why(outcome)}) and is in {queue!r}")

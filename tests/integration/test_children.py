@@ -115,7 +115,7 @@ def test_verdicts_of_functions(rqtool: Program, vhost: Vhost) -> None:
         b"crash": "the process of the function was killed by SIGSEGV",
         b"hang": "timed out after 1s",
     }
-    assert "'retry' failed (busy); attempt 2 follows in 300ms" in ended.stderr
+    assert "'retry' asks for another attempt (busy); attempt 2 follows in 300ms" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,10 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     assert rqtool("work", "--drain", *FAST, "--", *VERDICT).code == 1
     assert log_of(rqtool) == ["65 1"]
     later = 'echo "$RQTOOL_ATTEMPT" >> later; [ "$RQTOOL_ATTEMPT" = 2 ] || exit 75'
-    assert rqtool("work", "-q", "temporary", "--drain", *FAST, "--", "sh", "-c", later).code == 0
+    temporary = rqtool("work", "-q", "temporary", "--drain", *FAST, "--", "sh", "-c", later)
+    assert temporary.code == 0
     assert (rqtool.cwd / "later").read_text() == "1\n2\n"
+    assert "'75' asks for another attempt (exit code 75); attempt 2 follows in 100ms" in temporary.stderr
     killed = rqtool("work", "-q", "killed", "--drain", "--retry-delays", "none", "--", "sh", "-c", "kill -9 $$")
     assert killed.code == 1
     assert "'x' was given up at attempt 1 (killed by SIGKILL) and is in 'killed.dead'" in killed.stderr

@@ -39,7 +39,7 @@ def main() -> None:
     """Run every size on every kind of queue."""
     with tempfile.TemporaryDirectory(prefix="rqtool-bench.") as folder:
         broker = LocalBroker(Path(folder) / "broker")
-        node = broker.start()
+        [node] = broker.start()
         environment = os.environ | {"RQTOOL_URL": node.amqp_url, "RQTOOL_API_URL": node.api_url}
         try:
             for kind in KINDS:

@@ -1,200 +1,135 @@
-"""A private RabbitMQ node on this machine: for trying out, for the demo, for the tests.
+"""A private RabbitMQ on this machine, one node or a cluster: for trying out, for the demo, for the tests.
 
-It belongs to one user: loopback only, free ports, own node name, cookie and Erlang port mapper (epmd), data in the
-user's state directory. No root is needed. Environment and files: https://www.rabbitmq.com/docs/configure and
-https://www.rabbitmq.com/docs/networking.
+It belongs to one user: loopback only, free ports, own node names, cookie and Erlang port mapper (epmd), data in the
+user's state directory. No root is needed.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import secrets
-import signal
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from rqtool.errors import RqtoolError, Unreachable
-from rqtool.ports import free_ports, is_free, poll, speaks_amqp, speaks_http, stop_epmd
+from rqtool.errors import RqtoolError, UsageError
+from rqtool.localnode import Node, end, launch, remembered, runs, wait_until_ready, write_private
+from rqtool.ports import free_ports, is_free, stop_epmd
 from rqtool.rabbitmq_server import find_server
-
-NODE_NAME = "rqtool@localhost"
-START_SECONDS = 90.0
-STOP_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node: its home, its pid (0: not started) and its ports on 127.0.0.1."""
-
-    home: Path
-    pid: int
-    amqp_port: int
-    api_port: int
-    dist_port: int
-    epmd_port: int
-
-    @property
-    def amqp_url(self) -> str:
-        """The address with neither user nor password: RabbitMQ's usual `guest`, who may come from loopback only."""
-        return f"amqp://127.0.0.1:{self.amqp_port}/"
-
-    @property
-    def api_url(self) -> str:
-        return f"http://127.0.0.1:{self.api_port}/"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "log" / "rabbit.log"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What rabbitmq-server, and rabbitmqctl beside it, need to be this node and no other on the machine."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
-        return inherited | {
-            "HOME": str(self.home),  # the Erlang cookie is read from there
-            "ERL_EPMD_PORT": str(self.epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": NODE_NAME,
-            "RABBITMQ_DIST_PORT": str(self.dist_port),
-            "RABBITMQ_MNESIA_BASE": str(self.home / "data"),
-            "RABBITMQ_LOG_BASE": str(self.home / "log"),
-            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
-            "RABBITMQ_CONFIG_FILES": str(self.home / "conf.d"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "advanced.config"),
-            "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),  # absent: not this machine's
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the VM, and its pid is the one to kill
-        }
 
 
 class LocalBroker:
-    """The private broker that lives in `home`; `settings` are further lines of rabbitmq.conf."""
+    """The private broker that lives in `home`; `settings` are further lines of rabbitmq.conf.
+
+    Its first node lives in `home` itself, the others in folders below.
+    """
 
     def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
         self.home = home
         self._settings = dict(settings or {})
-        self._state = home / "node.json"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
 
-    def status(self) -> Node | None:
-        """The node if its process runs, else None; a reboot, a crash, a pid that is another program's count as gone."""
-        node = self._remembered()
-        return node if node is not None and _runs(node) else None
+    def members(self) -> tuple[Node, ...]:
+        """Every node that it was started with; pid 0 where it does not run.
 
-    def start(self) -> Node:
-        """Start the node and return it when AMQP and the management API answer. Starting twice is harmless.
+        A reboot, a crash, a pid that is another program's count as not running.
+        """
+        nodes = [self._node(1)]
+        while (node := self._node(len(nodes) + 1)).home.exists():
+            nodes.append(node)
+        return tuple(nodes)
 
-        Ports are kept from one start to the next where they are still free, so that clients come back by themselves.
-        Raises Unreachable where no RabbitMQ is installed or the node does not come up.
+    def running(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.members() if node.pid)
+
+    def start(self, nodes: int | None = None) -> tuple[Node, ...]:
+        """Start what does not run yet and return all nodes when AMQP and the management API answer on each.
+
+        None: as many nodes as it has, one for a new broker. Nodes can be added, and join the others. Starting twice is
+        harmless. Ports are kept from one start to the next where they are still free, so that clients come back by
+        themselves. Raises UsageError where it has more nodes, Unreachable where no RabbitMQ is installed or a node does
+        not come up.
         """
         with self._lock():
-            node = self.status()
-            if node is None:
-                node = self._launch(find_server())
-            return self._wait_until_ready(node)
+            had = len(self.members())
+            if nodes is not None and nodes < had:
+                raise UsageError(
+                    f"The private broker has {had} nodes already, and {nodes} are asked for",
+                    f"Leave --nodes out; or, to begin anew, stop it and remove {self.home}",
+                )
+            members = [self._node(number) for number in range(1, (nodes or had) + 1)]
+            if not all(node.pid for node in members):
+                members = self._with_ports(members)
+            launched: list[Node] = []
+            try:
+                for wave in _waves(members):
+                    launched += [self._launch(node, members[0]) for node in wave if not node.pid]
+                    for node in wave:
+                        wait_until_ready(next((new for new in launched if new.home == node.home), node))
+            except BaseException:
+                end(launched)
+                self._tidy(members[0].epmd_port)
+                raise
+            return self.running()
 
-    def stop(self) -> Node | None:
-        """Stop the node, its data stays; SIGKILL after STOP_SECONDS. Returns what was stopped, None for nothing."""
+    def stop(self) -> tuple[Node, ...]:
+        """Stop every node, their data stay; SIGKILL where that takes too long. Returns what was stopped."""
         with self._lock():
-            node = self.status()
-            if node is not None:
-                self._end(node)
-            remembered = self._remembered()
-            if remembered is not None:
-                stop_epmd(remembered.epmd_port)
-            return node
+            stopped = self.running()
+            end(stopped)
+            self._tidy(self._node(1).epmd_port)
+            return stopped
 
-    def _remembered(self) -> Node | None:
-        try:
-            state = json.loads(self._state.read_text())
-            return Node(home=self.home, **{k: int(state[k]) for k in _STATE_KEYS})
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    def _node(self, number: int) -> Node:
+        first = number == 1
+        home = self.home if first else self.home / f"node{number}"
+        node = remembered("rqtool@localhost" if first else f"rqtool{number}@localhost", home, self.home)
+        return node if runs(node) else replace(node, pid=0)
 
-    def _launch(self, server: Path) -> Node:
-        node = self._withfree_ports()
-        for folder in (node.home, node.home / "log", node.home / "data", node.home / "conf.d"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._write_files(node)
-        with (node.home / "log" / "startup.log").open("wb") as log:
-            self._reap()
-            self._child = subprocess.Popen(
-                # The VM ignores a flag that it doesn't know; `_runs` finds the node by it.
-                [server, "-rqtool_home", str(node.home)],
-                env=node.environment,
-                cwd=node.home,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        node = replace(node, pid=self._child.pid)
-        state = {k: v for k, v in asdict(node).items() if k in _STATE_KEYS}
-        _write_private(self._state, json.dumps(state))
+    def _launch(self, node: Node, first: Node) -> Node:
+        cookie = self.home / ".erlang.cookie"
+        if not cookie.exists():
+            write_private(cookie, secrets.token_hex(20))
+            cookie.chmod(0o400)
+        peers = [] if node.name == first.name else [first.name, node.name]
+        node, child = launch(node, find_server(), peers, self._settings)
+        self._children.append(child)
         return node
 
-    def _withfree_ports(self) -> Node:
-        old = self._remembered()
-        if old is not None:
-            # What survived its node (kill -9) holds the port mapper's port with a name that is no more.
-            stop_epmd(old.epmd_port)
-        with free_ports(4) as fresh:
-            ports = dict(zip(_PORT_KEYS, fresh, strict=True))
-        if old is not None:
-            ports |= {key: getattr(old, key) for key in _PORT_KEYS if is_free(getattr(old, key))}
-        return Node(home=self.home, pid=0, **ports)
+    def _with_ports(self, members: Sequence[Node]) -> list[Node]:
+        """Fresh ports for nodes that never ran, or whose old ones are taken; the port mapper is that of all."""
+        running = [node for node in members if node.pid]
+        if not running and (old := members[0].epmd_port):
+            # What survived its nodes (kill -9) holds the port mapper's port with names that are no more.
+            stop_epmd(old)
+        with free_ports(1 + 3 * len(members)) as fresh:
+            free = iter(fresh)
+            epmd = next(free)
+            epmd = running[0].epmd_port if running else _usable(members[0].epmd_port) or epmd
+            return [
+                replace(
+                    node,
+                    amqp_port=_usable(node.amqp_port) or next(free),
+                    api_port=_usable(node.api_port) or next(free),
+                    dist_port=_usable(node.dist_port) or next(free),
+                    epmd_port=epmd,
+                )
+                if not node.pid
+                else node
+                for node in members
+            ]
 
-    def _write_files(self, node: Node) -> None:
-        lines = {
-            "listeners.tcp.1": f"127.0.0.1:{node.amqp_port}",
-            "management.tcp.ip": "127.0.0.1",
-            "management.tcp.port": str(node.api_port),
-            "log.dir": str(node.home / "log"),
-            "log.file": "rabbit.log",
-        }
-        conf = "".join(f"{key} = {value}\n" for key, value in (lines | self._settings).items())
-        _write_private(node.home / "rabbitmq.conf", conf)
-        _write_private(node.home / "enabled_plugins", "[rabbitmq_management].\n")
-        cookie = node.home / ".erlang.cookie"
-        if not cookie.exists():
-            _write_private(cookie, secrets.token_hex(20))
-            cookie.chmod(0o400)
-
-    def _wait_until_ready(self, node: Node) -> Node:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if not _runs(node):
-                break
-            if speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
-                return node
-            time.sleep(0.1)
-        problem = "ended while starting" if not _runs(node) else f"did not answer within {START_SECONDS:.0f} s"
-        if _runs(node):
-            self._end(node)
-        self._reap()
-        stop_epmd(node.epmd_port)
-        raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
-
-    def _end(self, node: Node) -> None:
-        os.kill(node.pid, signal.SIGTERM)
-        if not poll(lambda: not _runs(node), STOP_SECONDS):
-            os.kill(node.pid, signal.SIGKILL)
-            if not poll(lambda: not _runs(node), STOP_SECONDS):
-                raise RqtoolError(f"The private node (pid {node.pid}) can't be killed")
-        self._reap()
-
-    def _reap(self) -> None:
-        """Where we started the node ourselves and it has ended, a zombie is left."""
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+    def _tidy(self, epmd_port: int) -> None:
+        """Take leave of children that have ended, and of the port mapper where no node needs it any more."""
+        if self.running():
+            return
+        for child in self._children:
+            child.wait()
+        self._children.clear()
+        if epmd_port:
+            stop_epmd(epmd_port)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -210,62 +145,29 @@ class LocalBroker:
             yield
 
 
-_PORT_KEYS = ("amqp_port", "api_port", "dist_port", "epmd_port")
-_STATE_KEYS = ("pid", *_PORT_KEYS)
+def _waves(members: Sequence[Node]) -> tuple[Sequence[Node], Sequence[Node]]:
+    """Who is started first, and who then: nodes that know each other wait for each other, new ones join them."""
+    known = [node for node in members if not node.is_new]
+    new = [node for node in members if node.is_new]
+    return (known, new) if known else (new[:1], new[1:])
+
+
+def _usable(port: int) -> int:
+    """An old port; 0 where there is none, or somebody else has it now."""
+    return port if port and is_free(port) else 0
 
 
 def default_home() -> Path:
-    """The private node's home in the user's state directory (XDG_STATE_HOME on Linux)."""
+    """The private broker's home in the user's state directory (XDG_STATE_HOME on Linux)."""
     from platformdirs import user_state_path
 
     return user_state_path("rqtool") / "broker"
 
 
-def running_node() -> Node | None:
-    """The node that `rqtool broker start` left running for this user, if any."""
-    return LocalBroker(default_home()).status()
+def private_nodes() -> tuple[Node, ...]:
+    """The nodes of the broker that `rqtool broker start` left running for this user, if any.
 
-
-def _runs(node: Node) -> bool:
-    """Whether the node's process is alive: its arguments hold its home, those of a pid given anew don't."""
-    if node.pid <= 0:
-        return False
-    for _ in range(3):
-        arguments = _command_line(node.pid)
-        if arguments:
-            return str(node.home) in arguments
-        # Empty: gone, a zombie, or for a moment in the middle of exec().
-        time.sleep(0.01)
-    return False
-
-
-def _command_line(pid: int) -> str:
-    try:
-        if Path("/proc/self/cmdline").exists():
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        answer = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
-        return answer.stdout
-    except OSError:
-        return ""
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    fresh.replace(path)
-
-
-def _last_words(node: Node) -> str:
-    for log in (node.home / "log" / "startup.log", node.log):
-        try:
-            lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        except OSError:
-            continue
-        if lines:
-            return lines[-1]
-    return "it left no log"
+    All of them while one runs: those that are down may be back when a client looks for another node.
+    """
+    members = LocalBroker(default_home()).members()
+    return members if any(node.pid for node in members) else ()

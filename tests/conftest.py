@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import LocalBroker, Node
+from rqtool.localbroker import LocalBroker
+from rqtool.localnode import Node
 from tests.tools import Program, Vhost
 
 # Nothing of the caller's reaches the tests, but for which RabbitMQ is tried.
@@ -29,9 +30,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
 
 @pytest.fixture
 def node(broker: LocalBroker) -> Node:
-    node = broker.status()
-    assert node is not None, "an earlier test has ended the broker of the run"
-    return node
+    nodes = broker.running()
+    assert nodes, "an earlier test has ended the broker of the run"
+    return nodes[0]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pika
 import urllib3
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rqtool.localbroker import Node
+from rqtool.localnode import Node
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from json import dumps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,51 +11,75 @@ from rqtool.cli.options import Json, Quiet
 from rqtool.cli.output import emit, talker
 
 if TYPE_CHECKING:
-    from rqtool.localbroker import Node
+    from collections.abc import Sequence
+
+    from rqtool.localnode import Node
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A private RabbitMQ on this machine.")
 
 
 @app.command()
-def start(json: Json = False, quiet: Quiet = False) -> int:
+def start(
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=9,
+            metavar="N",
+            help="A cluster of N nodes, each a RabbitMQ of its own. Nodes can be added later, not taken away.",
+            show_default="as many as it has; a new one: 1",
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
     """Start it, and wait until it answers; the other verbs find it by themselves."""
     from rqtool.localbroker import LocalBroker, default_home
 
     broker = LocalBroker(default_home())
-    if broker.status() is None:
+    if len(broker.running()) < (nodes or len(broker.members())):
         talker(quiet=quiet)("starting a private RabbitMQ; this takes some seconds")
-    _show(broker.start(), json=json, quiet=quiet)
+    _show(broker.start(nodes), json=json, quiet=quiet)
     return 0
 
 
 @app.command()
 def status(json: Json = False, quiet: Quiet = False) -> int:
-    """Say whether it runs, and where. Exit code 69 where it doesn't."""
+    """Say whether it runs, and where. Exit code 69 where no node of it does."""
     from rqtool.errors import Unreachable
-    from rqtool.localbroker import running_node
+    from rqtool.localbroker import LocalBroker, default_home
 
-    node = running_node()
-    if node is None:
+    members = LocalBroker(default_home()).members()
+    if not any(node.pid for node in members):
         raise Unreachable("The private RabbitMQ is not running", "Start it with: rqtool broker start")
-    _show(node, json=json, quiet=quiet)
+    _show(members, json=json, quiet=quiet)
     return 0
 
 
 @app.command()
 def stop(quiet: Quiet = False) -> int:
-    """Stop it. Its queues and tasks stay, for the next start."""
+    """Stop all of it. Its queues and tasks stay, for the next start."""
     from rqtool.localbroker import LocalBroker, default_home
 
-    stopped = LocalBroker(default_home()).stop()
-    talker(quiet=quiet)("no private RabbitMQ was running" if stopped is None else f"stopped (pid {stopped.pid})")
+    stopped = ", ".join(str(node.pid) for node in LocalBroker(default_home()).stop())
+    talker(quiet=quiet)(f"stopped (pid {stopped})" if stopped else "no private RabbitMQ was running")
     return 0
 
 
-def _show(node: Node, *, json: bool, quiet: bool) -> None:
+def _show(members: Sequence[Node], *, json: bool, quiet: bool) -> None:
+    """What runs; of a cluster also each node, those that don't run without a pid."""
+    amqp_url = ",".join(node.amqp_url for node in members)
+    api_url = ",".join(node.api_url for node in members)
+    pids = [node.pid for node in members if node.pid]
+    home = str(members[0].broker_home)
     if json:
-        emit(dumps({"amqp_url": node.amqp_url, "api_url": node.api_url, "pid": node.pid, "home": str(node.home)}))
+        nodes = [{"name": n.name, "amqp_url": n.amqp_url, "api_url": n.api_url, "pid": n.pid or None} for n in members]
+        whole = {"amqp_url": amqp_url, "api_url": api_url, "pid": pids[0], "home": home, "nodes": nodes}
+        emit(dumps(whole))
     elif not quiet:
-        emit(f"AMQP        {node.amqp_url}")
-        emit(f"management  {node.api_url}")
-        emit(f"pid         {node.pid}")
-        emit(f"home        {node.home}")
+        emit(f"AMQP        {amqp_url}")
+        emit(f"management  {api_url}")
+        emit(f"pid         {' '.join(map(str, pids))}")
+        emit(f"home        {home}")
+        for node in members if len(members) > 1 else ():
+            emit(f"node        {node.name}  {f'{node.amqp_url}  pid {node.pid}' if node.pid else 'is not running'}")

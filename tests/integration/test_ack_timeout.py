@@ -18,7 +18,7 @@ def impatient(tmp_path: Path) -> Iterator[tuple[Vhost, Program]]:
     home.mkdir(mode=0o700)
     (home / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].")
     broker = LocalBroker(home, {"consumer_timeout": "3000"})
-    vhost = Vhost(broker.start(), "/")
+    vhost = Vhost(broker.start()[0], "/")
     program = Program(vhost.environment, cwd=tmp_path)
     try:
         yield vhost, program

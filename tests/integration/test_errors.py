@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rqtool.localbroker import Node
+from rqtool.localnode import Node
 from rqtool.ports import free_ports
 from tests.tools import PYTHON, Ended, Program, Vhost
 

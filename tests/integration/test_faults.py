@@ -26,7 +26,7 @@ QUEUES = {
 def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
     """A broker to kill. The tests are about tasks: its queues are as old as real ones and went through a restart."""
     local = LocalBroker(tmp_path_factory.mktemp("mortal"))
-    vhost = Vhost(local.start(), "/")
+    vhost = Vhost(local.start()[0], "/")
     try:
         for queue, kind in QUEUES.items():
             vhost.declare(queue, **{"x-queue-type": kind})
@@ -39,7 +39,7 @@ def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBro
 @pytest.fixture
 def own(mortal_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroker, Vhost, Program]]:
     """The broker to kill, up and running, its vhost, and the program pointed at it."""
-    vhost = Vhost(mortal_broker.start(), "/")
+    vhost = Vhost(mortal_broker.start()[0], "/")
     program = Program(vhost.environment, cwd=tmp_path)
     yield mortal_broker, vhost, program
     program.end_all()
@@ -47,10 +47,9 @@ def own(mortal_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroke
 
 def crash(broker: LocalBroker) -> None:
     """SIGKILL the broker's process."""
-    node = broker.status()
-    assert node is not None
+    [node] = broker.running()
     sigkill(node.pid)
-    eventually(lambda: broker.status() is None)
+    eventually(lambda: not broker.running())
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -70,7 +69,7 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, 
     running.write(lines(*tasks[fed:]))
     running.close_input()
     ended = running.wait()
-    vhost.node = broker.start()
+    [vhost.node] = broker.start()
 
     assert ended.code == 0, ended.stderr
     assert ended.stderr.count("trying again") == 2, ended.stderr
@@ -94,7 +93,7 @@ def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> No
     running.write(lines(*tasks[600:]))
     running.close_input()
     ended = running.wait()
-    vhost.node = broker.start()
+    [vhost.node] = broker.start()
 
     assert ended.code == 1
     assert "600 tasks confirmed" in ended.stderr
@@ -130,7 +129,7 @@ def test_a_worker_outlives_its_broker(own: tuple[LocalBroker, Vhost, Program]) -
     worker.says("connection lost")
     (rqtool.cwd / "go").touch()
     eventually(lambda: "end long" in log.read_text())
-    vhost.node = broker.start()
+    [vhost.node] = broker.start()
     worker.says("connected again")
     eventually(lambda: vhost.figures("outlive") == (0, 0))
 

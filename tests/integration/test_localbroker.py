@@ -59,18 +59,53 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
     assert readable == []
 
 
+@pytest.mark.timeout(180)
+def test_a_cluster(program: Program, tmp_path: Path) -> None:
+    """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again."""
+    home = tmp_path / "state" / "rqtool" / "broker"
+    try:
+        assert program("broker", "start").code == 0
+        assert program("send", "--queue", "old", "kept").code == 0
+        grown = json.loads(program("broker", "start", "--nodes", "3", "--json").stdout)
+        names = [node["name"] for node in grown["nodes"]]
+        assert names == ["rqtool@localhost", "rqtool2@localhost", "rqtool3@localhost"]
+        assert grown["amqp_url"].split(",") == [node["amqp_url"] for node in grown["nodes"]]
+
+        sigkill(grown["nodes"][1]["pid"])
+        eventually(lambda: "rqtool2@localhost  is not running" in program("broker", "status").stdout)
+        assert program("send", "--queue", "new", "--type", "quorum", "x").code == 0
+        fewer = program("broker", "start", "--nodes", "2")
+        assert (fewer.code, "has 3 nodes" in fewer.stderr) == (2, True)
+
+        again = json.loads(program("broker", "start", "--json").stdout)
+        assert again["amqp_url"] == grown["amqp_url"]
+        members = {node["name"]: node["pid"] for node in again["nodes"]}
+        assert members.keys() == set(names)
+        assert all(members.values())
+        lines = program("queues").stdout.splitlines()
+        assert [line.split("\t")[:3] for line in lines[1:]] == [
+            ["new", "1", "0"],
+            ["new.dead", "0", "0"],
+            ["old", "1", "0"],
+        ]
+    finally:
+        stopped = program("broker", "stop")
+    assert stopped.code == 0
+    assert processes_of(home) == []
+
+
 def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
     """After SIGKILL status says so, the next start takes the same ports and the same tasks."""
     broker = LocalBroker(tmp_path / "node")
-    before = broker.start()
+    [before] = broker.start()
     program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=tmp_path)
     try:
         assert program("send", "kept").code == 0
         broker.stop()
-        before = broker.start()
+        [before] = broker.start()
         sigkill(before.pid)
-        eventually(lambda: broker.status() is None)
-        after = broker.start()
+        eventually(lambda: not broker.running())
+        [after] = broker.start()
         assert (before.amqp_port, before.api_port) == (after.amqp_port, after.api_port)
         assert before.pid != after.pid
         ended = program("work", "--drain")
@@ -83,14 +118,14 @@ def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
 def test_a_port_that_was_taken_meanwhile(tmp_path: Path) -> None:
     """Where somebody else has the old port, another one is used."""
     broker = LocalBroker(tmp_path / "node")
-    before = broker.start()
+    [before] = broker.start()
     broker.stop()
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", before.amqp_port))
         squatter.listen()
         try:
-            after = broker.start()
+            [after] = broker.start()
             assert before.amqp_port != after.amqp_port
             assert before.api_port == after.api_port
         finally:
@@ -103,10 +138,10 @@ def test_a_state_of_another_life(tmp_path: Path) -> None:
     (tmp_path / "node").mkdir()
     state = {"pid": os.getpid(), "amqp_port": 1, "api_port": 2, "dist_port": 3, "epmd_port": 4}
     (tmp_path / "node" / "node.json").write_text(json.dumps(state))
-    assert broker.status() is None
-    assert broker.stop() is None
+    assert broker.running() == ()
+    assert broker.stop() == ()
     (tmp_path / "node" / "node.json").write_text("{half")
-    assert broker.status() is None
+    assert broker.running() == ()
 
 
 def test_no_server_installed(program: Program, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import Node
+from rqtool.localnode import Node
 from rqtool.rabbitmq_server import find_server
 from tests.tools import PYTHON, Program, Vhost, eventually, rabbitmqctl
 

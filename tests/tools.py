@@ -206,16 +206,20 @@ class Vhost:
         return int(row.get("messages_ready", 0)), int(row.get("messages_unacknowledged", 0))
 
     def take_all(self, queue: str = "task_queue") -> list[tuple[pika.BasicProperties, bytes]]:
-        """Everything that is ready, in order; it is taken out."""
+        """What is ready now, in order; it is taken out. What comes meanwhile stays: it is pushed to us too, and given
+        back.
+        """
         messages: list[tuple[pika.BasicProperties, bytes]] = []
         with self.channel() as channel:
             count = channel.queue_declare(queue, passive=True).method.message_count
             if count:
-                for _, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=10):
-                    assert properties is not None, f"{count} messages were ready, {len(messages)} came"
+                for method, properties, body in channel.consume(queue, inactivity_timeout=10):
+                    assert method is not None, f"{count} messages were ready, {len(messages)} came"
+                    assert properties is not None
                     assert body is not None
                     messages.append((properties, body))
                     if len(messages) == count:
+                        channel.basic_ack(method.delivery_tag, multiple=True)
                         break
         return messages
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from rqtool.broker.connection import Lost, connect, either, refuse
+from rqtool.broker.connection import Lost, either, refuse
 from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier, NotTaken
+from rqtool.broker.opening import connect
 from rqtool.broker.topology import at_home, dead_queue
 from rqtool.deadwalk import Walk
+from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, Stopped, Unreachable
 from rqtool.headers import as_new
 from rqtool.listing import DeadTask, read_dead_task, task_id
 from rqtool.signals import Signals
 from rqtool.text import plural
-from rqtool.urls import BrokerURL
 
 LAST_SECONDS = 2.0
 """How long the copies under way may take to be confirmed after a signal."""
@@ -30,19 +31,19 @@ class DeadLetters:
 
     def __init__(
         self,
-        urls: tuple[BrokerURL, ...],
+        endpoint: Endpoint,
         queue: str,
         *,
         ids: Sequence[str],
         limit: int | None,
         say: Callable[[str], None],
     ) -> None:
-        self._urls = urls
+        self._endpoint = endpoint
         self._queue = queue
         self._name = dead_queue(queue)
         self._ids = ids
         self._limit = limit
-        self._courier = Courier(urls, queue, None, "dead, retries", say)
+        self._courier = Courier(endpoint, queue, None, "dead, retries", say)
         self._found: set[str] = set()
         self._chosen = 0
         self._held: list[Delivery] = []
@@ -108,7 +109,7 @@ class DeadLetters:
 
     async def _walk(self, settle: Settle, *, keeps: bool, confirm: Confirm | None) -> bool:
         """Returns whether it came to its end. Raises RqtoolError, NotTaken, Lost."""
-        connection = await connect(self._urls, "dead")
+        connection = await connect(self._endpoint, "dead")
         walk = Walk(connection, self._queue)
         try:
             await walk.open(keeps=keeps or bool(self._ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from urllib.parse import quote
 import urllib3
 
 from rqtool.errors import AccessRefused, Unreachable
+from rqtool.tls import tls_hint, tls_words
 from rqtool.urls import ApiURL
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
@@ -43,10 +45,10 @@ class Queue:
 class Management:
     """Asks the first of `urls` that answers, and stays with it."""
 
-    def __init__(self, urls: Sequence[ApiURL]) -> None:
+    def __init__(self, urls: Sequence[ApiURL], tls: ssl.SSLContext | None = None) -> None:
         self._urls = list(urls)
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, ssl_context=tls
         )
 
     def queues(self, vhost: str | None = None) -> list[Queue]:
@@ -102,7 +104,7 @@ class Management:
         try:
             answer = self._pool.request("GET", url.base + path, fields=dict(query), headers=headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(f"No management API answers at {url}: {_words(error)}", _PLUGIN) from None
+            raise _unreachable(url, error) from None
         if answer.status in (401, 403):
             raise _refusal(url, answer.data)
         try:
@@ -155,13 +157,19 @@ def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
     )
 
 
-def _words(error: BaseException) -> str:
-    """The cause at the bottom of urllib3's nested errors."""
+def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
+    """The cause at the bottom of urllib3's nested errors, in words."""
+    words = str(error).rsplit(": ", 1)[-1].lower()
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            words = tls_words(cause)
+            return Unreachable(f"No TLS connection to {url}: {words}", tls_hint(words))
         if isinstance(cause, ConnectionRefusedError):
-            return "connection refused"
+            words = "connection refused"
+            break
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+            words = cause.strerror.lower()
+            break
         cause = cause.__cause__ or cause.__context__
-    return str(error).rsplit(": ", 1)[-1].lower()
+    return Unreachable(f"No management API answers at {url}: {words}", _PLUGIN)

@@ -6,20 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from rqtool.broker.connection import Connection, Lost, connect, keep_trying, refuse
+from rqtool.broker.connection import Connection, Lost, refuse
+from rqtool.broker.opening import connect, keep_trying
 from rqtool.broker.publisher import Publisher
 from rqtool.broker.queues import ensure_queue
 from rqtool.broker.topology import parse_size_limit
 from rqtool.broker.window import Message, Settled
+from rqtool.endpoint import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, UnsafeQueue
-from rqtool.inputs import Batch, ReadAhead
+from rqtool.feed import Feed
+from rqtool.inputs import Batch
 from rqtool.ledger import Ledger, Refusal
 from rqtool.options import SendOptions
 from rqtool.patience import Patience, Silence
 from rqtool.report import Report
 from rqtool.signals import Signals
 from rqtool.unsent import UnsentFile
-from rqtool.urls import BrokerURL
 
 GIVE_UP = 30.0
 _PRECONDITION = 406
@@ -36,14 +38,14 @@ class Sending:
 
     def __init__(
         self,
-        urls: tuple[BrokerURL, ...],
+        endpoint: Endpoint,
         options: SendOptions,
         *,
         say: Callable[[str], None],
         on_confirmed: Callable[[list[Message]], None],
         unsent: UnsentFile | None = None,
     ) -> None:
-        self._urls = urls
+        self._endpoint = endpoint
         self._options = options
         self._say = say
         self._on_confirmed = on_confirmed
@@ -54,7 +56,6 @@ class Sending:
         self._publisher: Publisher | None = None
         self._silence = Silence()
         self._held: list[Message] = []  # nacked, and offered again in a moment
-        self._size_limit: int | None = None
         self._blocked = False
         self._trouble = ""  # what stands in the way; empty again with the next confirm
         self._no_route = False
@@ -64,7 +65,8 @@ class Sending:
         """Send every task of `batches`. Raises RqtoolError where nothing could begin."""
         started = time.monotonic()
         self._wake = asyncio.Event()
-        self._input = ReadAhead(batches, self._wake.set)
+        options = self._options
+        self._feed = Feed(batches, options.skip, options.envelope, self._ledger, self._wake.set)
         problem: str | None = None
         with Signals(self._wake.set) as self._signals:
             try:
@@ -85,7 +87,7 @@ class Sending:
             refused=self._ledger.refused,
             problem=problem,
             killed_by=self._signals.last if self._signals.leave else 0,
-            complete=self._input.ended and self._input.error is None,
+            complete=self._feed.ended and self._feed.error is None,
             seconds=time.monotonic() - started,
         )
 
@@ -126,7 +128,7 @@ class Sending:
         return publisher
 
     async def _open_once(self) -> Publisher:
-        connection = await connect(self._urls, "send")
+        connection = await connect(self._endpoint, "send")
         try:
             await ensure_queue(connection, self._options.queue, self._options.kind)
             publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
@@ -158,7 +160,7 @@ class Sending:
             await self._connection.close()
         limit = parse_size_limit(lost.text)
         if limit is not None:
-            self._size_limit = limit  # the one that is too large is refused when its turn comes again
+            self._feed.size_limit = limit  # the one that is too large is refused when its turn comes again
             return
         try:
             refuse(lost, f"tasks for queue {self._options.queue!r}")
@@ -202,7 +204,7 @@ class Sending:
 
     @property
     def _finished(self) -> bool:
-        return not self._unsettled and (self._takes_no_more or self._input.ended)
+        return not self._unsettled and (self._takes_no_more or self._feed.ended)
 
     def _fill(self, publisher: Publisher) -> None:
         """Publish what fits into the window, oldest first."""
@@ -210,30 +212,11 @@ class Sending:
             self._patience.renew()
             self._silence.heard()
         while publisher.has_room and not self._blocked and not self._held:
-            message = self._next_message()
+            message = self._feed.next(new=not self._takes_no_more)
             if message is None:
                 break
             publisher.publish(self._options.queue, message)
         publisher.flush()
-
-    def _next_message(self) -> Message | None:
-        while True:
-            message = self._ledger.next_waiting()
-            if message is None and not self._takes_no_more and (task := self._read()) is not None:
-                message = self._options.envelope.seal(*task)
-            if message is None or self._size_limit is None or len(message.body) <= self._size_limit:
-                return message
-            why = f"it has {len(message.body):,} bytes and the broker takes {self._size_limit:,} (max_message_size)"
-            self._ledger.refused.append(Refusal(message, why))
-
-    def _read(self) -> tuple[int, bytes] | None:
-        """The next task that is there, and its place in the input, behind those to be skipped."""
-        while (body := self._input.take()) is not None:
-            position = self._ledger.read
-            self._ledger.read += 1
-            if position >= self._options.skip:
-                return position, body
-        return None
 
     async def _next_event(self, publisher: Publisher) -> None:
         """Wait for an answer, a task, a signal. Raises _GaveUp when told to leave, or out of patience."""
@@ -276,10 +259,10 @@ class Sending:
         if self._ledger.refused:
             first = self._ledger.refused[0]
             return f"task {first.message.position + 1:,} was not taken: {first.why}"
-        if self._input.error is not None:
-            error = self._input.error
+        if self._feed.error is not None:
+            error = self._feed.error
             return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
-        return None if self._input.ended else "stopped before the end of the input"
+        return None if self._feed.ended else "stopped before the end of the input"
 
     async def _write_unsent(self) -> None:
         """What is not confirmed, and then the rest of the input, up to its end or a further signal."""
@@ -287,14 +270,14 @@ class Sending:
             return
         for message in self._ledger.unconfirmed():
             self._unsent.add(message.body)
-        if not self._input.ended:
+        if not self._feed.ended:
             self._say(f"writing what was not sent to {self._unsent.path}, to the end of the input; Ctrl-C leaves")
         before = self._signals.count
         while self._signals.count == before and not self._signals.leave:
             self._wake.clear()
-            while (task := self._read()) is not None:
+            while (task := self._feed.read()) is not None:
                 self._unsent.add(task[1])
-            if self._input.ended:
+            if self._feed.ended:
                 break
             await self._wake.wait()
-        self._unsent.finish(complete=self._input.ended and self._input.error is None)
+        self._unsent.finish(complete=self._feed.ended and self._feed.error is None)

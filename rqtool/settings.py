@@ -1,39 +1,51 @@
-"""Where the broker is: flag, environment, private broker, default, in this order; one frozen answer."""
+"""Where the broker is: flag, environment, private broker, default, in this order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 
+from rqtool.endpoint import Endpoint
+from rqtool.errors import UsageError
 from rqtool.localbroker import private_nodes
-from rqtool.urls import ApiURL, BrokerURL, derive_api_url, parse_api_urls, parse_broker_urls
+from rqtool.tls import TLSOptions, tls_context
+from rqtool.urls import AMQP_FORM, BrokerURL, derive_api_url, parse_api_urls, parse_broker_urls
 
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A broker (several nodes of a cluster: any of `urls`) and its management API (any of `api_urls`)."""
+def find_endpoint(
+    url: str | None, api_url: str | None, *, url_file: Path | None = None, tls: TLSOptions | None = None
+) -> Endpoint:
+    """Resolve what the options and their environment twins say; `url` counts before `url_file`.
 
-    urls: tuple[BrokerURL, ...]
-    api_urls: tuple[ApiURL, ...]
-
-    @property
-    def vhost(self) -> str:
-        return self.urls[0].vhost
-
-
-def find_endpoint(url: str | None, api_url: str | None) -> Endpoint:
-    """Resolve what the options and their environment twins say. Raises UsageError for a bad URL.
-
-    The private broker's management address serves only when it does itself: figures of one broker beside the tasks of
-    another would be worse than none.
+    Raises UsageError for a bad URL or an unusable file. The private broker's management address serves only when it
+    does itself: figures of one broker beside the tasks of another would be worse than none.
     """
-    nodes = () if url else private_nodes()
-    urls = parse_broker_urls(url or ",".join(node.amqp_url for node in nodes) or DEFAULT_URL)
+    nodes = () if url or url_file else private_nodes()
+    if url_file is not None and not url:
+        urls = _read(url_file)
+    else:
+        urls = parse_broker_urls(url or ",".join(node.amqp_url for node in nodes) or DEFAULT_URL)
     if api_url:
         api_urls = parse_api_urls(api_url, urls[0])
     elif nodes:
         api_urls = parse_api_urls(",".join(node.api_url for node in nodes), urls[0])
     else:
         api_urls = tuple(dict.fromkeys(derive_api_url(u) for u in urls))
-    return Endpoint(urls, api_urls)
+    encrypted = any(u.tls for u in urls) or any(u.tls for u in api_urls)
+    return Endpoint(urls, api_urls, tls_context(tls or TLSOptions()) if encrypted else None)
+
+
+def _read(file: Path) -> tuple[BrokerURL, ...]:
+    """The addresses in a file, one per line or separated by commas. Errors never quote it: it holds a password."""
+    try:
+        text = ",".join(file.read_text().split())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{file} can't be read: {why}", "Name a file that holds the broker's URL") from None
+    try:
+        return parse_broker_urls(text)
+    except UsageError:
+        raise UsageError(
+            f"{file} holds no usable URL", f"Write {AMQP_FORM} into it, with special characters percent-encoded"
+        ) from None

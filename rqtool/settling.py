@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from rqtool.broker.connection import Lost, pause
+from rqtool.broker.connection import Lost
 from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier, NotTaken
+from rqtool.broker.opening import pause
 from rqtool.broker.topology import Place
 from rqtool.errors import RqtoolError, Unreachable
 from rqtool.jobs import Job, Jobs

@@ -52,6 +52,10 @@ class ApiURL:
     user: str
     password: str = field(repr=False)
 
+    @property
+    def tls(self) -> bool:
+        return self.base.startswith("https:")
+
     def __str__(self) -> str:
         return f"{self.base}/"
 

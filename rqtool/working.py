@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.attempts import Attempts, Listener, task_of
-from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, connect, keep_trying, refuse
+from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, refuse
 from rqtool.broker.consumer import Consumer, Delivery
 from rqtool.broker.courier import Courier
+from rqtool.broker.opening import connect, keep_trying
 from rqtool.broker.queues import ensure_queue
 from rqtool.drain import Drain
+from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
 from rqtool.handlers.handler import Handler
 from rqtool.jobs import Jobs
@@ -21,7 +23,6 @@ from rqtool.settling import Settler, WorkerJobs
 from rqtool.signals import Signals
 from rqtool.suspects import is_worn
 from rqtool.text import plural
-from rqtool.urls import BrokerURL
 
 DRAIN_POLL = 0.5
 LAST_SECONDS = 2.0
@@ -33,7 +34,7 @@ class Working:
 
     def __init__(
         self,
-        urls: tuple[BrokerURL, ...],
+        endpoint: Endpoint,
         options: WorkOptions,
         handler: Handler,
         listener: Listener,
@@ -41,14 +42,14 @@ class Working:
         say: Callable[[str], None],
         api: Management,
     ) -> None:
-        self._urls = urls
+        self._endpoint = endpoint
         self._options = options
         self._handler = handler
         self._listener = listener
         self._say = say
-        self._drain = Drain(api, urls[0].vhost, options.queue, [delay.name for delay in options.retry_delays], say)
+        self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
         self._jobs: WorkerJobs = Jobs(options.jobs)
-        courier = Courier(urls, options.queue, options.kind, "work, retries", say)
+        courier = Courier(endpoint, options.queue, options.kind, "work, retries", say)
         self._settler = Settler(self._jobs, courier, say=say, changed=self._changed, fail=self._fail)
         self._attempts = Attempts(
             options.queue,
@@ -166,7 +167,7 @@ class Working:
 
     async def _open_once(self) -> None:
         options = self._options
-        connection = await connect(self._urls, "work")
+        connection = await connect(self._endpoint, "work")
         try:
             await ensure_queue(connection, options.queue, options.kind)
             prefetch = options.prefetch or options.jobs

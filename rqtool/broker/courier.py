@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from rqtool.broker.connection import Connection, Lost, connect, either, refuse
+from rqtool.broker.connection import Connection, Lost, either, refuse
+from rqtool.broker.opening import connect
 from rqtool.broker.publisher import Publisher
 from rqtool.broker.queues import ensure_place, ensure_queue, find_kind
 from rqtool.broker.topology import Place, QueueType
 from rqtool.broker.window import Message, Settled
+from rqtool.endpoint import Endpoint
 from rqtool.patience import ANSWER_SECONDS, SLOWEST
-from rqtool.urls import BrokerURL
 
 
 class NotTaken(Exception):
@@ -29,9 +30,9 @@ class Courier:
     """
 
     def __init__(
-        self, urls: tuple[BrokerURL, ...], queue: str, kind: QueueType | None, role: str, say: Callable[[str], None]
+        self, endpoint: Endpoint, queue: str, kind: QueueType | None, role: str, say: Callable[[str], None]
     ) -> None:
-        self._urls = urls
+        self._endpoint = endpoint
         self._queue = queue
         self._kind = kind
         self._role = role
@@ -83,7 +84,7 @@ class Courier:
             await self._connection.close()
         self._declared.clear()
         self._blocked = False
-        self._connection = await connect(self._urls, self._role)
+        self._connection = await connect(self._endpoint, self._role)
         self._connection.on_blocked(self._block_changed)
         self._publisher = await Publisher.open(self._connection, "confirm", self._settled)
         return self._connection, self._publisher

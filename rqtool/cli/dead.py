@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.broker.topology import dead_queue
-from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, Url
+from rqtool.cli.endpoint import with_broker
+from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker
+from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import plural, printable
 
@@ -40,36 +42,40 @@ Limit = Annotated[
 
 
 @app.command("list")
+@with_broker()
 def list_(
+    *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
     limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
+    endpoint: Endpoint,
 ) -> int:
     """Show them, the oldest first, and why they were given up."""
     import asyncio
 
-    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
     tasks = asyncio.run(dead.look())
     _show(tasks, json=json)
     return _end(dead, queue, len(tasks), quiet=quiet)
 
 
 @app.command()
+@with_broker()
 def retry(
+    *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
     limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
+    endpoint: Endpoint,
 ) -> int:
     """Put them back into their queue, as if they had never been tried."""
     import asyncio
 
-    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
     retried = asyncio.run(dead.retry())
     if json:
         emit(dumps({"queue": queue, "retried": retried}))
@@ -79,14 +85,16 @@ def retry(
 
 
 @app.command()
+@with_broker()
 def purge(
+    *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
     limit: Limit = None,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
+    endpoint: Endpoint,
 ) -> int:
     """Delete them for good."""
     import asyncio
@@ -100,7 +108,7 @@ def purge(
         declined = not await _answer(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
         return not declined
 
-    dead = _dead(queue, ids, limit, url, quiet=quiet)
+    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
     deleted = asyncio.run(dead.purge(None if yes else confirm))
     if json:
         emit(dumps({"queue": queue, "deleted": deleted}))
@@ -112,11 +120,10 @@ def purge(
     return _end(dead, queue, deleted, quiet=quiet)
 
 
-def _dead(queue: str, ids: list[str] | None, limit: int | None, url: str | None, *, quiet: bool) -> DeadLetters:
+def _dead(endpoint: Endpoint, queue: str, ids: list[str] | None, limit: int | None, *, quiet: bool) -> DeadLetters:
     from rqtool.deadletters import DeadLetters
-    from rqtool.settings import find_endpoint
 
-    return DeadLetters(find_endpoint(url, None).urls, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
+    return DeadLetters(endpoint, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
 
 
 def _show(tasks: Sequence[DeadTask], *, json: bool) -> None:

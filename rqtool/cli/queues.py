@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.cli.options import ApiUrl, Json, Quiet, Url
+from rqtool.cli.endpoint import with_broker
+from rqtool.cli.options import Json, Quiet
 from rqtool.cli.output import complain, emit
+from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from rqtool.management import Queue
 
 
+@with_broker(api=True)
 def queues(
+    *,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these queues.")] = None,
     vhost: Annotated[
         str | None, typer.Option("--vhost", metavar="NAME", help="The vhost to look at.", show_default="the URL's")
@@ -25,17 +29,14 @@ def queues(
     all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Look at every vhost.")] = False,
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
-    api_url: ApiUrl = None,
+    endpoint: Endpoint,
 ) -> int:
     """Show how many tasks are ready, and how many are held without an ack."""
     from rqtool.management import Management
-    from rqtool.settings import find_endpoint
 
     if vhost is not None and all_vhosts:
         raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
-    endpoint = find_endpoint(url, api_url)
-    found = Management(endpoint.api_urls).queues(None if all_vhosts else vhost or endpoint.vhost)
+    found = Management(endpoint.api_urls, endpoint.tls).queues(None if all_vhosts else vhost or endpoint.vhost)
     missing = [name for name in names or [] if name not in {queue.name for queue in found}]
     shown = [queue for queue in found if not names or queue.name in names]
     if not quiet:

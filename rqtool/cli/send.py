@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rqtool.broker.topology import LONGEST_NAME
-from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet, Url
+from rqtool.cli.endpoint import with_broker
+from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker
+from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import is_text, quoted
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from rqtool.inputs import Batch
 
 
+@with_broker()
 def send(
+    *,
     tasks: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TASK]...", help="Each is one task. Without any: one task per line of stdin."),
@@ -79,7 +83,7 @@ def send(
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
+    endpoint: Endpoint,
 ) -> int:
     """Send tasks. A task counts as sent when the broker has confirmed it."""
     import asyncio
@@ -89,7 +93,6 @@ def send(
     from rqtool.options import SendOptions
     from rqtool.report import summary
     from rqtool.sending import Sending
-    from rqtool.settings import find_endpoint
     from rqtool.unsent import UnsentFile
 
     if tasks and source is not None:
@@ -118,11 +121,12 @@ def send(
         skip=skip,
         give_up=None if give_up is None else parse_duration(give_up),
     )
-    urls = find_endpoint(url, None).urls
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
     with _Display(named=bool(named), quiet=quiet, json=json) as display:
-        sending = Sending(urls, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file)
+        sending = Sending(
+            endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file
+        )
         report = asyncio.run(sending.run(batches))
     result = summary(report, queue, guarantee, unsent_file.path if unsent_file else None)
     if json:

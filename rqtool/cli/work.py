@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.broker.topology import check_sibling_names, dead_queue
-from rqtool.cli.options import DEFAULT_QUEUE, ApiUrl, Json, Kind, QueueName, Quiet, Url
+from rqtool.cli.endpoint import with_broker
+from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
 from rqtool.cli.output import talker
 from rqtool.durations import parse_duration
+from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 from rqtool.retry import DEFAULT_DELAYS, parse_delays
 from rqtool.text import plural
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     from rqtool.handlers.handler import Handler
 
 
+@with_broker(api=True)
 def work(
+    *,
     command: Annotated[
         list[str] | None,
         typer.Argument(
@@ -79,8 +83,7 @@ def work(
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     json: Json = False,
     quiet: Quiet = False,
-    url: Url = None,
-    api_url: ApiUrl = None,
+    endpoint: Endpoint,
 ) -> int:
     """Take tasks; acknowledge each one when its work is done."""
     import asyncio
@@ -88,7 +91,6 @@ def work(
     from rqtool.cli.events import JsonEvents, Lines
     from rqtool.management import Management
     from rqtool.options import WorkOptions
-    from rqtool.settings import find_endpoint
     from rqtool.working import Working
 
     options = WorkOptions(
@@ -108,9 +110,8 @@ def work(
         say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
-    endpoint = find_endpoint(url, api_url)
     listener: Listener = JsonEvents(say=say) if json else Lines(quiet=quiet, say=say)
-    working = Working(endpoint.urls, options, handler, listener, say=say, api=Management(endpoint.api_urls))
+    working = Working(endpoint, options, handler, listener, say=say, api=Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
     dead = asyncio.run(working.run())

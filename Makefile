@@ -4,16 +4,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+# What else is worth trying on a cluster: crashes, retries, redelivery.
+CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py \
+	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py
+
+.PHONY: help demo test test-faults check bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten ack, on a real RabbitMQ
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
+	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_cluster.py
+	$(BIN)/python -m pytest --nodes 3 tests/faults $(CLUSTERED)
 
 check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/ruff check .

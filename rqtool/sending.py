@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from rqtool.broker.connection import Connection, Lost, refuse
 from rqtool.broker.opening import connect, keep_trying
 from rqtool.broker.publisher import Publisher
-from rqtool.broker.queues import ensure_queue
+from rqtool.broker.queues import ensure_queue, is_there
 from rqtool.broker.topology import parse_size_limit
 from rqtool.broker.window import Message, Settled
 from rqtool.endpoint import Endpoint
@@ -58,6 +58,7 @@ class Sending:
         self._held: list[Message] = []  # nacked, and offered again in a moment
         self._blocked = False
         self._trouble = ""  # what stands in the way; empty again with the next confirm
+        self._told = False  # that a second signal leaves
         self._no_route = False
         self._fruitless = 0  # connections since the last confirm
 
@@ -130,7 +131,7 @@ class Sending:
     async def _open_once(self) -> Publisher:
         connection = await connect(self._endpoint, "send")
         try:
-            await ensure_queue(connection, self._options.queue, self._options.kind)
+            await self._declare(connection)
             publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
         except BaseException:
             await connection.close()
@@ -142,6 +143,13 @@ class Sending:
         self._connection, self._publisher = connection, publisher
         self._silence.heard()
         return publisher
+
+    async def _declare(self, connection: Connection) -> None:
+        queue = self._options.queue
+        if self._ledger.confirmed and not await is_there(connection, queue):
+            # Declared anew it would be empty, and what was confirmed would count as sent.
+            raise _GaveUp(f"queue {queue!r} is gone, and with it what was confirmed and not yet done")
+        await ensure_queue(connection, queue, self._options.kind)
 
     def _lost(self, publisher: Publisher) -> Lost | None:
         if publisher.lost.done():
@@ -224,6 +232,9 @@ class Sending:
         impatient = self._unsettled and not self._blocked
         limit = self._patience.left if self._held else self._silence.left(publisher.window.size)
         timer = loop.call_later(limit, self._wake.set) if impatient else None
+        if self._signals.finish and not self._told:
+            self._told = True
+            self._say("waiting for the confirms of what is on its way; a second signal leaves at once")
         await self._wake.wait()
         if timer is not None:
             timer.cancel()

@@ -17,11 +17,15 @@ for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")
     del os.environ[name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nodes", type=int, default=1, help="How many nodes the brokers of the tests have.")
+
+
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalBroker]:
     """The broker of the run; a test that stops or kills it has one of its own."""
     local = LocalBroker(tmp_path_factory.mktemp("broker"), {"heartbeat": "60"})
-    local.start()
+    local.start(pytestconfig.getoption("--nodes"))
     try:
         yield local
     finally:
@@ -36,9 +40,9 @@ def node(broker: LocalBroker) -> Node:
 
 
 @pytest.fixture
-def vhost(node: Node, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+def vhost(broker: LocalBroker, node: Node, request: pytest.FixtureRequest) -> Iterator[Vhost]:
     """A vhost named after the test."""
-    fresh = Vhost(node, f"{request.node.name[:80]}")
+    fresh = Vhost(node, f"{request.node.name[:80]}", nodes=broker.members())
     fresh.create()
     yield fresh
     fresh.delete()

@@ -150,16 +150,25 @@ class Vhost:
     user: str = "guest"
     password: str = "guest"
     query: str = ""
+    nodes: Sequence[Node] = ()
+    """All of its cluster."""
     _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30))
 
     @property
     def url(self) -> str:
+        return self.url_at(self.node.amqp_port)
+
+    def url_at(self, port: int) -> str:
         login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
-        return f"amqp://{login}@127.0.0.1:{self.node.amqp_port}/{quote(self.name, safe='')}{self.query}"
+        return f"amqp://{login}@127.0.0.1:{port}/{quote(self.name, safe='')}{self.query}"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"RQTOOL_URL": self.url, "RQTOOL_API_URL": self.node.api_url}
+        nodes = self.nodes or [self.node]
+        return {
+            "RQTOOL_URL": ",".join(self.url_at(node.amqp_port) for node in nodes),
+            "RQTOOL_API_URL": ",".join(node.api_url for node in nodes),
+        }
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         login = urllib3.make_headers(basic_auth="guest:guest")
@@ -174,9 +183,20 @@ class Vhost:
     def create(self) -> None:
         self.api("PUT", f"/api/vhosts/{self.path}")
         self.api("PUT", f"/api/permissions/{self.path}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        if len(self.nodes) > 1:
+            eventually(self._is_everywhere)
+
+    def _is_everywhere(self) -> bool:
+        states: dict[str, str] = self.api("GET", f"/api/vhosts/{self.path}")["cluster_state"]
+        return list(states.values()) == ["running"] * len(self.nodes)
 
     def delete(self) -> None:
         self.api("DELETE", f"/api/vhosts/{self.path}")
+
+    def row(self, queue: str) -> dict[str, Any]:
+        """What the management API has of a queue."""
+        found: dict[str, Any] = self.api("GET", f"/api/queues/{self.path}/{quote(queue, safe='')}")
+        return found
 
     @contextmanager
     def channel(self) -> Iterator[BlockingChannel]:

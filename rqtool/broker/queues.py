@@ -75,6 +75,17 @@ async def _fits(connection: Connection, queue: str, arguments: Arguments) -> boo
     return True
 
 
+async def is_there(connection: Connection, queue: str) -> bool:
+    """Whether the queue exists. Raises Lost, also where its node is down and nobody knows what is in it."""
+    try:
+        await _declare(connection, queue, None)
+    except Lost as lost:
+        if lost.code != _NOT_FOUND or "no queue" not in lost.text:
+            raise
+        return False
+    return True
+
+
 async def count_ready(connection: Connection, queue: str) -> int:
     """How many messages wait in the queue at this moment. Raises Lost (404 where the queue is gone)."""
     return await _declare(connection, queue, None)

@@ -23,6 +23,8 @@ COPY = "x-rqtool-copy"
 """Told anew for each copy that rqtool publishes, so that two copies of a task are never taken for one."""
 OWN_PREFIX = "x-rqtool-"
 
+LARGEST = 2**63 - 1
+"""What an integer in a header can hold."""
 LONGEST_ERROR = 2_000
 """Characters: all headers of a message share one frame."""
 
@@ -52,7 +54,7 @@ def of_the_sender(headers: Headers) -> dict[str, Any]:
 def failed(headers: Headers, *, attempts: int, error: str, at: str, worker: str) -> dict[str, Any]:
     """Return the headers of a task that failed for the `attempts`th time."""
     kept = {name: value for name, value in of_the_sender(headers).items() if name != STARTS}
-    return kept | {ATTEMPTS: attempts, ERROR: error[:LONGEST_ERROR], FAILED_AT: at, WORKER: worker}
+    return kept | {ATTEMPTS: min(attempts, LARGEST), ERROR: error[:LONGEST_ERROR], FAILED_AT: at, WORKER: worker}
 
 
 def started(headers: Headers, *, starts: int) -> dict[str, Any]:

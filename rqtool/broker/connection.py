@@ -15,12 +15,14 @@ import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel as PikaChannel
 
+from rqtool.broker import fields
 from rqtool.broker.words import words
 from rqtool.errors import AccessRefused
 from rqtool.urls import BrokerURL
 
 # pika logs what it raises, and parts of message bodies besides.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+fields.install()
 
 CLOSE_SECONDS = 5.0
 _ACCESS_REFUSED = 403

@@ -54,7 +54,7 @@ class Delivery:
 
     def copied(self, headers: Mapping[str, Any]) -> Message:
         """Return a copy of the message, with other headers, to be published again."""
-        return copied(self.properties, self.body, headers)
+        return copied(self.properties, self.body, headers, self._channel.raw.connection.params.frame_max)
 
     def ack(self) -> bool:
         """Tell the broker that the work is done. Returns whether it could be told."""

@@ -11,10 +11,13 @@ from typing import Any
 import pika
 
 from rqtool import headers
+from rqtool.broker import fields
 from rqtool.broker.window import Message
 
 APP_ID = "rqtool"
 _PERSISTENT, _TRANSIENT = 2, 1
+_AROUND_HEADERS = 8 + 12 + 4
+"""Bytes: what encloses a frame; class, weight and size of the body; the length of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Envelope:
         return Message(position, message_id, body, properties)
 
 
-def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any]) -> Message:
+def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
     """Return a copy of a task to be published again: persistent, with other headers, and told apart from all others.
 
     What is left out: `expiration`, since it would end the task in a queue where it is to wait; `user_id`, which the
-    broker checks against whoever publishes.
+    broker checks against whoever publishes; the largest headers, where all don't fit into a frame of `frame` bytes.
     """
     copy = uuid.uuid4().hex
     properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
@@ -58,14 +61,31 @@ def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str
         content_type=original.content_type,
         correlation_id=original.correlation_id,
         delivery_mode=_PERSISTENT,
-        headers=dict(new_headers) | {headers.COPY: copy},
         message_id=original.message_id,
         priority=original.priority,
         reply_to=original.reply_to,
         timestamp=original.timestamp,
         type=original.type,
     )
+    others = b"".join(properties.encode())  # type: ignore[no-untyped-call]
+    properties.headers = _fitting(dict(new_headers) | {headers.COPY: copy}, frame - _AROUND_HEADERS - len(others))
     return Message(0, copy, body, properties)
+
+
+def _fitting(table: dict[str, Any], room: int) -> dict[str, Any]:
+    """Return what of the headers fits into `room` bytes. Ours are the last to be left out: they count the attempts.
+
+    The properties of a message are one frame; the broker ends the connection over a larger one (AMQP 0-9-1, 4.2.6), and
+    a task whose copy it never takes would keep a worker from all others.
+    """
+    sizes = {name: fields.size({name: value}) for name, value in table.items()}
+    excess = sum(sizes.values()) - room
+    for name in sorted(sizes, key=lambda name: (name.startswith(headers.OWN_PREFIX), -sizes[name])):
+        if excess <= 0:
+            break
+        excess -= sizes[name]
+        del table[name]
+    return table
 
 
 def token(properties: pika.BasicProperties) -> str | None:

@@ -131,8 +131,12 @@ class Walk:
             while not await either(full, self._channel.lost, IDLE):
                 before = len(self._wave)
                 waited += IDLE
-                if not await count_ready(self._connection, self._name) and len(self._wave) == before:
-                    break
+                if not await count_ready(self._connection, self._name):
+                    # What was ready may still be on its way, a large body for instance. A channel is worked off in
+                    # order: the answer to any question comes behind it.
+                    await self._channel.call(self._channel.raw.basic_qos, prefetch_count=size)
+                    if len(self._wave) == before:
+                        break
                 if waited >= STARVED and not self._wave:
                     raise RqtoolError(
                         f"The broker gives out no task of {self._name!r}, though some are ready",

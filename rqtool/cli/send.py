@@ -15,6 +15,7 @@ from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
+from rqtool.headers import COPY
 from rqtool.text import is_text, quoted
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
     from rqtool.broker.window import Message
     from rqtool.inputs import Batch
+
+MOST_HEADERS = 100_000
+"""Bytes: they share a frame of 128 KiB with what a worker adds when the task failed."""
+_RESERVED = {COPY, "CC", "BCC"}
+"""By the first a returned task is known again; the broker takes the others as lists of further queues."""
 
 
 @with_broker()
@@ -182,7 +188,11 @@ def _headers(pairs: list[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not (name and equals) or not is_text(pair) or len(name.encode()) > LONGEST_NAME:
             raise UsageError(f"{pair!r} is no header", "Write --header NAME=VALUE")
+        if name in _RESERVED:
+            raise UsageError(f"The header {name} has a meaning of its own", "Use another name")
         headers[name] = value
+    if sum(len(name.encode()) + len(value.encode()) + 6 for name, value in headers.items()) > MOST_HEADERS:
+        raise UsageError("The headers are too large for a message", f"Give at most {MOST_HEADERS:,} bytes together")
     return headers
 
 

@@ -16,11 +16,11 @@ class UnsentFile:
     def __init__(self, path: Path, end: bytes) -> None:
         """`end` follows every task. Raises UsageError where the file can't be made; nothing is written yet."""
         self.path = path
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no ordinary file", "Name one for --unsent")
         try:
+            if path.exists() and not path.is_file():
+                raise UsageError(f"{path} is no ordinary file", "Name one for --unsent")
             self._target = path.resolve()
-        except (OSError, RuntimeError):  # a link that leads to itself
+        except (OSError, RuntimeError):  # too long a name, a link that leads to itself
             raise UsageError(f"{path} can't be written", "Name another file for --unsent") from None
         self._end = end
         self._file: BinaryIO | None = None
@@ -33,7 +33,7 @@ class UnsentFile:
         """Raises RqtoolError where it can't be written."""
         try:
             if self._file is None:
-                descriptor, fresh = tempfile.mkstemp(dir=self._target.parent, prefix=f".{self._target.name}.")
+                descriptor, fresh = tempfile.mkstemp(dir=self._target.parent, prefix=f".{self._target.name[:50]}.")
                 self._file, self._fresh = os.fdopen(descriptor, "wb"), Path(fresh)
             self._file.write(body + self._end)
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.broker.topology import dead_queue
+from rqtool.broker.topology import check_queue_name, dead_queue
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker
@@ -123,6 +123,7 @@ def purge(
 def _dead(endpoint: Endpoint, queue: str, ids: list[str] | None, limit: int | None, *, quiet: bool) -> DeadLetters:
     from rqtool.deadletters import DeadLetters
 
+    check_queue_name(dead_queue(queue))
     return DeadLetters(endpoint, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
 
 

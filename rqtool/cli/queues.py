@@ -12,6 +12,7 @@ from rqtool.cli.options import Json, Quiet
 from rqtool.cli.output import complain, emit
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
+from rqtool.text import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,8 @@ def queues(
 
     if vhost is not None and all_vhosts:
         raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
+    if vhost is not None and not is_text(vhost):
+        raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
     found = Management(endpoint.api_urls, endpoint.tls).queues(None if all_vhosts else vhost or endpoint.vhost)
     missing = [name for name in names or [] if name not in {queue.name for queue in found}]
     shown = [queue for queue in found if not names or queue.name in names]

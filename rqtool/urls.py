@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from rqtool.errors import UsageError
+from rqtool.text import is_text, printable
 
 AMQP_FORM = "amqp://USER:PASSWORD@HOST:PORT/VHOST"
+LONGEST_VHOST = 255
+"""Bytes: a short string in AMQP 0-9-1."""
+_NO_HOST = re.compile(r"[\s\x00-\x20\x7f,;]|\.\.|[^.]{64}")
+"""What stands in no name of a host (RFC 1035): a comma is left over from a list with an empty member."""
 _SEPARATOR = re.compile(r"\s*,\s*(?=amqps?://|https?://)")
 
 
@@ -71,20 +76,25 @@ def _parse_broker_url(text: str) -> BrokerURL:
         port = parts.port
     except ValueError:
         raise _bad(text, AMQP_FORM) from None
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment or port == 0:
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or "#" in text or port == 0:
         raise _bad(text, AMQP_FORM)
     if "@" in parts.path + parts.query:  # a password with a raw slash or question mark, torn apart
+        raise _bad(text, AMQP_FORM)
+    if not is_text(text) or _NO_HOST.search(parts.hostname):
         raise _bad(text, AMQP_FORM)
     tls = parts.scheme == "amqps"
     user = unquote(parts.username) if parts.username is not None else "guest"
     password = unquote(parts.password) if parts.password is not None else ("guest" if user == "guest" else "")
+    vhost = unquote(parts.path[1:]) or "/"
+    if len(vhost.encode()) > LONGEST_VHOST:
+        raise UsageError(f"A vhost of more than {LONGEST_VHOST} bytes", f"Write {AMQP_FORM}")
     return BrokerURL(
         tls=tls,
         host=parts.hostname,
         port=port or (5671 if tls else 5672),
         user=user,
         password=password,
-        vhost=unquote(parts.path[1:]) or "/",
+        vhost=vhost,
         query=parts.query,
     )
 
@@ -104,7 +114,9 @@ def _parse_api_url(text: str, login: BrokerURL) -> ApiURL:
         port = parts.port
     except ValueError:
         raise _bad(text, form) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.path + parts.query:
+    if parts.scheme not in ("http", "https") or not parts.hostname or "#" in text or "@" in parts.path + parts.query:
+        raise _bad(text, form)
+    if not is_text(text) or _NO_HOST.search(parts.hostname):
         raise _bad(text, form)
     where = f"{_bracketed(parts.hostname)}:{port}" if port else _bracketed(parts.hostname)
     path = parts.path.rstrip("/").removesuffix("/api")
@@ -122,10 +134,15 @@ def derive_api_url(broker: BrokerURL) -> ApiURL:
 
 
 def masked(text: str) -> str:
-    """Return text with everything before the last `@` hidden, but for the scheme: also where it is too odd to parse."""
+    """Return text with everything before the last `@` hidden, but for the scheme: also where it is too odd to parse.
+
+    Without an `@`, what stands where a password or a port would, and is no port.
+    """
     secret, at, rest = text.rpartition("@")
+    if not at:
+        return re.sub(r"(//[^/:\[]*:)(?!\d*(/|$)).*", r"\1***", text, flags=re.DOTALL)
     scheme = re.match(r"\w+://", secret)
-    return f"{scheme[0] if scheme else ''}***@{rest}" if at else text
+    return f"{scheme[0] if scheme else ''}***@{rest}"
 
 
 def _bracketed(host: str) -> str:
@@ -133,5 +150,5 @@ def _bracketed(host: str) -> str:
 
 
 def _bad(text: str, form: str) -> UsageError:
-    shown = masked(text) if text else "an empty text"
+    shown = printable(masked(text)) if text else "an empty text"
     return UsageError(f"{shown} is not a usable URL", f"Write {form}, with special characters percent-encoded")

@@ -18,6 +18,7 @@ import pika
 import urllib3
 from pika.adapters.blocking_connection import BlockingChannel
 
+from rqtool.errors import UsageError
 from rqtool.localnode import Node
 
 T = TypeVar("T")
@@ -35,6 +36,14 @@ def eventually(condition: Callable[[], T], seconds: float = 15.0, what: str = ""
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what or condition}; the last value was {value!r}")
         time.sleep(0.02)
+
+
+def value_or_refusal(parse: Callable[[str], T], text: str) -> T | str:
+    """What a parser makes of a text, or what its error says; any other error fails the test."""
+    try:
+        return parse(text)
+    except UsageError as refused:
+        return str(refused)
 
 
 @dataclass(frozen=True)

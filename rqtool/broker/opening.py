@@ -15,6 +15,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 
 from rqtool import __version__
 from rqtool.broker.connection import Connection, Lost, resolve
+from rqtool.broker.parameters import read_parameters
 from rqtool.broker.words import refusal
 from rqtool.endpoint import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
@@ -129,13 +130,7 @@ async def _open(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> Connec
 
 
 def _parameters(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
-    see = "See https://www.rabbitmq.com/docs/uri-query-parameters"
-    if "ssl_options=" in url.query:
-        raise UsageError(f"The broker URL {url} has ssl_options", "Use --tls-ca, --tls-cert and --tls-key instead")
-    try:
-        parameters = pika.URLParameters(url.full)
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise UsageError(f"The options of the broker URL {url} are wrong: {error}", see) from None
+    parameters = read_parameters(url)
     if "heartbeat=" not in url.query:
         parameters.heartbeat = HEARTBEAT
     if "socket_timeout=" not in url.query:

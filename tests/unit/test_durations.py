@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rqtool.durations import format_duration, parse_duration
 from rqtool.errors import UsageError
+from tests.tools import value_or_refusal
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,10 @@ def test_a_duration_is_written_in_its_largest_unit(seconds: float, text: str) ->
 def test_what_is_written_can_be_read(milliseconds: int) -> None:
     """Every duration in whole milliseconds comes back as it was."""
     assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds
+
+
+@given(st.one_of(st.text(), st.from_regex(r"\s*\d+\.?\d*(ms|s|m|h)\s*", fullmatch=True)))
+def test_any_text_is_a_duration_or_refused(text: str) -> None:
+    """A finite number of seconds that is not below 0, or an error on one line."""
+    found = value_or_refusal(parse_duration, text)
+    assert found.isprintable() if isinstance(found, str) else 0 <= found < 1e13

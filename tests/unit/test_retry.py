@@ -23,6 +23,7 @@ from rqtool.retry import (
     parse_delays,
     round_delay,
 )
+from tests.tools import value_or_refusal
 
 DELAYS = parse_delays(DEFAULT_DELAYS)
 SHORT_BY = 0.002
@@ -68,6 +69,20 @@ class TestParseDelays:
         assert len(parse_delays(",".join(["1s"] * MOST_DELAYS))) == MOST_DELAYS
         with pytest.raises(UsageError, match=rf"{MOST_DELAYS + 1} retry delays\. Give at most {MOST_DELAYS}"):
             parse_delays(",".join(["1s"] * (MOST_DELAYS + 1)))
+
+    @given(
+        st.one_of(
+            st.text("0123456789.hms,\n none\udcff"), st.lists(st.sampled_from(["1s", "9h", "721h", ""])).map(",".join)
+        )
+    )
+    def test_any_text_is_delays_or_refused(self, text: str) -> None:
+        """Each one that the broker can wait for, under a name that a queue can bear; or an error on one line."""
+        delays = value_or_refusal(parse_delays, text)
+        if isinstance(delays, str):
+            assert delays.isprintable()
+        else:
+            assert len(delays) <= MOST_DELAYS
+            assert all(0 <= delay.seconds <= LONGEST_DELAY and len(delay.name.encode()) < 30 for delay in delays)
 
     @pytest.mark.parametrize("text", ["744h", "1s,721h", "720.001h"])
     def test_none_longer_than_the_broker_can_wait(self, text: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from rqtool.errors import UsageError
 from rqtool.urls import BrokerURL, derive_api_url, masked, parse_api_urls, parse_broker_urls
+from tests.tools import value_or_refusal
 
 LOGIN = BrokerURL(tls=False, host="h", port=5672, user="u", password="secret")
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -70,6 +71,61 @@ def test_a_shown_broker_url_has_no_password(text: str, shown: str) -> None:
     assert "secret" not in repr(url)
 
 
+PIECES = ["amqp", "amqps", "http", "://", ":", "/", "@", "?", "#", ",", ", ", " ", "\n", "\t", "%", "%ff", "%00", "%2C"]
+PIECES += [
+    "[",
+    "]",
+    "[::1]",
+    "h",
+    "5672",
+    "99999",
+    "-1",
+    "\udcff",
+    "\x00",
+    "é",
+    "..",
+    "a" * 64,
+    "b" * 300,
+    "x=1",
+    "&",
+    "\\",
+    ";",
+]
+JUNK = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+SECRET_JUNK = JUNK.filter(lambda text: "://" not in text)  # behind a comma that would be the next address
+
+
+@given(st.one_of(JUNK, JUNK.map("amqp://h{}".format), JUNK.map("amqp://{}@h".format), JUNK.map("amqp://h/{}".format)))
+def test_any_text_is_a_list_of_addresses_or_refused(text: str) -> None:
+    """What comes out can be connected to, says itself, and is read the same again; all else is a usage error."""
+    urls = value_or_refusal(parse_broker_urls, text)
+    if isinstance(urls, str):
+        assert urls.isprintable()
+        return
+    for url in urls:
+        assert str(url).isprintable()
+        assert 0 < url.port < 65536
+        assert url.host
+        assert 0 < len(url.vhost.encode()) <= 255
+        assert parse_broker_urls(url.full) == (url,)
+        assert str(derive_api_url(url))
+
+
+@given(
+    st.sampled_from(["amqp", "amqps", "http", "redis"]),
+    SECRET_JUNK,
+    SECRET_JUNK,
+    JUNK.filter(lambda end: "@" not in end),
+)
+def test_no_text_of_any_kind_shows_its_password(scheme: str, before: str, after: str, end: str) -> None:
+    """Neither an error nor an address does, however torn apart the URL is."""
+    text = f"{scheme}://user:{before}s3cret{after}@{end}"
+    for parse in (parse_broker_urls, lambda text: parse_api_urls(text, LOGIN)):
+        found = value_or_refusal(parse, text)
+        assert "s3cret" not in (found if isinstance(found, str) else f"{found} {[str(url) for url in found]}")
+
+
 BAD_BROKER_URLS = [
     "",
     "h",
@@ -91,6 +147,14 @@ BAD_BROKER_URLS = [
     "amqp:u:secret@h",
     "amqp:/u:secret@h",
     "u:secret@h:5672",
+    "amqp://u:secret",
+    "amqp://u:5secret/v",
+    "amqp://a,,amqp://u:secret@h",
+    "amqp://u:secret@h,",
+    "amqp://u:secret@a b",
+    "amqp://u:secret@a..b",
+    f"amqp://u:secret@{'a' * 64}",
+    "amqp://u:secret@\udcff",
 ]
 
 

@@ -90,7 +90,7 @@ def _read_short_string(encoded: bytes, offset: int) -> tuple[str, int]:
 
 def _text(encoded: bytes) -> str:
     """Bytes that are not UTF-8 become surrogates, as they do in Python's names of files, and bytes again in a copy."""
-    return encoded.decode(errors="surrogateescape")
+    return encoded.decode("utf-8", "surrogateescape")
 
 
 def _write_value(pieces: list[bytes], value: Any) -> int:
@@ -104,4 +104,4 @@ def _write_value(pieces: list[bytes], value: Any) -> int:
 
 
 def _as_bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode(errors="surrogateescape")
+    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")

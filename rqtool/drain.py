@@ -11,7 +11,8 @@ from rqtool.broker.connection import Connection, Lost
 from rqtool.broker.queues import count_ready
 from rqtool.broker.topology import started, waiting
 from rqtool.errors import AccessRefused, Unreachable
-from rqtool.management import Management, Queue
+from rqtool.figures import Queue
+from rqtool.management import Management
 from rqtool.text import plural
 
 LAG = 6.0

@@ -19,6 +19,10 @@ def parse_duration(text: str) -> float:
     return float(number) * _SECONDS[unit]
 
 
+def is_duration(text: str) -> bool:
+    return _DURATION.fullmatch(text.strip()) is not None
+
+
 def format_duration(seconds: float) -> str:
     """Write a duration in the largest unit that leaves a whole number: 0.2 is `200ms`, 90 is `90s`, 60 is `1m`."""
     milliseconds = round(seconds * 1000)
@@ -26,3 +30,12 @@ def format_duration(seconds: float) -> str:
         if milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
     return f"{milliseconds}ms"
+
+
+_WORDS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+def about(seconds: float) -> str:
+    """A duration at a glance, rounded down: `45 s`, `12 min`, `3 h`, `2 d`."""
+    whole = max(0, int(seconds))
+    return next((f"{whole // size} {unit}" for size, unit in _WORDS if whole >= size), f"{whole} s")

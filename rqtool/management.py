@@ -6,15 +6,15 @@ import json
 import re
 import ssl
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import urllib3
 
 from rqtool.errors import AccessRefused, Unreachable
+from rqtool.figures import Queue
+from rqtool.text import printable
 from rqtool.tls import tls_hint, tls_words
 from rqtool.urls import ApiURL
 
@@ -22,24 +22,18 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 # Totals without statistics are what the queues say now; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
+_COLUMNS = "vhost,name,messages_ready,messages_unacknowledged,state,type,durable,exclusive,arguments"
+PAGE = 500
+"""The most that a page may have."""
+LONGEST_PATTERN = 4_000
+"""Bytes; a server refuses a request line of more than 8,000."""
 _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """One queue under rabbitmqctl's own names. None: the API does not say."""
-
-    vhost: str
-    name: str
-    messages_ready: int | None
-    messages_unacknowledged: int | None
-    consumers: int | None
-    state: str | None
-    type: str | None
-    durable: bool | None
+Row = dict[str, Any]
 
 
 class Management:
@@ -56,13 +50,11 @@ class Management:
 
         Raises AccessRefused (also where the vhost does not exist), Unreachable.
         """
-        where = "" if vhost is None else f"/{quote(vhost, safe='')}"
-        rows = self._get(f"/api/queues{where}", _LIVE)
-        if not isinstance(rows, list):
+        # In one piece: a page of 500 costs the server half as much as all of 5,000, and tears the picture.
+        rows = self.rows(f"/api/queues{_below(vhost)}", _LIVE | {"columns": _COLUMNS})
+        if rows is None:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
-        consumers = self._consumers(where)
-        queues = [_queue(row, consumers) for row in rows if isinstance(row, dict)]
-        return sorted(queues, key=lambda q: (q.vhost, q.name))
+        return sorted(map(_queue, rows), key=lambda q: (q.vhost, q.name))
 
     def matching(self, vhost: str, pattern: str) -> list[Queue]:
         """Queues of a vhost whose whole name matches a regular expression, without their consumers, at most 500.
@@ -73,23 +65,52 @@ class Management:
         only = {"page": "1", "page_size": "500", "name": f"^(?:{pattern})$", "use_regex": "true"}
         page = self._get(f"/api/queues/{quote(vhost, safe='')}", _LIVE | only)
         rows = page.get("items") if isinstance(page, dict) else None
-        found = [_queue(row, None) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-        return [queue for queue in found if re.fullmatch(pattern, queue.name)]
+        return [queue for queue in map(_queue, _objects(rows)) if re.fullmatch(pattern, queue.name)]
 
-    def _consumers(self, where: str) -> Counter[tuple[str, str]] | None:
-        """Consumers per queue; None where the server keeps no statistics and answers 400."""
-        rows = self._get(f"/api/consumers{where}", {"columns": "queue.name,queue.vhost"})
-        if not isinstance(rows, list):
-            return None
-        queues = [row.get("queue") for row in rows if isinstance(row, dict)]
-        return Counter((str(q.get("vhost")), str(q.get("name"))) for q in queues if isinstance(q, dict))
+    def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
+        """What a list of the API says; None where it does not exist, or the server keeps no statistics for it.
 
-    def _get(self, path: str, query: Mapping[str, str]) -> object:
+        Raises AccessRefused, Unreachable.
+        """
+        answer = self._get(path, query)
+        return _objects(answer) if isinstance(answer, list) else None
+
+    def named(self, path: str, names: Collection[str], query: Mapping[str, str]) -> list[Row]:
+        """The rows of a list that have one of these names, in pages. Raises AccessRefused, Unreachable."""
+        found: list[Row] = []
+        for pattern in _patterns(sorted(names)):
+            number, pages = 0, 1
+            while number < pages:  # other vhosts have the same names, and the filter ignores case
+                number += 1
+                only = {"page": str(number), "page_size": str(PAGE), "name": pattern, "use_regex": "true"}
+                page = self._get(path, {**query, **only})
+                answer = page if isinstance(page, dict) else {}
+                pages = _count(answer.get("page_count")) or 0
+                found += _objects(answer.get("items"))
+        return [row for row in found if row.get("name") in names]
+
+    def tags(self) -> frozenset[str]:
+        """The user's tags, which say what it may see. Raises AccessRefused, Unreachable."""
+        answer = self._get("/api/whoami", {})
+        tags = answer.get("tags") if isinstance(answer, dict) else None
+        return frozenset(tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else [])
+
+    def close_connection(self, name: str, reason: str) -> bool:
+        """Have the broker close a connection; False where it was gone already. Raises AccessRefused, Unreachable."""
+        path = f"/api/connections/{quote(name, safe='')}"
+        return (
+            self._get(path, {}, "DELETE", {"X-Reason": printable(reason).encode("ascii", "replace").decode()})
+            is not None
+        )
+
+    def _get(
+        self, path: str, query: Mapping[str, str], method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> object:
         """The decoded answer, None for 400 and 404, of the first address that answers."""
         failure: Unreachable | None = None
         for url in list(self._urls):
             try:
-                answer = self._ask(url, path, query)
+                answer = self._ask(url, path, query, method, headers or {})
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
@@ -97,16 +118,18 @@ class Management:
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 
-    def _ask(self, url: ApiURL, path: str, query: Mapping[str, str]) -> object:
+    def _ask(self, url: ApiURL, path: str, query: Mapping[str, str], method: str, more: Mapping[str, str]) -> object:
         # Not urllib3.make_headers: it encodes as Latin-1, and RabbitMQ's passwords are UTF-8.
         login = b64encode(f"{url.user}:{url.password}".encode("utf-8", "surrogateescape")).decode()
-        headers = {"Authorization": f"Basic {login}"}
+        headers = {"Authorization": f"Basic {login}", **more}
         try:
-            answer = self._pool.request("GET", url.base + path, fields=dict(query), headers=headers, redirect=False)
+            answer = self._pool.request(method, url.base + path, fields=dict(query), headers=headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise _unreachable(url, error) from None
         if answer.status in (401, 403):
             raise _refusal(url, answer.data)
+        if answer.status == 204:
+            return True
         try:
             decoded: object = json.loads(answer.data)
         except ValueError:
@@ -118,23 +141,52 @@ class Management:
         return decoded
 
 
-def _queue(row: Mapping[str, Any], consumers: Counter[tuple[str, str]] | None) -> Queue:
-    vhost, name = str(row.get("vhost", "")), str(row.get("name", ""))
+def _below(vhost: str | None) -> str:
+    return "" if vhost is None else f"/{quote(vhost, safe='')}"
+
+
+def _objects(rows: object) -> list[Row]:
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _patterns(names: Sequence[str]) -> Iterator[str]:
+    """Regular expressions, each of a request's length and for no more names than a page has rows."""
+    group: list[str] = []
+    length = 0
+    for name in map(re.escape, names):
+        size = len(quote(name)) + 3
+        if group and (length + size > LONGEST_PATTERN or len(group) == PAGE):
+            yield f"^(?:{'|'.join(group)})$"
+            group, length = [], 0
+        group.append(name)
+        length += size
+    if group:
+        yield f"^(?:{'|'.join(group)})$"
+
+
+def _queue(row: Row) -> Queue:
+    arguments = row.get("arguments")
     return Queue(
-        vhost=vhost,
-        name=name,
+        vhost=str(row.get("vhost", "")),
+        name=str(row.get("name", "")),
         messages_ready=_count(row.get("messages_ready")),
         messages_unacknowledged=_count(row.get("messages_unacknowledged")),
-        consumers=None if consumers is None else consumers[(vhost, name)],
+        consumers=None,
         state=_word(row.get("state")),
         type=_word(row.get("type")),
-        durable=row["durable"] if isinstance(row.get("durable"), bool) else None,
+        durable=_truth(row.get("durable")),
+        exclusive=_truth(row.get("exclusive")),
+        delays=isinstance(arguments, dict) and {"x-message-ttl", "x-dead-letter-exchange"} <= arguments.keys(),
     )
 
 
 def _count(value: object) -> int | None:
     """Fields can be absent, "undefined" or []."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _truth(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _word(value: object) -> str | None:

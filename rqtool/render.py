@@ -1,4 +1,4 @@
-"""What is drawn on a terminal: tables and progress. The only place that imports rich."""
+"""What is drawn on a terminal: dead tasks and progress. rich is imported here and in its sisters alone."""
 
 from __future__ import annotations
 
@@ -13,41 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rqtool.listing import DeadTask
-from rqtool.management import Queue
 from rqtool.text import printable
-
-WIDE = 72
-"""Columns of a terminal below which state and type make room for the names."""
-
-
-def queue_table(queues: Sequence[Queue], *, vhosts: bool, width: int) -> Table:
-    """The figures; names are data, never markup, and their control characters are spelled out."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    if vhosts:
-        table.add_column("vhost", overflow="fold")
-    table.add_column("name", overflow="fold", min_width=12)
-    for figure in ("ready", "unacknowledged", "consumers"):
-        table.add_column(figure, justify="right", no_wrap=True)
-    wide = width >= WIDE
-    if wide:
-        table.add_column("state", no_wrap=True)
-        table.add_column("type", no_wrap=True)
-    for queue in queues:
-        table.add_row(
-            *([Text(printable(queue.vhost))] if vhosts else []),
-            Text(printable(queue.name)),
-            _figure(queue.messages_ready),
-            _figure(queue.messages_unacknowledged, style="yellow"),
-            _figure(queue.consumers),
-            *([Text(queue.state or ""), Text(queue.type or "")] if wide else []),
-        )
-    return table
-
-
-def print_queues(queues: Sequence[Queue], *, vhosts: bool) -> None:
-    console = Console()
-    console.print(queue_table(queues, vhosts=vhosts, width=console.width))
-
 
 WORKER_WIDE = 120
 """Columns of a terminal below which the worker's name makes room for the reason."""
@@ -79,12 +45,6 @@ def dead_table(tasks: Sequence[DeadTask], now: datetime, *, width: int) -> Table
 def print_dead(tasks: Sequence[DeadTask], now: datetime) -> None:
     console = Console()
     console.print(dead_table(tasks, now, width=console.width))
-
-
-def _figure(count: int | None, style: str = "") -> Text:
-    if count is None:
-        return Text("?", style="dim")
-    return Text(f"{count:,}", style=style if count else "dim")
 
 
 class SendProgress:

@@ -30,6 +30,11 @@ def is_text(word: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in word)
 
 
+def encodable(text: str) -> str:
+    """Return text with what is no UTF-8 as question marks."""
+    return text.encode(errors="replace").decode()
+
+
 def plural(count: int, noun: str) -> str:
     """`1 task`, `1,000 tasks`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -167,7 +167,7 @@ class Working:
 
     async def _open_once(self) -> None:
         options = self._options
-        connection = await connect(self._endpoint, "work")
+        connection = await connect(self._endpoint, "work", self._handler.runs)
         try:
             await ensure_queue(connection, options.queue, options.kind)
             prefetch = options.prefetch or options.jobs

@@ -19,6 +19,7 @@ from rqtool.broker.parameters import read_parameters
 from rqtool.broker.words import refusal
 from rqtool.endpoint import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
+from rqtool.text import encodable
 from rqtool.urls import BrokerURL
 
 HEARTBEAT = 15
@@ -32,8 +33,9 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 T = TypeVar("T")
 
 
-async def connect(endpoint: Endpoint, role: str) -> Connection:
-    """Open a connection to the first node that answers, in random order; `role` is how the broker's lists name us.
+async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
+    """Open a connection to the first node that answers, in random order; `role` is how the broker's lists name us,
+    `runs` the program that a worker starts for its tasks.
 
     Raises AccessRefused or Unreachable, with what a node said; UsageError for wrong options in a URL.
     """
@@ -43,7 +45,7 @@ async def connect(endpoint: Endpoint, role: str) -> Connection:
     try:
         while left or attempts:
             if left:
-                attempts.add(asyncio.ensure_future(_open(left.pop(), role, endpoint.tls)))
+                attempts.add(asyncio.ensure_future(_open(left.pop(), role, runs, endpoint.tls)))
             ended, attempts = await asyncio.wait(
                 attempts, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -93,8 +95,8 @@ def pause(tries: int) -> float:
     return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-async def _open(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> Connection:
-    parameters = _parameters(url, role, tls)
+async def _open(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> Connection:
+    parameters = _parameters(url, role, runs, tls)
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
     lost: asyncio.Future[Lost] = loop.create_future()
@@ -129,7 +131,7 @@ async def _open(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> Connec
     return connection
 
 
-def _parameters(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
+def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
     parameters = read_parameters(url)
     if "heartbeat=" not in url.query:
         parameters.heartbeat = HEARTBEAT
@@ -144,6 +146,6 @@ def _parameters(url: BrokerURL, role: str, tls: ssl.SSLContext | None) -> pika.U
         "product": "rqtool",
         "version": __version__,
         "connection_name": f"rqtool {role} ({host}, pid {os.getpid()})",
-        "rqtool": {"role": role, "host": host, "pid": os.getpid()},
+        "rqtool": {"role": role, "host": host, "pid": os.getpid()} | ({"runs": encodable(runs)} if runs else {}),
     }
     return parameters

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from rqtool.broker.topology import check_queue_name
+from rqtool.durations import parse_duration
+from rqtool.errors import UsageError
 
 QueueName = Annotated[
     str,
@@ -16,7 +18,26 @@ Kind = Annotated[
     Literal["classic", "quorum"] | None,
     typer.Option("--type", help="The queue's type.", show_default="as it is; a new one: as the broker makes it"),
 ]
+StuckAfter = Annotated[
+    str,
+    typer.Option(
+        "--stuck-after",
+        metavar="DURATION",
+        help="How long messages may be held without an ack before that is suspicious; at most 50m.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Errors only.")]
 
 DEFAULT_QUEUE = "task_queue"
+
+LONGEST_STUCK = 3000.0
+"""The broker remembers an hour."""
+
+
+def parse_stuck_after(text: str) -> float:
+    """Seconds. Raises UsageError for what the broker's memory is too short for."""
+    seconds = parse_duration(text)
+    if seconds > LONGEST_STUCK:
+        raise UsageError(f"--stuck-after {text} is longer than the broker's memory", "Give it at most 50m")
+    return seconds

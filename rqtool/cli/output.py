@@ -22,3 +22,10 @@ def complain(text: str) -> None:
 
 def talker(*, quiet: bool) -> Callable[[str], None]:
     return (lambda _: None) if quiet else complain
+
+
+def ask(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    sys.stderr.write(printable(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,27 +3,80 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import Json, Quiet
+from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
 from rqtool.cli.output import complain, emit
+from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint import Endpoint
-from rqtool.errors import UsageError
+from rqtool.errors import RqtoolError, UsageError
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from rqtool.checking import Check
+    from rqtool.observing import Look
 
-    from rqtool.management import Queue
+WATCH_DURATION = "2s"
+SHORTEST_WATCH = 0.2
+
+
+class WatchCommand(TyperCommand):
+    """A command whose `--watch` may stand without its duration, before the name of a queue too."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        end = args.index("--") if "--" in args else len(args)
+        if "--watch" in args[:end]:
+            at = args.index("--watch")
+            given = at + 1 < end and is_duration(args[at + 1])
+            args[at : at + 2 if given else at + 1] = [f"--watch={args[at + 1] if given else WATCH_DURATION}"]
+        return super().parse_args(ctx, args)
+
+
+def _limit(metric: str, level: str, words: str, default: str) -> Any:
+    return typer.Option(
+        f"--{level}-{metric}",
+        min=0,
+        metavar="N",
+        help=f"With --check: {'WARNING' if level == 'warn' else 'CRITICAL'} when more than N {words}.",
+        show_default=default,
+    )
 
 
 @with_broker(api=True)
 def queues(
     *,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these queues.")] = None,
+    holders: Annotated[
+        bool, typer.Option("--holders", help="Show who holds messages: a line per consumer instead of one per queue.")
+    ] = False,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            "--watch",
+            metavar="[DURATION]",
+            help=f"Stay, and look again every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C ends.",
+            show_default="look once",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="For Nagios, Icinga, cron: one line; exit code 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."
+        ),
+    ] = False,
+    stuck_after: StuckAfter = "60s",
+    warn_ready: Annotated[int | None, _limit("ready", "warn", "messages are ready", "no limit")] = None,
+    crit_ready: Annotated[int | None, _limit("ready", "crit", "messages are ready", "no limit")] = None,
+    warn_held: Annotated[int | None, _limit("held", "warn", "messages are held without an ack", "no limit")] = None,
+    crit_held: Annotated[int | None, _limit("held", "crit", "messages are held without an ack", "no limit")] = None,
+    warn_stuck: Annotated[int | None, _limit("stuck", "warn", "messages are held by suspects", "no limit")] = None,
+    crit_stuck: Annotated[int | None, _limit("stuck", "crit", "messages are held by suspects", "0")] = 0,
+    warn_dead: Annotated[int | None, _limit("dead", "warn", "tasks were given up", "0")] = 0,
+    crit_dead: Annotated[int | None, _limit("dead", "crit", "tasks were given up", "no limit")] = None,
     vhost: Annotated[
         str | None, typer.Option("--vhost", metavar="NAME", help="The vhost to look at.", show_default="the URL's")
     ] = None,
@@ -32,34 +85,93 @@ def queues(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show how many tasks are ready, and how many are held without an ack."""
-    from rqtool.management import Management
-
+    """Show what is ready, what is held without an ack and by whom, and whether that is work or a forgotten ack."""
     if vhost is not None and all_vhosts:
         raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
     if vhost is not None and not is_text(vhost):
         raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
-    found = Management(endpoint.api_urls, endpoint.tls).queues(None if all_vhosts else vhost or endpoint.vhost)
-    missing = [name for name in names or [] if name not in {queue.name for queue in found}]
-    shown = [queue for queue in found if not names or queue.name in names]
+    if sum([watch is not None, check, json]) > 1 or (holders and (check or watch is not None)):
+        raise UsageError("--watch, --check, --json and --holders don't go together", "Only --holders --json does")
+    seconds = parse_stuck_after(stuck_after)
+    where = None if all_vhosts else vhost or endpoint.vhost
+    if watch is not None:
+        return _watch(endpoint, where, names, seconds, watch)
+    if check:
+        limits = {
+            "warn": {"ready": warn_ready, "held": warn_held, "stuck": warn_stuck, "dead": warn_dead},
+            "crit": {"ready": crit_ready, "held": crit_held, "stuck": crit_stuck, "dead": crit_dead},
+        }
+        result = _check(endpoint, where, names or [], seconds, limits)
+        if not quiet:
+            emit(result.line)
+        return result.status
+    found = _look(endpoint, where, names, seconds)
     if not quiet:
-        _show(shown, vhosts=all_vhosts, json=json)
+        _show(found, seconds, vhosts=all_vhosts, json=json, holders=holders)
+        if found.unseen and (holders or any(each.sight.held for each in found.diagnoses)):
+            complain(f"{found.unseen}.")
+    missing = [name for name in names or [] if name not in {each.queue.name for each in found.diagnoses}]
     for name in missing:
         complain(f"There is no queue {name!r} here. See the names with: rqtool queues --all-vhosts")
     return 1 if missing else 0
 
 
-def _show(found: Sequence[Queue], *, vhosts: bool, json: bool) -> None:
-    if json:
-        from rqtool.listing import as_json
+def _look(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Look:
+    from datetime import datetime
 
-        emit(as_json(found))
+    from rqtool.management import Management
+    from rqtool.observing import look
+
+    return look(
+        Management(endpoint.api_urls, endpoint.tls), where, stuck_after, datetime.now().astimezone(), names or None
+    )
+
+
+def _show(found: Look, stuck_after: float, *, vhosts: bool, json: bool, holders: bool) -> None:
+    from rqtool import queue_listing as listing
+
+    rows = listing.holders_of(found.diagnoses, found.clock) if holders else []
+    if json and holders:
+        emit(listing.holders_as_json(rows, found.clock))
+    elif json:
+        emit(listing.as_json(found.diagnoses, stuck_after, found.clock))
     elif sys.stdout.isatty():
-        from rqtool.render import print_queues
+        from rqtool.render_queues import print_holders, print_queues
 
-        print_queues(found, vhosts=vhosts)
+        if holders:
+            print_holders(rows, found.clock, vhosts=vhosts)
+        else:
+            print_queues(found.diagnoses, vhosts=vhosts)
     else:
-        from rqtool.listing import as_lines
+        lines = (
+            listing.holder_lines(rows, vhosts=vhosts) if holders else listing.as_lines(found.diagnoses, vhosts=vhosts)
+        )
+        emit("\n".join(lines))
 
-        for line in as_lines(found, vhosts=vhosts):
-            emit(line)
+
+def _check(
+    endpoint: Endpoint,
+    where: str | None,
+    names: list[str],
+    stuck_after: float,
+    limits: dict[str, dict[str, int | None]],
+) -> Check:
+    from rqtool.checking import Thresholds, check, unknown
+
+    warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
+    try:
+        found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
+    except RqtoolError as error:
+        return unknown(str(error))
+    return check(found.diagnoses, Thresholds(warn, crit), names, found.unseen)
+
+
+def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float, every: str) -> int:
+    seconds = parse_duration(every)
+    if seconds < SHORTEST_WATCH:
+        raise UsageError(f"--watch {every} would only make the broker work", "Give it 200ms or more")
+    if not sys.stdout.isatty():
+        raise UsageError("--watch draws on a terminal, and this is none", "Leave it out, and call rqtool queues again")
+    from rqtool.watching import Watch
+
+    return Watch(endpoint, where, names or None, stuck_after, seconds).run()

@@ -49,7 +49,7 @@ class Function:
     """
 
     def __init__(self, target: str, *, jobs: int, stdout: int | None = None, timeout: float | None = None) -> None:
-        self._target = target
+        self._target = self.runs = target
         self._jobs = jobs
         self._stdout = stdout
         self._timeout = timeout

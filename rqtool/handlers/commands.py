@@ -31,6 +31,7 @@ class Command:
 
     def __init__(self, command: Sequence[str], *, stdout: int | None = None, timeout: float | None = None) -> None:
         self._command = command
+        self.runs = os.path.basename(command[0])
         self._stdout = stdout
         self._timeout = timeout
         self._lock = threading.Lock()

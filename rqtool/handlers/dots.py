@@ -13,6 +13,7 @@ class Dots:
 
     def __init__(self) -> None:
         self._killed = threading.Event()
+        self.runs = "dots"
 
     def open(self) -> None:
         """There is nothing to get ready."""

@@ -13,6 +13,9 @@ class Handler(Protocol):
     called from another one, ends all of them soon, and whatever would begin.
     """
 
+    runs: str
+    """What others may know of it, who look at the broker's lists; never the arguments, which can be secret."""
+
     def open(self) -> None:
         """Get ready. Raises UsageError where no task could be run; nothing was taken from the queue yet."""
 

@@ -39,6 +39,7 @@ def matches(expected: list[str], printed: list[str]) -> bool:
     )
 
 
+@pytest.mark.timeout(120)  # it waits for the broker's statistics, as a reader does
 def test_console_blocks(tmp_path: Path) -> None:
     """One shell, one private broker, all blocks in turn: the output is the README's."""
     for name, program in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL):
@@ -54,7 +55,7 @@ def test_console_blocks(tmp_path: Path) -> None:
         with (tmp_path / "errors").open("w") as errors:
             shell = subprocess.run(
                 ["bash"], input=script, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors,
-                text=True, timeout=85, check=False,
+                text=True, timeout=115, check=False,
             )  # fmt: skip
     finally:
         LocalBroker(tmp_path / "state" / "rqtool" / "broker").stop()
@@ -68,7 +69,7 @@ def parameters() -> list[tuple[str, str]]:
     """Every option of every verb: (verb, option)."""
     group = typer.main.get_command(app)
     found = []
-    verbs = {verb: [group.commands[verb]] for verb in ("send", "work", "queues")}  # type: ignore[attr-defined]
+    verbs = {verb: [group.commands[verb]] for verb in ("send", "work", "queues", "release")}  # type: ignore[attr-defined]
     verbs["dead"] = list(group.commands["dead"].commands.values())  # type: ignore[attr-defined]
     for verb, commands in verbs.items():
         options = {o for command in commands for parameter in command.params for o in parameter.opts if o[0] == "-"}

@@ -59,14 +59,12 @@ def test_consumers_state_and_type(rqtool: Program, vhost: Vhost) -> None:
         eventually(lambda: rqtool("queues").stdout.splitlines()[1].split("\t")[3] == "2")
         [row] = json.loads(rqtool("queues", "--json").stdout)
 
-    assert (
-        rqtool("queues").stdout.splitlines()[0]
-        == "name\tmessages_ready\tmessages_unacknowledged\tconsumers\tstate\ttype"
-    )
+    header = rqtool("queues").stdout.splitlines()[0]
+    assert header == "name\tmessages_ready\tmessages_unacknowledged\tconsumers\tstate\ttype\tverdict\treason"
     assert {
         "vhost": vhost.name, "name": "q", "messages_ready": 0, "messages_unacknowledged": 0, "consumers": 2,
-        "state": "running", "type": "classic", "durable": True,
-    } == row  # fmt: skip
+        "state": "running", "type": "classic", "durable": True, "verdict": "ok", "holders": [],
+    }.items() <= row.items()  # fmt: skip
 
 
 def test_names_with_any_characters(rqtool: Program, vhost: Vhost) -> None:
@@ -137,3 +135,28 @@ def test_a_table_on_a_terminal(vhost: Vhost, tmp_path: Path) -> None:
     assert process.wait(30) == 0
     assert b"unacknowledged" in shown
     assert b"[bold]name[/bold]" in shown
+
+
+def test_verdicts_that_need_no_holder(rqtool: Program, vhost: Vhost) -> None:
+    """Nobody consumes, tasks were given up, a restart would cost them; wait queues are as they should be."""
+    rqtool("send", "-q", "lonely", "x")
+    rqtool("send", "-q", "photos", "x")
+    rqtool("work", "-q", "photos", "--max-tasks", "1", "--retry-delays", "none", "--", "false")
+    rqtool("send", "-q", "later", "x")
+    rqtool("work", "-q", "later", "--max-tasks", "1", "--retry-delays", "1h", "--", "false")
+    with vhost.channel() as channel:
+        channel.queue_declare("brief", exclusive=True)
+        listed = [line.split("\t") for line in rqtool("queues").stdout.splitlines()[1:]]
+    assert {row[0]: row[6] for row in listed} == {
+        "lonely": "no consumers", "photos": "ok", "photos.dead": "dead letters", "later": "ok", "later.retry.1h": "ok",
+        "brief": "ok",
+    }  # fmt: skip
+    checked = rqtool("queues", "photos", "--check")
+    assert (checked.code, "photos.dead: 1 task of 'photos' was" in checked.stdout) == (1, True)
+
+
+def test_options_that_contradict_each_other(rqtool: Program) -> None:
+    """They are refused before anything is asked."""
+    for words in (["--watch", "--check"], ["--holders", "--check"], ["--check", "--json"], ["--stuck-after", "2h"]):
+        assert rqtool("queues", *words).code == 2
+    assert "--watch draws on a terminal" in rqtool("queues", "--watch", "5s").stderr

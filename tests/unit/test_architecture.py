@@ -30,6 +30,14 @@ PURE = [
     "rqtool.task",
     "rqtool.report",
     "rqtool.listing",
+    "rqtool.figures",
+    "rqtool.samples",
+    "rqtool.holders",
+    "rqtool.sights",
+    "rqtool.diagnosis",
+    "rqtool.checking",
+    "rqtool.queue_listing",
+    "rqtool.trends",
     "rqtool.broker.window",
     "rqtool.broker.topology",
 ]
@@ -112,8 +120,8 @@ def test_pika_is_imported_in_the_thin_layer_only() -> None:
 
 
 def test_rich_is_imported_in_one_place() -> None:
-    """Drawing is render.py's."""
-    assert _importers("rich") == {"rqtool.render"}
+    """Drawing is render.py's, and its sisters'."""
+    assert _importers("rich") == {"rqtool.render", "rqtool.render_queues", "rqtool.render_watch"}
 
 
 def test_broker_and_management_never_meet() -> None:

@@ -1,0 +1,108 @@
+"""A look at queues as one line and an exit code for Nagios, Icinga and whatever speaks their language. Pure.
+
+https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by what is greater than it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from rqtool.diagnosis import STUCK, VERDICTS, Diagnosis
+from rqtool.text import plural, printable
+
+METRICS = ("ready", "held", "stuck", "dead")
+
+
+class Status(IntEnum):
+    """What a plug-in ends with."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+_SEVERITY = (Status.OK, Status.UNKNOWN, Status.WARNING, Status.CRITICAL)
+"""A known trouble is worse than something that could not be looked at."""
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The highest figure that is still all right, by metric; for all queues together. No entry: no limit."""
+
+    warn: Mapping[str, int] = field(default_factory=dict)
+    crit: Mapping[str, int] = field(default_factory=dict)
+
+    def status(self, metric: str, value: int) -> Status:
+        if metric in self.crit and value > self.crit[metric]:
+            return Status.CRITICAL
+        if metric in self.warn and value > self.warn[metric]:
+            return Status.WARNING
+        return Status.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The result: `line` is all that is printed."""
+
+    status: Status
+    line: str
+
+
+def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collection[str], unseen: str) -> Check:
+    """Judge a look. `names`: the queues that were asked for, or empty for all; those beside them in which their dead
+    tasks are may be among `diagnoses`, and count as dead alone. `unseen`: what could not be seen, or empty.
+    """
+    asked = [each for each in diagnoses if not names or each.queue.name in names]
+    dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
+    values = {
+        "ready": sum(each.sight.ready for each in asked if each not in dead),
+        "held": sum(each.sight.held for each in asked),
+        "stuck": sum(each.stuck for each in asked),
+        "dead": sum(each.sight.ready for each in dead),
+    }
+    statuses = [thresholds.status(metric, value) for metric, value in values.items()]
+    worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
+    texts = [text for each in worst_first if (text := _trouble(each))]
+    texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
+    if any(each.verdict in ("no consumers", "not durable") for each in asked):
+        statuses.append(Status.WARNING)
+    for name in sorted(set(names) - {each.queue.name for each in asked}):
+        statuses.append(Status.UNKNOWN)
+        texts.append(f"there is no queue {name!r}")
+    if unseen and values["held"] and not values["stuck"]:
+        statuses.append(Status.UNKNOWN)
+        texts.append(unseen)
+    status = max(statuses, key=_SEVERITY.index)
+    shown = texts[:MOST_NAMED] + ([f"and {len(texts) - MOST_NAMED} more"] if len(texts) > MOST_NAMED else [])
+    counts = f"{plural(len(asked), 'queue')}, " + ", ".join(f"{values[metric]:,} {metric}" for metric in METRICS)
+    return Check(status, _line(status, ". ".join([*shown, counts]), _performance(values, thresholds)))
+
+
+def unknown(why: str) -> Check:
+    """Where there was nothing to look at."""
+    return Check(Status.UNKNOWN, _line(Status.UNKNOWN, why, ""))
+
+
+def _trouble(diagnosis: Diagnosis) -> str:
+    worst = diagnosis.findings[0]
+    if worst.verdict in ("ok", "working"):
+        return ""
+    label = "" if worst.verdict in STUCK else f"{worst.verdict}, "
+    return f"{diagnosis.queue.name}: {label}{worst.reason}"
+
+
+def _line(status: Status, text: str, performance: str) -> str:
+    # The first | ends the text for people.
+    line = f"RQTOOL {status.name}: {printable(text).replace('|', '/')}"
+    return f"{line} | {performance}" if performance else line
+
+
+def _performance(values: Mapping[str, int], thresholds: Thresholds) -> str:
+    return " ".join(
+        f"{metric}={values[metric]};{thresholds.warn.get(metric, '')};{thresholds.crit.get(metric, '')};0"
+        for metric in METRICS
+    )

@@ -1,0 +1,24 @@
+"""What is asked and known about queues, as plain data. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue under rabbitmqctl's own names. None: the API does not say.
+
+    `delays`: it keeps messages for a time and then passes them on; nobody is meant to consume it.
+    """
+
+    vhost: str
+    name: str
+    messages_ready: int | None
+    messages_unacknowledged: int | None
+    consumers: int | None
+    state: str | None
+    type: str | None
+    durable: bool | None
+    exclusive: bool | None = None
+    delays: bool = False

@@ -1,0 +1,141 @@
+"""Looking at queues: their figures, the history that the broker keeps of them, and whoever holds their messages.
+
+A look takes a few requests, and asks for details of those queues, channels and connections only that hold something.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import quote
+
+from rqtool.diagnosis import Clock, Diagnosis, diagnose
+from rqtool.figures import Queue
+from rqtool.holders import Holder, channel_flow, join, queue_flow
+from rqtool.management import Management, Row
+from rqtool.samples import Flow
+from rqtool.sights import Key, bring_together, key_of
+
+FINE_SECONDS, FINE_STEP = 600, 5
+"""The broker keeps samples of 5 s for ten minutes,"""
+COARSE_SECONDS, COARSE_STEP = 3600, 60
+"""and of a minute for an hour."""
+SHORT_SECONDS = 120
+"""What is asked for first."""
+_SEES_ALL = {"monitoring", "administrator"}
+_FLOW = (
+    "vhost,name,messages_unacknowledged,messages_unacknowledged_details.samples,message_stats.ack_details.samples,"
+    "message_stats.deliver_details.samples,message_stats.get_details.samples"
+)
+_CHANNEL = f"{_FLOW},global_prefetch_count,connection_details,idle_since"
+_OCTETS = {
+    "data_rates_age": str(SHORT_SECONDS),
+    "data_rates_incr": str(FINE_STEP),
+    "columns": "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,recv_oct_details.samples",
+}
+_CONSUMER = "queue,consumer_tag,ack_required,prefetch_count,channel_details.name"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen. `unseen`: what could not be, as a sentence for people, or empty."""
+
+    diagnoses: Sequence[Diagnosis]
+    clock: Clock
+    unseen: str = ""
+
+
+def look(
+    api: Management, vhost: str | None, stuck_after: float, now: datetime, only: Collection[str] | None = None
+) -> Look:
+    """Judge every queue of a vhost, or (None) of all, or those with the names in `only`.
+
+    Raises AccessRefused, Unreachable.
+    """
+    queues = api.queues(vhost)
+    sees_all = bool(api.tags() & _SEES_ALL)
+    where = "" if vhost is None else f"/{quote(vhost, safe='')}"
+    consumers = api.rows(f"/api/consumers{where}", {"columns": _CONSUMER})
+    queues = _with_consumers(api, queues, consumers, where, sees_all=sees_all)
+    if only is not None:
+        queues = [queue for queue in queues if queue.name in only]
+    held = [queue for queue in queues if queue.messages_unacknowledged]
+    flows: dict[Key, Flow] = {}
+    holders: list[Holder] = []
+    if held:
+        age = _age(stuck_after)
+        flows = _flows(api, where, {queue.name for queue in held}, age)
+        old = {name for (_, name), flow in flows.items() if flow.beyond}
+        for key, earlier in _flows(api, where, old, _HOUR).items():
+            flows[key] = flows[key].after(earlier) if key in flows else earlier
+        holders = _holders(api, where and f"/vhosts{where}", consumers or [], age)
+    times = [flow.as_of for flow in [*flows.values(), *(h.flow for h in holders)] if flow.as_of is not None]
+    clock = Clock(max(times, default=None), now)
+    sights = bring_together(queues, flows, holders, sees_holders=sees_all)
+    return Look([diagnose(sight, stuck_after, clock) for sight in sights], clock, _unseen(consumers, sees_all=sees_all))
+
+
+def _unseen(consumers: Sequence[Row] | None, *, sees_all: bool) -> str:
+    if consumers is None:
+        return "The broker keeps no statistics: who holds messages, and since when, can't be seen"
+    if not sees_all:
+        return "This user sees its own consumers only; the tag monitoring shows who else holds messages"
+    return ""
+
+
+def _with_consumers(
+    api: Management, queues: Sequence[Queue], consumers: Sequence[Row] | None, where: str, *, sees_all: bool
+) -> list[Queue]:
+    """The number of consumers of each queue; None where it can't be known."""
+    if consumers is None:
+        return list(queues)
+    if sees_all:
+        keys = [row.get("queue") for row in consumers]
+        count = Counter((str(q.get("vhost")), str(q.get("name"))) for q in keys if isinstance(q, dict))
+        return [replace(queue, consumers=count[key_of(queue)]) for queue in queues]
+    # Others' consumers are not listed, but every queue that is seen says how many it has.
+    rows = api.rows(f"/api/queues{where}", {"columns": "vhost,name,consumers"}) or []
+    said = {(str(row.get("vhost")), str(row.get("name"))): row.get("consumers") for row in rows}
+    numbers = {key: number for key, number in said.items() if isinstance(number, int)}
+    return [replace(queue, consumers=numbers.get(key_of(queue))) for queue in queues]
+
+
+def _age(stuck_after: float) -> dict[str, str]:
+    """The samples that are asked for: enough to judge by, and no more."""
+    if stuck_after <= SHORT_SECONDS / 2:
+        return _samples(SHORT_SECONDS, FINE_STEP)
+    return _HOUR if stuck_after > FINE_SECONDS * 0.9 else _samples(FINE_SECONDS, FINE_STEP)
+
+
+def _samples(seconds: int, step: int) -> dict[str, str]:
+    kinds = ("msg_rates", "lengths")
+    return {f"{k}_age": str(seconds) for k in kinds} | {f"{k}_incr": str(step) for k in kinds}
+
+
+_HOUR = _samples(COARSE_SECONDS, COARSE_STEP)
+_HOUR_OF_CHANNEL = _HOUR | {"columns": _CHANNEL}
+
+
+def _flows(api: Management, where: str, names: Collection[str], age: dict[str, str]) -> dict[Key, Flow]:
+    rows = api.named(f"/api/queues{where}", names, age | {"columns": _FLOW})
+    return {(str(row.get("vhost")), str(row.get("name"))): queue_flow(row) for row in rows}
+
+
+def _holders(api: Management, where: str, consumers: Sequence[Row], age: dict[str, str]) -> list[Holder]:
+    """Those that hold something, now that the broker has its figures together."""
+    light = api.rows(f"/api{where}/channels", {"columns": "name,messages_unacknowledged"}) or []
+    holding = {str(row.get("name")) for row in light if row.get("messages_unacknowledged")}
+    channels = api.named("/api/channels", holding, age | {"columns": _CHANNEL})
+    details = [row.get("connection_details") for row in channels]
+    connections = api.named(
+        "/api/connections", {str(each.get("name")) for each in details if isinstance(each, dict)}, _OCTETS
+    )
+    holders = join(consumers, channels, connections)
+    old = {holder.channel for holder in holders if holder.flow.beyond}
+    earlier = {str(row.get("name")): channel_flow(row) for row in api.named("/api/channels", old, _HOUR_OF_CHANNEL)}
+    return [
+        replace(each, flow=each.flow.after(earlier[each.channel])) if each.channel in earlier else each
+        for each in holders
+    ]

@@ -1,0 +1,99 @@
+"""A look as a line for Nagios."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rqtool.checking import Status, Thresholds, check, unknown
+from rqtool.diagnosis import Clock, Diagnosis, Sight, diagnose
+from rqtool.figures import Queue
+from rqtool.holders import Client, Holder
+from rqtool.samples import Flow, Sample
+
+DEFAULT = Thresholds({"dead": 0}, {"stuck": 0})
+
+
+def queue(name: str = "q", ready: int = 0, held: int = 0, consumers: int = 1, stuck: bool = False) -> Diagnosis:
+    counter = tuple(Sample(10_000.0 - 5 * n, held if stuck or n < 2 else 0) for n in range(100))
+    holder = Holder("/", name, "c", Client("c", "billing|import"), Flow(held, counter), "tag")
+    figures = Queue("/", name, ready, held, consumers, "running", "classic", True, False)
+    return diagnose(Sight(figures, Flow(0), [holder]), 60.0, Clock(10_000.0, datetime(2026, 1, 1, 14, 0, tzinfo=UTC)))
+
+
+def test_the_codes_of_plug_ins() -> None:
+    """As Nagios has them."""
+    assert [(status.name, int(status)) for status in Status] == [
+        ("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3),
+    ]  # fmt: skip
+
+
+def test_all_is_well() -> None:
+    """Figures, and performance data with the limits that there are."""
+    found = check([queue(ready=3), queue("r", held=2)], DEFAULT, [], "")
+    assert found.status is Status.OK
+    assert found.line == (
+        "RQTOOL OK: 2 queues, 3 ready, 2 held, 0 stuck, 0 dead | ready=3;;;0 held=2;;;0 stuck=0;;0;0 dead=0;0;;0"
+    )
+
+
+def test_a_forgotten_ack_is_critical() -> None:
+    """The name is in the line, without the sign that ends the text."""
+    found = check([queue("r", ready=1), queue(held=2, stuck=True)], DEFAULT, [], "")
+    assert found.status is Status.CRITICAL
+    assert found.line.startswith("RQTOOL CRITICAL: q: 2 held for over 8 min by billing/import: no ack since 13:51. 2 q")
+    assert found.line.count("|") == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"),
+    [
+        (queue("q.dead", ready=1, consumers=0), Status.WARNING),
+        (queue(ready=1, consumers=0), Status.WARNING),
+        (queue(ready=10), Status.OK),
+        (queue(ready=11), Status.WARNING),
+        (queue(ready=21), Status.CRITICAL),
+        (queue(held=5), Status.OK),
+        (queue(held=6), Status.WARNING),
+    ],
+)
+def test_thresholds(seen: Diagnosis, status: Status) -> None:
+    """More than the limit, not as much as it."""
+    limits = Thresholds({"ready": 10, "held": 5, "dead": 0}, {"ready": 20, "stuck": 0})
+    assert check([seen], limits, [], "").status == status
+
+
+def test_the_dead_of_a_named_queue() -> None:
+    """They count for it, and nothing else of that queue does."""
+    found = check([queue("q", ready=4), queue("q.dead", ready=3, consumers=0)], DEFAULT, ["q"], "")
+    assert found.status == Status.WARNING
+    assert found.line == (
+        "RQTOOL WARNING: q.dead: 3 tasks of 'q' were given up. 1 queue, 4 ready, 0 held, 0 stuck, 3 dead | "
+        "ready=4;;;0 held=0;;;0 stuck=0;;0;0 dead=3;0;;0"
+    )
+
+
+def test_a_queue_that_is_not_there() -> None:
+    """Unknown; but what is known to be bad weighs more."""
+    assert check([], DEFAULT, ["q"], "").status is Status.UNKNOWN
+    assert "there is no queue 'q'" in check([], DEFAULT, ["q"], "").line
+    assert check([queue("r", held=1, stuck=True)], DEFAULT, ["q", "r"], "").status == Status.CRITICAL
+
+
+def test_what_cannot_be_seen_is_not_all_right() -> None:
+    """Held messages that can't be judged are unknown; where none are held it does not matter."""
+    assert check([queue(held=1)], DEFAULT, [], "The broker keeps no statistics").status == Status.UNKNOWN
+    assert check([queue(ready=1)], DEFAULT, [], "The broker keeps no statistics").status == Status.OK
+
+
+def test_nothing_could_be_asked() -> None:
+    """An error is one line too."""
+    assert unknown("No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"
+
+
+def test_a_long_list_is_cut() -> None:
+    """Five troubles, and how many more."""
+    found = check([queue(f"q{n}", held=1, stuck=True) for n in range(9)], DEFAULT, [], "")
+    assert found.line.count("no ack since") == 5
+    assert ". and 4 more. 9 queues" in found.line

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType, ScreenContext
+from rich.control import Control
 from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from rqtool.diagnosis import VERDICTS, Diagnosis
 from rqtool.durations import about
 from rqtool.render_queues import STYLES, text
 from rqtool.sights import Key, key_of
+from rqtool.text import printable
 from rqtool.trends import BARS, PLAIN_BARS, History, bars, empty_in, short
 
 LAG_WORDS = "acks, trends and verdicts lag up to 10 s"
@@ -63,7 +65,9 @@ class Screen:
     def show(self, frame: Frame, now: datetime) -> None:
         """Draw over what is there, line by line: nothing is cleared, and nothing flickers."""
         if self._context is not None:
-            self._context.update(draw(frame, now, self._console))
+            with self._console:  # one write for all of it
+                self._console.control(Control.home())
+                self._context.update(draw(frame, now, self._console))
 
     def __enter__(self) -> Screen:
         self._context = self._console.screen(hide_cursor=True)
@@ -98,7 +102,7 @@ def draw(frame: Frame, now: datetime, console: Console) -> RenderableType:
     if left := len(frame.diagnoses) - len(rows):
         rows = worst(rows, len(rows) - 1)
         reasons = [Text(f"and {left + 1:,} more, none of them worse", style="dim"), *reasons]
-    shown: RenderableType = Group(_table(rows, frame, trend_width(width), symbols), *reasons)
+    shown: RenderableType = Group(_table(rows, frame, width, symbols), *reasons)
     return Group(_head(frame, now, width), Text(), Styled(shown, "dim") if frame.trouble else shown)
 
 
@@ -107,23 +111,30 @@ def _head(frame: Frame, now: datetime, width: int) -> RenderableType:
     if frame.trouble:
         said = f"No answer since {frame.looked:%H:%M:%S} ({about(age)}), the figures are of then. {frame.trouble}"
         return _line(Text(said, style="bold red"), width)
-    left = Text.assemble(("rqtool", "bold"), f" {frame.where}  ")
-    right = Text(f"{frame.looked:%H:%M:%S}, {age} s old; {frame.unseen or LAG_WORDS}; q ends", style="dim")
+    right = Text(f"  {frame.looked:%H:%M:%S}, {age} s old; {frame.unseen or LAG_WORDS}; q ends", style="dim")
+    left = _line(Text.assemble(("rqtool", "bold"), f" {printable(frame.where)}"), max(6, width - right.cell_len))
     return _line(Text.assemble(left, right), width)
 
 
-def _table(rows: Sequence[Diagnosis], frame: Frame, points: int, symbols: str) -> Table:
+def _table(rows: Sequence[Diagnosis], frame: Frame, width: int, symbols: str) -> Table:
+    points = trend_width(width)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("name", no_wrap=True, overflow="ellipsis", min_width=8, max_width=60)
+    fixed = {"ready": 5, "unacked": 7, "acks/s": 6, "empty in": 8, "verdict": 14}
+    vhosts = {each.queue.vhost for each in frame.diagnoses}
+    room = width - sum(fixed.values()) - 3 * points - 8 - (13 if len(vhosts) > 1 else 0)
+    if len(vhosts) > 1:
+        table.add_column("vhost", no_wrap=True, overflow="ellipsis", width=12)
+    table.add_column("name", no_wrap=True, overflow="ellipsis", width=min(max(8, room), _longest_name(rows)))
     for name in ("ready", "unacked", "acks/s"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=5)
+        table.add_column(name, justify="right", no_wrap=True, width=fixed[name])
         table.add_column("", no_wrap=True, width=points)
-    table.add_column("empty in", no_wrap=True, min_width=6)
-    table.add_column("verdict", no_wrap=True, min_width=14)
+    for name in ("empty in", "verdict"):
+        table.add_column(name, no_wrap=True, width=fixed[name])
     for each in rows:
         queue, history = each.queue, frame.histories.get(key_of(each.queue), History())
         rate = history.ack_rate()
         table.add_row(
+            *([text(queue.vhost)] if len(vhosts) > 1 else []),
             text(queue.name),
             _figure(queue.messages_ready),
             Text(bars(history.ready, points, symbols), style="blue"),
@@ -135,6 +146,10 @@ def _table(rows: Sequence[Diagnosis], frame: Frame, points: int, symbols: str) -
             Text(each.verdict, style=STYLES[each.verdict]),
         )
     return table
+
+
+def _longest_name(rows: Sequence[Diagnosis]) -> int:
+    return max((text(each.queue.name).cell_len for each in rows), default=4)
 
 
 def _figure(count: int | None, style: str = "") -> Text:

@@ -1,0 +1,192 @@
+"""`rqtool queues --watch` on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pika
+import pika.exceptions
+import pytest
+from rich.cells import cell_len
+
+from rqtool.localbroker import LocalBroker
+from tests.tools import PYTHON, Vhost, eventually
+
+CLEAR = b"\x1b[2J"
+ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
+SEQUENCE = re.compile(rb"\x1b(?:\[[0-9;?]*[A-Za-z]|[()][A-Z0-9])")
+
+
+class Terminal:
+    """A pseudo-terminal with the program on it; `shown` is all that it wrote so far."""
+
+    def __init__(self, vhost: Vhost, width: int, *arguments: str) -> None:
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        environment = os.environ | vhost.environment | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            environment.pop(name, None)
+        self.before = termios.tcgetattr(follower)
+        self._follower = follower
+        self.process = subprocess.Popen(
+            [*PYTHON, *arguments], env=environment, stdin=follower, stdout=follower, stderr=follower,
+            start_new_session=True,
+        )  # fmt: skip
+        self.shown = b""
+
+    def read(self) -> bytes:
+        while select.select([self._leader], [], [], 0)[0]:
+            self.shown += os.read(self._leader, 65536)
+        return self.shown
+
+    def frames(self) -> list[list[str]]:
+        """What was drawn, frame by frame, as lines of text."""
+        frames = re.split(rb"\x1b\[H", self.read().split(ALTERNATE, 1)[-1])[1:]
+        drawn = [SEQUENCE.sub(b"", frame).decode(errors="replace").splitlines() for frame in frames]
+        return [frame for frame in drawn if frame]
+
+    def shows(self, text: str, seconds: float = 20.0) -> None:
+        """Wait until a new frame has the text."""
+        before = len(self.frames())
+        eventually(lambda: any(text in "\n".join(frame) for frame in self.frames()[before:]), seconds, text)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._leader, keys)
+
+    def end(self) -> int:
+        """The exit code; what it wrote last is read."""
+        deadline = time.monotonic() + 10
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.read()
+            select.select([self._leader], [], [], 0.05)
+        code = self.process.wait(1)
+        self.read()
+        return code
+
+    def is_as_before(self) -> bool:
+        return termios.tcgetattr(self._follower) == self.before
+
+    def is_stopped(self) -> bool:
+        said = subprocess.run(["ps", "-o", "stat=", "-p", str(self.process.pid)], capture_output=True, check=True)
+        return said.stdout.startswith(b"T")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._leader)
+        os.close(self._follower)
+
+
+@pytest.fixture
+def open_terminal(vhost: Vhost) -> Iterator[Callable[..., Terminal]]:
+    """Called with a width and arguments, and `at` for another vhost."""
+    opened: list[Terminal] = []
+
+    def run(width: int, *arguments: str, at: Vhost = vhost) -> Terminal:
+        opened.append(Terminal(at, width, *arguments))
+        return opened[-1]
+
+    yield run
+    for terminal in opened:
+        terminal.close()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_it_draws_in_place(vhost: Vhost, open_terminal: Callable[..., Terminal], width: int) -> None:
+    """Frame over frame, never clearing, never wider than the terminal; and q leaves it as it was."""
+    vhost.declare("a")
+    vhost.declare("ü☃" * 40)
+    terminal = open_terminal(width, "queues", "--watch", "200ms")
+    terminal.shows("q ends")
+    with vhost.channel() as channel:
+        channel.basic_publish("", "a", b"x")
+        terminal.shows("no consumers")
+    drawn = terminal.shown
+    terminal.type(b"q")
+    assert terminal.end() == 0
+    assert CLEAR not in drawn.split(ALTERNATE, 1)[1]
+    for frame in terminal.frames()[:-1]:
+        assert len(frame) <= 24
+        assert max(map(cell_len, frame)) <= width
+    assert terminal.shown.rstrip().endswith(BACK) or BACK in terminal.shown[-40:]
+    assert terminal.is_as_before()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_signals_leave_the_terminal_as_it_was(
+    vhost: Vhost, open_terminal: Callable[..., Terminal], number: int, code: int
+) -> None:
+    """Without a word."""
+    terminal = open_terminal(80, "queues", "--watch")
+    terminal.shows("q ends")
+    terminal.process.send_signal(number)
+    assert terminal.end() == code
+    assert BACK in terminal.shown
+    assert b"Traceback" not in terminal.shown
+    assert terminal.is_as_before()
+
+
+def test_it_survives_a_restart_of_the_broker(tmp_path: Path, open_terminal: Callable[..., Terminal]) -> None:
+    """While there is no answer it says since when, and shows the old figures as old."""
+    broker = LocalBroker(tmp_path / "broker")
+    try:
+        [node] = broker.start()
+        vhost = Vhost(node, "/")
+        vhost.declare("kept")
+        terminal = open_terminal(100, "queues", "--watch", "200ms", at=vhost)
+        terminal.shows("kept")
+        broker.stop()
+        terminal.shows("No answer since ")
+        broker.start()
+        terminal.shows("q ends", 30)
+        terminal.type(b"q")
+        assert terminal.end() == 0
+    finally:
+        broker.stop()
+
+
+def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """Ctrl-Z gives the terminal back, `fg` draws again."""
+    terminal = open_terminal(80, "queues", "--watch")
+    terminal.shows("q ends")
+    terminal.process.send_signal(signal.SIGTSTP)
+    eventually(terminal.is_stopped)
+    assert BACK in terminal.read()
+    terminal.process.send_signal(signal.SIGCONT)
+    eventually(lambda: terminal.read().count(ALTERNATE) == 2)
+    terminal.type(b"q")
+    assert terminal.end() == 0
+
+
+def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """On a terminal, with the name of the holder; no is no, and yes is yes."""
+    vhost.declare("q")
+    parameters = pika.URLParameters(vhost.url)
+    parameters.client_properties = {"connection_name": "getter"}
+    connection = pika.BlockingConnection(parameters)
+    channel = connection.channel()
+    channel.basic_publish("", "q", b"x")
+    assert channel.basic_get("q")[0] is not None
+    path = "/api/channels?columns=vhost,messages_unacknowledged"
+    eventually(lambda: {"vhost": vhost.name, "messages_unacknowledged": 1} in vhost.api("GET", path))
+    for answer, figures in ((b"n\n", (0, 1)), (b"y\n", (1, 0))):
+        terminal = open_terminal(80, "release", "q", "--holder", "getter")
+        eventually(lambda terminal=terminal: b"Close 1 connection? [y/N]" in terminal.read())  # type: ignore[misc]
+        assert b"getter (127.0.0.1:" in terminal.shown
+        terminal.type(answer)
+        assert terminal.end() == 0
+        assert vhost.figures("q") == figures
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
+        connection.process_data_events(5)

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py \
 	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py
 
-.PHONY: help demo test test-faults check bench clean
+.PHONY: help demo test test-faults check bench pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 
 bench: $(VENV)/installed rabbitmq ## how fast it sends, and in how much memory
 	$(BIN)/python bench/send.py
+
+pictures: $(VENV)/installed rabbitmq ## the README's pictures, from a real run of three minutes
+	$(BIN)/python scripts/pictures.py
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -112,6 +112,8 @@ async def run(url: str, environment: dict[str, str]) -> int:
             verdicts.update(row["verdict"] for row in rows)
             accused += [row for row in rows if row["verdict"] in ("starved", "forgotten ack?")]
         await asyncio.sleep(0.02)
+    if looking is not None:
+        await looking
     print(f"{looks} looks at {QUEUES} queues ({took / looks:.2f} s each): {dict(verdicts)}")
     for row in accused:
         print(json.dumps(row))

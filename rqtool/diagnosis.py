@@ -201,7 +201,7 @@ def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock)
     if not holders:
         reason = f"{sight.held:,} held"
         if sight.flow.as_of is None:
-            reason += "; since when is not known: the broker keeps no statistics"
+            reason += "; by whom and since when is not known"
         return Finding("working", reason)
     first = max(holders, key=lambda holder: holder.flow.held_seconds() or 0)
     seconds = first.flow.held_seconds()

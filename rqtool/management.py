@@ -95,6 +95,11 @@ class Management:
         tags = answer.get("tags") if isinstance(answer, dict) else None
         return frozenset(tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else [])
 
+    def counts(self) -> bool:
+        """Whether the server counts deliveries and acks (`rates_mode`). Raises AccessRefused, Unreachable."""
+        answer = self._get("/api/overview", {"columns": "rates_mode"})
+        return not (isinstance(answer, dict) and answer.get("rates_mode") == "none")
+
     def close_connection(self, name: str, reason: str) -> bool:
         """Have the broker close a connection; False where it was gone already. Raises AccessRefused, Unreachable."""
         path = f"/api/connections/{quote(name, safe='')}"

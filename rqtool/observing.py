@@ -74,12 +74,16 @@ def look(
     times = [flow.as_of for flow in [*flows.values(), *(h.flow for h in holders)] if flow.as_of is not None]
     clock = Clock(max(times, default=None), now)
     sights = bring_together(queues, flows, holders, sees_holders=sees_all)
-    return Look([diagnose(sight, stuck_after, clock) for sight in sights], clock, _unseen(consumers, sees_all=sees_all))
+    counts = not held or bool(times) or api.counts()
+    unseen = _unseen(kept=consumers is not None, counts=counts, sees_all=sees_all)
+    return Look([diagnose(sight, stuck_after, clock) for sight in sights], clock, unseen)
 
 
-def _unseen(consumers: Sequence[Row] | None, *, sees_all: bool) -> str:
-    if consumers is None:
+def _unseen(*, kept: bool, counts: bool, sees_all: bool) -> str:
+    if not kept:
         return "The broker keeps no statistics: who holds messages, and since when, can't be seen"
+    if not counts:
+        return "The broker counts no deliveries (rates_mode = none): since when messages are held can't be seen"
     if not sees_all:
         return "This user sees its own consumers only; the tag monitoring shows who else holds messages"
     return ""

@@ -63,7 +63,7 @@ class Watch:
         if self._screen.is_dumb:
             raise UsageError("--watch needs a terminal that can be drawn on", "Set TERM, or leave --watch out")
         api = Management(self._endpoint.api_urls, self._endpoint.tls)
-        self._frame = self._ask(api)
+        self._frame = self.ask(api)
         threading.Thread(target=self._keep_asking, args=(api,), daemon=True).start()
         with self._listening():
             while True:
@@ -98,7 +98,7 @@ class Watch:
         while True:
             time.sleep(self._every)
             try:
-                self._frame = self._ask(api)
+                self._frame = self.ask(api)
             except RqtoolError as error:
                 # Any node may be the next to answer.
                 api = Management(self._endpoint.api_urls, self._endpoint.tls)
@@ -107,7 +107,8 @@ class Watch:
             with suppress(BlockingIOError):
                 os.write(self._bell, b"!")
 
-    def _ask(self, api: Management) -> Frame:
+    def ask(self, api: Management) -> Frame:
+        """Look once. Raises RqtoolError."""
         now = _now()
         found = look(api, self._vhost, self._stuck_after, now, self._names)
         shown = worst(found.diagnoses, self._screen.most_rows)

@@ -113,7 +113,7 @@ class TestHeld:
         found = judged(QUEUE)
         assert (found.verdict, found.reason) == (
             "working",
-            "3 held; since when is not known: the broker keeps no statistics",
+            "3 held; by whom and since when is not known",
         )
 
 

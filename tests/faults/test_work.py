@@ -21,7 +21,7 @@ FAILS_ONCE = ["--", "sh", "-c", f'[ "$RQTOOL_ATTEMPT" = 2 ] || exit 1; {SCRIPT}'
 @pytest.mark.timeout(200)
 @each_kind
 def test_the_broker_is_killed_under_workers(arena: Arena, kind: str) -> None:
-    """The node that leads the queue is SIGKILLed twice while two workers work: all is done, and twice only what was at
+    """The node that leads the queue is SIGKILLed twice while two workers work: all is done, and again only what was at
     work at that moment, or whose ack went under.
     """
     tasks = [b"%d" % n for n in range(3_000)]
@@ -38,8 +38,9 @@ def test_the_broker_is_killed_under_workers(arena: Arena, kind: str) -> None:
         worker.signal(signal.SIGTERM)
     assert [worker.wait().code for worker in workers] == [0, 0]
     eventually(lambda: arena.vhost.figures("q") == (0, 0), 20)
-    # Each worker holds 20, and each of two crashes can make that unknown.
-    settle_account(tasks, completed=logged(arena.rqtool), most_duplicates=2 * 2 * 20)
+    # Each worker holds 20, and each of two crashes can make that unknown. A classic queue besides writes acks down some
+    # seconds later: what it forgets is done again, unless it comes to the very worker that did it.
+    settle_account(tasks, completed=logged(arena.rqtool), most_duplicates=80 if kind == "quorum" else 1_400)
 
 
 @pytest.mark.timeout(200)
@@ -147,7 +148,7 @@ def test_a_frozen_worker(arena: Arena) -> None:
         other = arena.rqtool.start(
             "work", "-q", "q", *["--", "sh", "-c", script, "sh", "{}"], env={"RQTOOL_WORKER": "b"}
         )
-        eventually(lambda: {b"1", b"2", b"3"} <= set(logged(arena.rqtool)), 60)
+        eventually(lambda: {b"b 1", b"b 2", b"b 3"} <= set(logged(arena.rqtool, "log")), 60)
     finally:
         os.kill(frozen.process.pid, signal.SIGCONT)
     frozen.says("connection lost", 30)
@@ -158,4 +159,4 @@ def test_a_frozen_worker(arena: Arena) -> None:
     eventually(lambda: arena.vhost.figures("q") == (0, 0))
     counts = Counter(logged(arena.rqtool))
     assert set(counts) == {b"1", b"2", b"3"}
-    assert sum(counts.values()) <= 4
+    assert counts == {b"1": 2, b"2": 1, b"3": 1}

@@ -215,6 +215,8 @@ def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock)
 
 
 def _fine(sight: Sight) -> Finding:
+    if sight.queue.leaving:
+        return Finding("ok", f"{sight.queue.leaving:,} on their way to where it passes them on")
     if not sight.ready:
         return Finding("ok", "empty")
     return Finding("ok", f"{sight.ready:,} wait for their time" if sight.queue.delays else f"{sight.ready:,} ready")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 from rqtool.broker.connection import Connection, Lost
 from rqtool.broker.queues import count_ready
-from rqtool.broker.topology import started, waiting
+from rqtool.broker.topology import waiting
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.figures import Queue
 from rqtool.management import Management
@@ -39,6 +42,7 @@ class Drain:
         self._empty_since: float | None = None
         self._pause = 0.0
         self._told: set[str] = set()
+        self._saw = False
 
     def busy(self) -> None:
         """This worker had something to do: what was seen before is out of date."""
@@ -49,6 +53,9 @@ class Drain:
         try:
             nothing_there = await self._nothing_there(connection)
         except Lost:
+            nothing_there = False
+        except (Unreachable, AccessRefused) as error:
+            self._say_once("blind", f"{error.what}; waiting until it can be seen again what other workers hold")
             nothing_there = False
         if not nothing_there:
             self._empty_since = None
@@ -63,8 +70,8 @@ class Drain:
         if await count_ready(connection, self._queue):
             return False
         siblings, held = await self._ask()
-        for name in siblings:
-            if count := await _count(connection, name):
+        for name, leaving in siblings.items():
+            if count := await _count(connection, name) + leaving:
                 self._say_once("retry", f"waiting for {plural(count, 'task')} to be tried again")
                 return False
         if held:
@@ -72,13 +79,17 @@ class Drain:
             return False
         return await count_ready(connection, self._queue) == 0
 
-    async def _ask(self) -> tuple[list[str], int]:
-        """The names of the wait queues, and how many tasks workers hold, as far as that can be seen."""
+    async def _ask(self) -> tuple[dict[str, int], int]:
+        """The wait queues, each with how many tasks are on their way home from it, and how many tasks workers hold, as
+        far as that can be seen. Raises Unreachable, AccessRefused where it could be seen before.
+        """
         name = re.escape(self._queue)
         try:
-            queues = await asyncio.to_thread(self._api.matching, self._vhost, rf"{name}(\.retry\..+)?")
+            queues = await _in_thread(partial(self._api.matching, self._vhost, rf"{name}(\.retry\..+)?"))
             problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
+            if self._saw:
+                raise
             queues, problem = [], error.what
         if problem:
             self._say_once(
@@ -87,12 +98,10 @@ class Drain:
             )  # fmt: skip
             names = [waiting(self._queue, delay, 0).name for delay in self._delays]
             self._pause = MOVING
-            return names, 0
-        siblings = [queue.name for queue in queues if queue.name != self._queue]
-        # Of the wait queues, workers hold tasks of one only.
-        holding = {self._queue, started(self._queue).name}
-        late = any(q.type != "classic" for q in queues if q.name in holding)
-        self._pause = LAG if late else MOVING if siblings else 0.0
+            return dict.fromkeys(names, 0), 0
+        self._saw = True
+        siblings = {queue.name: queue.leaving for queue in queues if queue.name != self._queue}
+        self._pause = LAG if any(q.type != "classic" for q in queues) else MOVING if siblings else 0.0
         return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
 
     def _knows(self, queues: Sequence[Queue]) -> bool:
@@ -102,6 +111,33 @@ class Drain:
         if kind not in self._told:
             self._told.add(kind)
             self._say(text)
+
+
+async def _in_thread(ask: Callable[[], list[Queue]]) -> list[Queue]:
+    """In a daemon thread: an API that never answers must not keep a worker that is told to leave."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Queue]] = loop.create_future()
+
+    def tell(found: list[Queue], error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        found: list[Queue] = []
+        problem: Exception | None = None
+        try:
+            found = ask()
+        except Exception as error:  # handed over, whatever it is
+            problem = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, found, problem)
+
+    threading.Thread(target=run, name="api", daemon=True).start()
+    return await answer
 
 
 async def _count(connection: Connection, queue: str) -> int:

@@ -22,3 +22,9 @@ class Queue:
     durable: bool | None
     exclusive: bool | None = None
     delays: bool = False
+    messages: int | None = None
+
+    @property
+    def leaving(self) -> int:
+        """Messages that a quorum queue dead-letters and whose new place has not confirmed them: in no other figure."""
+        return max(0, (self.messages or 0) - (self.messages_ready or 0) - (self.messages_unacknowledged or 0))

@@ -37,7 +37,7 @@ class LocalBroker:
         A reboot, a crash, a pid that is another program's count as not running.
         """
         nodes = [self._node(1)]
-        while (node := self._node(len(nodes) + 1)).home.exists():
+        while (node := self._node(len(nodes) + 1)).amqp_port:
             nodes.append(node)
         return tuple(nodes)
 
@@ -65,12 +65,15 @@ class LocalBroker:
             launched: list[Node] = []
             try:
                 for wave in _waves(members):
-                    launched += [self._launch(node, members[0]) for node in wave if not node.pid]
+                    # One by one: those that were launched before one that fails must be ended.
+                    launched.extend(self._launch(node, members[0]) for node in wave if not node.pid)
                     for node in wave:
                         wait_until_ready(next((new for new in launched if new.home == node.home), node))
-            except BaseException:
+            except BaseException as error:
                 end(launched)
                 self._tidy(members[0].epmd_port)
+                if isinstance(error, OSError):
+                    raise RqtoolError(f"The private node can't be started: {error}", f"Look at {self.home}") from None
                 raise
             return self.running()
 

@@ -22,7 +22,7 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 # Totals without statistics are what the queues say now; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
-_COLUMNS = "vhost,name,messages_ready,messages_unacknowledged,state,type,durable,exclusive,arguments"
+_COLUMNS = "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,arguments"
 PAGE = 500
 """The most that a page may have."""
 LONGEST_PATTERN = 4_000
@@ -119,7 +119,7 @@ class Management:
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
-            self._urls = [url]
+            self._urls.sort(key=lambda each: each is not url)
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 
@@ -182,6 +182,7 @@ def _queue(row: Row) -> Queue:
         durable=_truth(row.get("durable")),
         exclusive=_truth(row.get("exclusive")),
         delays=isinstance(arguments, dict) and {"x-message-ttl", "x-dead-letter-exchange"} <= arguments.keys(),
+        messages=_count(row.get("messages")),
     )
 
 

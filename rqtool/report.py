@@ -16,7 +16,8 @@ class Report:
     """How it ended. `problem` is None where every task of the input is confirmed (guarantee none: read by the broker).
 
     `resume_at` tasks from the start are confirmed or were skipped; `unconfirmed` counts what was read and is not;
-    `killed_by` is the signal that ended it, 0 for none; `complete`: the input was read to its end.
+    `killed_by` is the signal that ended it, 0 for none; `complete`: the input was read to its end; `queue_gone`: the
+    queue was deleted after some tasks were confirmed.
     """
 
     confirmed: int
@@ -27,6 +28,7 @@ class Report:
     killed_by: int
     complete: bool
     seconds: float
+    queue_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ def _what(report: Report, guarantee: str) -> str:
 
 
 def _what_to_do(report: Report, unsent: Path | None) -> str:
+    if report.queue_gone:
+        return "Confirmed tasks went with the queue: send all again; what was done already will be done twice"
     if unsent is not None:
         return f"The rest is in {unsent}: send it with --from {unsent}"
     if report.complete and len(report.refused) == report.unconfirmed > 0:

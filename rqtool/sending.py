@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from rqtool.broker.connection import Connection, Lost, refuse
 from rqtool.broker.opening import connect, keep_trying
@@ -13,7 +14,7 @@ from rqtool.broker.queues import ensure_queue, is_there
 from rqtool.broker.topology import parse_size_limit
 from rqtool.broker.window import Message, Settled
 from rqtool.endpoint import Endpoint
-from rqtool.errors import AccessRefused, RqtoolError, UnsafeQueue
+from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UnsafeQueue
 from rqtool.feed import Feed
 from rqtool.inputs import Batch
 from rqtool.ledger import Ledger, Refusal
@@ -21,16 +22,22 @@ from rqtool.options import SendOptions
 from rqtool.patience import Patience, Silence
 from rqtool.report import Report
 from rqtool.signals import Signals
-from rqtool.unsent import UnsentFile
+from rqtool.unsent import UnsentFile, write_unsent
 
 GIVE_UP = 30.0
 _PRECONDITION = 406
+SHORTEST_TRY = 1.0
+"""Seconds that a try to connect gets, however little patience is left."""
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is offered again."""
 
 
 class _GaveUp(Exception):
     """No further tries; the text says why."""
+
+
+class _QueueGone(_GaveUp):
+    """The queue went, and took along what was confirmed."""
 
 
 class Sending:
@@ -75,10 +82,12 @@ class Sending:
                 problem = self._why_incomplete()
             except _GaveUp as given_up:
                 problem = str(given_up)
+                self._no_route |= isinstance(given_up, _QueueGone)
             finally:
                 self._retreat()
-                resume_at = max(self._ledger.resume_at(), self._options.skip)
-                await self._write_unsent()
+                resume_at = self._options.skip if self._no_route else max(self._ledger.resume_at(), self._options.skip)
+                if self._unsent is not None:
+                    await write_unsent(self._unsent, self._ledger, self._feed, self._signals, self._wake, self._say)
                 if self._connection is not None:
                     await self._connection.close()
         return Report(
@@ -89,6 +98,7 @@ class Sending:
             problem=problem,
             killed_by=self._signals.last if self._signals.leave else 0,
             complete=self._feed.ended and self._feed.error is None,
+            queue_gone=self._no_route and bool(self._ledger.confirmed),
             seconds=time.monotonic() - started,
         )
 
@@ -115,7 +125,8 @@ class Sending:
             if not self._patience.left:
                 raise _GaveUp(error.what)
 
-        opening = keep_trying(self._open_once, on_failure, self._fruitless)
+        bounded = not first or self._options.give_up is not None
+        opening = keep_trying(self._open_in_time if bounded else self._open_once, on_failure, self._fruitless)
         self._fruitless += 1
         # The first signal ends it where nothing waits for its confirm, the second always.
         try:
@@ -128,6 +139,13 @@ class Sending:
             raise _GaveUp("stopped while there was no connection")
         return publisher
 
+    async def _open_in_time(self) -> Publisher:
+        try:
+            async with asyncio.timeout(max(self._patience.left, SHORTEST_TRY)):
+                return await self._open_once()
+        except TimeoutError:
+            raise Unreachable("No broker answers in time", "Look at the broker, or raise --give-up") from None
+
     async def _open_once(self) -> Publisher:
         connection = await connect(self._endpoint, "send")
         try:
@@ -136,7 +154,7 @@ class Sending:
         except BaseException:
             await connection.close()
             raise
-        connection.on_blocked(self._block_changed)
+        connection.on_blocked(partial(self._block_changed, connection))
         publisher.lost.add_done_callback(lambda _: self._wake.set())
         if self._trouble:
             self._say(f"connected again, to {connection.url}")
@@ -148,7 +166,7 @@ class Sending:
         queue = self._options.queue
         if self._ledger.confirmed and not await is_there(connection, queue):
             # Declared anew it would be empty, and what was confirmed would count as sent.
-            raise _GaveUp(f"queue {queue!r} is gone, and with it what was confirmed and not yet done")
+            raise _QueueGone(f"queue {queue!r} is gone, and with it what was confirmed and not yet done")
         await ensure_queue(connection, queue, self._options.kind)
 
     def _lost(self, publisher: Publisher) -> Lost | None:
@@ -190,7 +208,9 @@ class Sending:
         self._ledger.take_back([*window, *self._held])
         self._held.clear()
 
-    def _block_changed(self, reason: str | None) -> None:
+    def _block_changed(self, connection: Connection, reason: str | None) -> None:
+        if connection is not self._connection:
+            return
         self._blocked = reason is not None
         self._patience.renew()
         self._silence.heard()
@@ -274,21 +294,3 @@ class Sending:
             error = self._feed.error
             return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
         return None if self._feed.ended else "stopped before the end of the input"
-
-    async def _write_unsent(self) -> None:
-        """What is not confirmed, and then the rest of the input, up to its end or a further signal."""
-        if self._unsent is None:
-            return
-        for message in self._ledger.unconfirmed():
-            self._unsent.add(message.body)
-        if not self._feed.ended:
-            self._say(f"writing what was not sent to {self._unsent.path}, to the end of the input; Ctrl-C leaves")
-        before = self._signals.count
-        while self._signals.count == before and not self._signals.leave:
-            self._wake.clear()
-            while (task := self._feed.read()) is not None:
-                self._unsent.add(task[1])
-            if self._feed.ended:
-                break
-            await self._wake.wait()
-        self._unsent.finish(complete=self._feed.ended and self._feed.error is None)

@@ -26,6 +26,8 @@ def find_endpoint(
         urls = _read(url_file)
     else:
         urls = parse_broker_urls(url or ",".join(node.amqp_url for node in nodes) or DEFAULT_URL)
+    if len({each.vhost for each in urls}) > 1:
+        raise UsageError("The URLs name different vhosts", "Name nodes of one cluster, with the same vhost at the end")
     if api_url:
         api_urls = parse_api_urls(api_url, urls[0])
     elif nodes:
@@ -39,7 +41,7 @@ def find_endpoint(
 def _read(file: Path) -> tuple[BrokerURL, ...]:
     """The addresses in a file, one per line or separated by commas. Errors never quote it: it holds a password."""
     try:
-        text = ",".join(file.read_text().split())
+        text = ",".join(filter(None, (part.strip(",") for part in file.read_text().split())))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{file} can't be read: {why}", "Name a file that holds the broker's URL") from None

@@ -60,7 +60,7 @@ class Settler:
     @property
     def stuck(self) -> bool:
         """Whether some copy can't be stored for now: no further task is to be begun that may fail as well."""
-        return bool(self._troubled)
+        return bool(self._troubled) or (self._courier.blocked and bool(self._tasks))
 
     def settle(self, job: Job[Delivery], rest: Rest) -> None:
         """Do what is left to do for a job that has its result. A copy is on its way when this returns."""

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
+CANCEL_SECONDS = 5.0
+"""What is cancelled may have something to put in order, but not for ever."""
+
 T = TypeVar("T")
 
 
@@ -43,7 +46,7 @@ class Signals:
         while not task.done():
             if when():
                 task.cancel()
-                await asyncio.wait({task})
+                await asyncio.wait({task}, timeout=CANCEL_SECONDS)
                 return None
             self._changed.clear()
             signalled = asyncio.ensure_future(self._changed.wait())

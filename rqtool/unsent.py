@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from rqtool.errors import RqtoolError, UsageError
+from rqtool.feed import Feed
+from rqtool.ledger import Ledger
+from rqtool.signals import Signals
 
 
 class UnsentFile:
@@ -60,3 +65,25 @@ class UnsentFile:
     def _failed(self, error: OSError) -> RqtoolError:
         begun = f"What was written is in {self._fresh}" if self._file is not None else ""
         return RqtoolError(f"{self.path} can't be written: {error.strerror}", begun)
+
+
+async def write_unsent(
+    file: UnsentFile, ledger: Ledger, feed: Feed, signals: Signals, wake: asyncio.Event, say: Callable[[str], None]
+) -> None:
+    """Write what is not confirmed, and then the rest of the input, up to its end or a further signal.
+
+    `wake` is set when there is more input, and by signals. Raises RqtoolError where the file can't be written.
+    """
+    for message in ledger.unconfirmed():
+        file.add(message.body)
+    if not feed.ended:
+        say(f"writing what was not sent to {file.path}, to the end of the input; Ctrl-C leaves")
+    before = signals.count
+    while signals.count == before and not signals.leave:
+        wake.clear()
+        while (task := feed.read()) is not None:
+            file.add(task[1])
+        if feed.ended:
+            break
+        await wake.wait()
+    file.finish(complete=feed.ended and feed.error is None)

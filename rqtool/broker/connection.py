@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pika
 import pika.exceptions
@@ -25,7 +25,11 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 fields.install()
 
 CLOSE_SECONDS = 5.0
+CALL_SECONDS = 20.0
+"""How long a question may stay without an answer: the line may be dead, and heartbeats may be off."""
 _ACCESS_REFUSED = 403
+
+T = TypeVar("T")
 
 
 class Lost(Exception):
@@ -49,21 +53,18 @@ class Channel:
         raw.add_on_close_callback(lambda _, reason: resolve(self.lost, reason))
 
     async def call(self, method: Callable[..., Any], /, **arguments: Any) -> Any:
-        """Call a pika method that answers by `callback` and return its answer. Raises Lost when none can come."""
+        """Call a pika method that answers by `callback` and return its answer. Raises Lost when none comes."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def answered(*frames: Any) -> None:
+        def take(*frames: Any) -> None:
             if not answer.done():
                 answer.set_result(frames[0] if frames else None)
 
         try:
-            method(callback=answered, **arguments)
+            method(callback=take, **arguments)
         except pika.exceptions.AMQPError as error:
             raise _lost(error) from None
-        await either(answer, self.lost)
-        if answer.done():
-            return answer.result()
-        raise self.lost.result()
+        return await answered(answer, self.lost)
 
 
 class Connection:
@@ -97,10 +98,7 @@ class Connection:
             self._raw.channel(on_open_callback=opened_now)
         except pika.exceptions.AMQPError as error:
             raise _lost(error) from None
-        await either(opened, self.lost)
-        if opened.done():
-            return opened.result()
-        raise self.lost.result()
+        return await answered(opened, self.lost)
 
     async def close(self) -> None:
         """Close in order: what was written before it has reached the broker. Gives up after CLOSE_SECONDS, since a
@@ -114,6 +112,15 @@ class Connection:
         """Close, in whatever state it is, without waiting for anything."""
         if not (self._raw.is_closed or self._raw.is_closing):
             self._raw.close()
+
+
+async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:
+    """Wait for an answer. Raises Lost: none can come any more, or none came within CALL_SECONDS."""
+    if not await either(answer, lost, CALL_SECONDS):
+        raise Lost(0, "the broker does not answer")
+    if answer.done():
+        return answer.result()
+    raise lost.result()
 
 
 async def either(first: asyncio.Future[Any], second: asyncio.Future[Any], seconds: float | None = None) -> bool:

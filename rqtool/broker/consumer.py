@@ -11,7 +11,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from rqtool.broker.connection import Channel, Connection, Lost, either
+from rqtool.broker.connection import Channel, Connection, Lost, answered
 from rqtool.broker.messages import APP_ID, copied
 from rqtool.broker.window import Message
 from rqtool.headers import COPY, text
@@ -149,10 +149,7 @@ class Consumer:
                 channel.raw.basic_get(queue, got)
             except pika.exceptions.AMQPError as error:
                 raise Lost(0, str(error)) from None
-            await either(self._got, channel.lost)
-            if not self._got.done():
-                raise channel.lost.result()
-            return self._got.result()
+            return await answered(self._got, channel.lost)
 
     async def _open_getter(self) -> Channel:
         self._getter = channel = await self._connection.channel()

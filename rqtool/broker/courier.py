@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from rqtool.broker.connection import Connection, Lost, either, refuse
 from rqtool.broker.opening import connect
@@ -26,7 +27,8 @@ class NotTaken(Exception):
 class Courier:
     """For the places around one `queue`; `kind` is the type that the user asked for, `role` names us to the broker.
 
-    Nothing is opened before the first delivery, nor declared before something goes there.
+    Nothing is opened before the first delivery, nor declared before something goes there. `blocked`: the broker is in
+    alarm, and takes nothing.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Courier:
         self._publisher: Publisher | None = None
         self._declared: set[str] = set()
         self._under_way: dict[str, asyncio.Future[None]] = {}
-        self._blocked = False
+        self.blocked = False
 
     async def deliver(self, place: Place, message: Message) -> None:
         """Publish a copy and return when the broker has confirmed it.
@@ -50,12 +52,12 @@ class Courier:
         Raises NotTaken where it refused; Lost where nothing is known of the copy; Unreachable, AccessRefused,
         UnsafeQueue where it could not be sent.
         """
-        publisher = await self._ready(place)
+        connection, publisher = await self._ready(place)
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[message.token] = answer
         try:
             publisher.publish(place.name, message)
-            await self._confirmed(answer, publisher)
+            await self._confirmed(answer, connection, publisher)
         except NotTaken:
             self._declared.discard(place.name)  # it may have been deleted
             raise
@@ -66,7 +68,7 @@ class Courier:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _ready(self, place: Place) -> Publisher:
+    async def _ready(self, place: Place) -> tuple[Connection, Publisher]:
         async with self._opening:
             connection, publisher = self._connection, self._publisher
             if connection is None or publisher is None or publisher.lost.done():
@@ -77,17 +79,19 @@ class Courier:
                 except Lost as lost:
                     refuse(lost, f"queue {place.name!r}")
                 self._declared.add(place.name)
-            return publisher
+            return connection, publisher
 
     async def _open(self) -> tuple[Connection, Publisher]:
         if self._connection is not None:
             await self._connection.close()
         self._declared.clear()
-        self._blocked = False
-        self._connection = await connect(self._endpoint, self._role)
-        self._connection.on_blocked(self._block_changed)
-        self._publisher = await Publisher.open(self._connection, "confirm", self._settled)
-        return self._connection, self._publisher
+        self.blocked = False
+        self._connection = self._publisher = None
+        connection = await connect(self._endpoint, self._role)
+        connection.on_blocked(partial(self._block_changed, connection))
+        self._connection = connection
+        self._publisher = await Publisher.open(connection, "confirm", self._settled)
+        return connection, self._publisher
 
     async def _declare(self, connection: Connection, place: Place) -> None:
         if place.name == self._queue:
@@ -96,11 +100,13 @@ class Courier:
             kind = None if place.wait is not None else await find_kind(connection, self._queue, self._kind)
             await ensure_place(connection, place, kind)
 
-    async def _confirmed(self, answer: asyncio.Future[None], publisher: Publisher) -> None:
+    async def _confirmed(self, answer: asyncio.Future[None], connection: Connection, publisher: Publisher) -> None:
         while not answer.done():
             limit = ANSWER_SECONDS + publisher.window.size / SLOWEST
-            if not await either(answer, publisher.lost, limit) and not self._blocked and self._connection is not None:
-                await self._connection.close()
+            if not await either(answer, publisher.lost, limit) and not self.blocked:
+                if self._publisher is publisher:
+                    self._connection = self._publisher = None  # the next one opens another
+                await connection.close()
                 raise Lost(0, "the broker confirms nothing any more")
             if not answer.done() and publisher.lost.done():
                 raise publisher.lost.result()
@@ -123,8 +129,10 @@ class Courier:
         else:
             answer.set_exception(refusal)
 
-    def _block_changed(self, reason: str | None) -> None:
-        self._blocked = reason is not None
+    def _block_changed(self, connection: Connection, reason: str | None) -> None:
+        if connection is not self._connection:
+            return
+        self.blocked = reason is not None
         self._say(
             "the broker takes tasks again" if reason is None else f"the broker is {reason} and takes no tasks; waiting"
         )

@@ -22,8 +22,9 @@ from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
 from rqtool.text import encodable
 from rqtool.urls import BrokerURL
 
-HEARTBEAT = 15
-"""Seconds; `?heartbeat=` in the URL wins. A dead peer is noticed within two of them."""
+HEARTBEAT = 10
+"""Seconds; `?heartbeat=` in the URL wins. pika looks every heartbeat + 5 s whether anything came since it looked last,
+so a dead peer is noticed after 15 to 30 seconds."""
 CONNECT_SECONDS = 10.0
 """For TCP, and for everything up to the end of the AMQP handshake."""
 HEAD_START = 2.0
@@ -39,31 +40,35 @@ async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
 
     Raises AccessRefused or Unreachable, with what a node said; UsageError for wrong options in a URL.
     """
-    left = random.sample(endpoint.urls, len(endpoint.urls))
+    # All of them at once: an error in one is to be found now, and not when its turn comes.
+    left = [(url, _parameters(url, role, runs, endpoint.tls)) for url in endpoint.urls]
+    random.shuffle(left)
     failure: RqtoolError | None = None
-    attempts: set[asyncio.Task[Connection]] = set()
+    begun: list[asyncio.Task[Connection]] = []
+    chosen: Connection | None = None
     try:
-        while left or attempts:
+        while left or not all(attempt.done() for attempt in begun):
             if left:
-                attempts.add(asyncio.ensure_future(_open(left.pop(), role, runs, endpoint.tls)))
-            ended, attempts = await asyncio.wait(
-                attempts, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
+                begun.append(asyncio.ensure_future(_open(*left.pop())))
+            waiting = {attempt for attempt in begun if not attempt.done()}
+            ended, _ = await asyncio.wait(
+                waiting, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
             )
-            opened: list[Connection] = []
             for attempt in ended:
                 try:
-                    opened.append(attempt.result())
+                    chosen = attempt.result()
                 except AccessRefused as refused:  # says more than silence
                     failure = refused
                 except Unreachable as unreachable:
                     failure = failure if isinstance(failure, AccessRefused) else unreachable
-            for surplus in opened[1:]:
-                surplus.abandon()
-            if opened:
-                return opened[0]
+            if chosen is not None:
+                return chosen
     finally:
-        for attempt in attempts:
-            attempt.cancel()
+        for attempt in begun:
+            if not attempt.done():
+                attempt.cancel()
+            elif attempt.exception() is None and attempt.result() is not chosen:
+                attempt.result().abandon()
     raise failure or UsageError("No broker is named", "Give --url or RQTOOL_URL")
 
 
@@ -95,8 +100,7 @@ def pause(tries: int) -> float:
     return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-async def _open(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> Connection:
-    parameters = _parameters(url, role, runs, tls)
+async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[None] = loop.create_future()
     lost: asyncio.Future[Lost] = loop.create_future()

@@ -23,8 +23,10 @@ def refusal(url: BrokerURL, error: BaseException | str) -> RqtoolError:
             f"The broker at {url} refused user {url.user!r}: wrong name or password",
             "Put the right ones into RQTOOL_URL (guest may log in from the broker's own machine only)",
         )
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or f"({_NOT_ALLOWED})" in text:
-        missing = "not found" in text
+    missing = f"({_NOT_ALLOWED})" in text and "not found" in text
+    # Another 530 says that the vhost is down, or has enough connections: https://www.rabbitmq.com/docs/vhosts#limits
+    refused = "refused for user" in text and "limit" not in text
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or missing or refused:
         return AccessRefused(
             f"The vhost {url.vhost!r} does not exist at {url}"
             if missing
@@ -48,6 +50,8 @@ def words(error: object) -> str:
             return "no AMQP handshake in time"
         if isinstance(cause, ssl.SSLError):
             return tls_words(cause)
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
         if isinstance(cause, OSError) and not isinstance(cause, pika.exceptions.AMQPError):
             return (cause.strerror or str(cause) or type(cause).__name__).lower()
     text = str(error)

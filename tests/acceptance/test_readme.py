@@ -70,6 +70,7 @@ def parameters() -> list[tuple[str, str]]:
     group = typer.main.get_command(app)
     found = []
     verbs = {verb: [group.commands[verb]] for verb in ("send", "work", "queues", "release")}  # type: ignore[attr-defined]
+    verbs["broker"] = list(group.commands["broker"].commands.values())  # type: ignore[attr-defined]
     verbs["dead"] = list(group.commands["dead"].commands.values())  # type: ignore[attr-defined]
     for verb, commands in verbs.items():
         options = {o for command in commands for parameter in command.params for o in parameter.opts if o[0] == "-"}

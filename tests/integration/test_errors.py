@@ -130,6 +130,7 @@ def test_management_plugin_off(rqtool: Program, node: Node, closed_port: int) ->
         ),
         (["send", "x", "--url", "amqp://u:s3cret#@host"], ["amqp://***@host is not a usable URL"]),
         (["work", "--url", "amqp://h?heartbeat=often"], ["heartbeat"]),
+        (["send", "x", "--url", ",".join(["amqp://127.0.0.1"] * 5 + ["amqp://h?heartbeat=often"])], ["heartbeat"]),
         (["queues", "--api-url", "ftp://h"], ["ftp://h is not a usable URL"]),
         (["send", "--from", "missing.txt"], ["missing.txt can't be read", "o such file"]),
         (["send", "--from", "."], [". is a folder"]),

@@ -132,6 +132,16 @@ def test_a_port_that_was_taken_meanwhile(tmp_path: Path) -> None:
             broker.stop()
 
 
+def test_a_node_that_was_never_finished(program: Program, tmp_path: Path) -> None:
+    """What a failed start left behind is no node; a folder that may not be entered is no reason to crash."""
+    home = tmp_path / "state" / "rqtool" / "broker"
+    (home / "node2").mkdir(parents=True)
+    state = {"pid": 0, "amqp_port": 1, "api_port": 2, "dist_port": 3, "epmd_port": 4}
+    (home / "node.json").write_text(json.dumps(state))
+    assert [node.amqp_port for node in LocalBroker(home).members()] == [1]
+    assert program("broker", "status").code == 69
+
+
 def test_a_state_of_another_life(tmp_path: Path) -> None:
     """A pid that belongs to another program now (the machine was rebooted) is not ours."""
     broker = LocalBroker(tmp_path / "node")

@@ -129,6 +129,7 @@ def test_a_task_for_several_queues_is_retried_in_one(rqtool: Program, vhost: Vho
     assert vhost.bodies("other") == [b"1"]
 
 
+FULL: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 LIMITS = {"x-queue-type": "quorum", "x-delivery-limit": 100_000}
 HOME = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "task_queue", "x-message-ttl": 100}
 SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
@@ -229,6 +230,20 @@ def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) ->
     assert drainer.code == 1
     assert "waiting for 1 task to be tried again" in drainer.stderr
     assert log_of(rqtool) == ["1 1", "1 2"]
+
+
+def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> None:
+    """A task whose time is over and for which home has no room is neither ready nor held, and not forgotten."""
+    vhost.declare("task_queue", **FULL)
+    rqtool("send", "1")
+    assert rqtool("work", "--max-tasks", "1", "--retry-delays", "1s", "--", *VERDICT).code == 0
+    rqtool("send", "in the way")
+    eventually(lambda: vhost.row("task_queue.retry.1s").get("messages_ready") == 0, 20)
+    assert len(vhost.bodies()) == 1
+    # The broker offers it again three minutes later.
+    drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *VERDICT)
+    drainer.says("waiting for 1 task to be tried again")
+    assert drainer.process.poll() is None
 
 
 def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, vhost: Vhost) -> None:

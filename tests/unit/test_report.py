@@ -47,6 +47,15 @@ def test_the_line(report: Report, guarantee: str, line: str) -> None:
     assert line == _summary(report, guarantee).line
 
 
+def test_a_queue_that_went() -> None:
+    """What was confirmed went with it: nobody is told to go on behind it, nor that the rest is all there is."""
+    gone = replace(LOST, problem="queue 'q' is gone", resume_at=0, queue_gone=True)
+    for unsent in (None, "rest.txt"):
+        error = str(_summary(gone, unsent=unsent).error)
+        assert "Confirmed tasks went with the queue: send all again" in error
+        assert "--skip" not in error
+
+
 def test_a_queue_name_cannot_write_to_the_terminal() -> None:
     """Control characters of the queue's name are spelled out."""
     assert summary(SENT, "a\x1b[2J\n", "confirm", None).line == r" [x] Sent 2 tasks to 'a\x1b[2J\n' (all confirmed)"

@@ -86,10 +86,22 @@ class TestNamed:
 
     def test_the_api_is_derived_for_every_node(self) -> None:
         """Each broker has its own management address, and one that would come twice comes once."""
-        endpoint = find_endpoint("amqp://u:p@a:1/v,amqps://u:p@b,amqp://u:p@a:2/v", None)
+        endpoint = find_endpoint("amqp://u:p@a:1/v,amqps://u:p@b/v,amqp://u:p@a:2/v", None)
         assert _shown(endpoint)[1] == ["http://a:15672/", "https://b:15671/"]
         assert {("u", "p")} == {(url.user, url.password) for url in endpoint.api_urls}
         assert endpoint.vhost == "v"
+
+    def test_one_vhost(self) -> None:
+        """Nodes of one cluster hold the same vhosts: a list that names two would send here and there."""
+        with pytest.raises(UsageError, match="different vhosts"):
+            find_endpoint("amqp://a/v,amqp://b/w", None)
+
+    @pytest.mark.parametrize("between", [",", "\n", ",\n", ", ", " ,\n\n"])
+    def test_a_file_of_urls(self, tmp_path: Path, between: str) -> None:
+        """One per line, separated by commas, or both."""
+        file = tmp_path / "urls"
+        file.write_text(f"amqp://a/v{between}amqp://b/v,\n")
+        assert _shown(find_endpoint(None, None, url_file=file))[0] == ["amqp://a:5672/v", "amqp://b:5672/v"]
 
     def test_the_api_of_another_user_is_another(self) -> None:
         """Two logins to one host are two addresses."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
-from rqtool.localbroker import private_nodes
 from rqtool.tls import TLSOptions, tls_context
 from rqtool.urls import AMQP_FORM, BrokerURL, derive_api_url, parse_api_urls, parse_broker_urls
+
+if TYPE_CHECKING:
+    from rqtool.localnode import Node
 
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
 
@@ -21,7 +24,11 @@ def find_endpoint(
     Raises UsageError for a bad URL or an unusable file. The private broker's management address serves only when it
     does itself: figures of one broker beside the tasks of another would be worse than none.
     """
-    nodes = () if url or url_file else private_nodes()
+    nodes: tuple[Node, ...] = ()
+    if not (url or url_file):
+        from rqtool.localbroker import private_nodes  # 20 ms that a look at another broker need not wait
+
+        nodes = private_nodes()
     if url_file is not None and not url:
         urls = _read(url_file)
     else:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rqtool.diagnosis import Clock, Diagnosis, Verdict
 from rqtool.durations import about
+from rqtool.figures import Queue
 from rqtool.queue_listing import Held
 from rqtool.text import printable
 
@@ -69,7 +70,11 @@ def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> 
             Text(diagnosis.verdict, style=style),
             *([text(reasons(diagnosis))] if beside else []),
         )
-    return table if beside else Group(table, *_below(diagnoses))
+    return table if beside else Group(table, *_below(diagnoses, vhosts=vhosts))
+
+
+def called(queue: Queue, *, vhosts: bool) -> str:
+    return f"{queue.name} in {queue.vhost}" if vhosts else queue.name
 
 
 def reasons(diagnosis: Diagnosis) -> str:
@@ -78,11 +83,11 @@ def reasons(diagnosis: Diagnosis) -> str:
     return "; ".join([diagnosis.reason, *others])
 
 
-def _below(diagnoses: Sequence[Diagnosis]) -> list[RenderableType]:
+def _below(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for diagnosis in diagnoses:
         if diagnosis.verdict != "ok":
-            name = text(f"{diagnosis.queue.name}: ", style=STYLES[diagnosis.verdict])
+            name = text(f"{called(diagnosis.queue, vhosts=vhosts)}: ", style=STYLES[diagnosis.verdict])
             lines.append(Text.assemble(name, text(reasons(diagnosis)), overflow="fold"))
     return [Text(), *lines] if lines else []
 
@@ -95,8 +100,9 @@ def holder_table(rows: Sequence[Held], clock: Clock, *, vhosts: bool, width: int
         table.add_column("vhost", overflow="fold")
     for name in ("queue", "client"):
         table.add_column(name, overflow="fold", min_width=8)
-    for name in ("host", "pid", "address") if wide else ("address",):
+    for name in ("host", "pid") if wide else ():
         table.add_column(name, overflow="fold")
+    table.add_column("address", no_wrap=True)
     for name in ("prefetch", "held") if wide else ("held",):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("since", no_wrap=True)
@@ -104,7 +110,9 @@ def holder_table(rows: Sequence[Held], clock: Clock, *, vhosts: bool, width: int
     for row in rows:
         client = row.holder.client
         seconds = row.holder.flow.held_seconds()
-        since = "" if seconds is None else f"{clock.hour(row.holder.flow.held_since)} ({about(seconds)})"
+        since = clock.hour(row.holder.flow.held_since)
+        if wide and seconds is not None:
+            since += f" ({about(seconds)})"
         name = client.name or client.product or "?"
         table.add_row(
             *([text(row.vhost)] if vhosts else []),

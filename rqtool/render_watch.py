@@ -15,7 +15,7 @@ from rich.text import Text
 
 from rqtool.diagnosis import VERDICTS, Diagnosis
 from rqtool.durations import about
-from rqtool.render_queues import STYLES, text
+from rqtool.render_queues import STYLES, called, text
 from rqtool.sights import Key, key_of
 from rqtool.text import printable
 from rqtool.trends import BARS, PLAIN_BARS, History, bars, empty_in, short
@@ -158,11 +158,12 @@ def _figure(count: int | None, style: str = "") -> Text:
 
 def _reasons(diagnoses: Sequence[Diagnosis], console: Console, room: int) -> list[Text]:
     """Why: of the worst first, as many lines as there is room for."""
+    vhosts = len({each.queue.vhost for each in diagnoses}) > 1
     lines = [Text()]
     for each in sorted(diagnoses, key=lambda each: VERDICTS.index(each.verdict)):
         if each.verdict == "ok" or len(lines) >= room:
             break
-        whole = Text.assemble(text(f"{each.queue.name}: ", STYLES[each.verdict]), text(each.reason))
+        whole = Text.assemble(text(f"{called(each.queue, vhosts=vhosts)}: ", STYLES[each.verdict]), text(each.reason))
         lines += whole.wrap(console, console.width)
     return lines[: max(0, room)] if len(lines) > 1 else []
 

@@ -55,7 +55,7 @@ def test_holders_fit(width: int) -> None:
     rows = holders_of([judged(), judged("fine", "another", stuck=False)], CLOCK)
     lines = drawn(holder_table(rows, CLOCK, vhosts=False, width=width), width)
     assert max(map(cell_len, lines)) <= width
-    assert "13:50 (9 min)" in lines[1]
+    assert ("13:50 (9 min)" if width > 80 else "13:50") in lines[1]
     assert "forgotten ack?" in lines[1]
 
 

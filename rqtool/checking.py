@@ -70,6 +70,10 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
     if any(each.verdict in ("no consumers", "not durable") for each in asked):
         statuses.append(Status.WARNING)
+    for each in asked:
+        if each.queue.messages_ready is None:
+            statuses.append(Status.UNKNOWN)
+            texts.append(f"{each.queue.name}: {each.reason}")
     for name in sorted(set(names) - {each.queue.name for each in asked}):
         statuses.append(Status.UNKNOWN)
         texts.append(f"there is no queue {name!r}")

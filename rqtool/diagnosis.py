@@ -138,7 +138,9 @@ def _stuck(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock) -
         return None
     if not suspects:
         who = (
-            "" if sight.sees_holders else "; by whom, or whether it is a long task, only a user tagged monitoring sees"
+            "; by whom the broker does not say"
+            if sight.sees_holders
+            else "; by whom, or whether it is a long task, only a user tagged monitoring sees"
         )
         return Finding("forgotten ack?", _quiet(stuck, sight.flow, "", clock) + who)
     named = "; ".join(_accused(sight, holder, clock) for holder in suspects[:MOST_NAMED])
@@ -217,6 +219,8 @@ def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock)
 def _fine(sight: Sight) -> Finding:
     if sight.queue.leaving:
         return Finding("ok", f"{sight.queue.leaving:,} on their way to where it passes them on")
+    if sight.queue.messages_ready is None:
+        return Finding("ok", f"nothing is known of its messages (state {sight.queue.state or 'unknown'})")
     if not sight.ready:
         return Finding("ok", "empty")
     return Finding("ok", f"{sight.ready:,} wait for their time" if sight.queue.delays else f"{sight.ready:,} ready")

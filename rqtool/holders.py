@@ -175,8 +175,8 @@ def _silence(row: Row) -> float:
         return 0.0
     heard = last_change(octets)
     silent = octets[0].time - (octets[-1].time if heard is None else heard)
-    # Heartbeats come twice as often as agreed; two reports may be late.
-    return silent if silent > heartbeat + 2 * LAG else 0.0
+    # Heartbeats come twice as often as agreed, and are seen by steps of 5 s that may be one late.
+    return silent if silent > max(heartbeat + LAG, 3 * LAG) else 0.0
 
 
 def _address(row: object) -> str | None:

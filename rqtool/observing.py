@@ -5,7 +5,7 @@ A look takes a few requests, and asks for details of those queues, channels and 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,12 +16,15 @@ from rqtool.figures import Queue
 from rqtool.holders import Holder, channel_flow, join, queue_flow
 from rqtool.management import Management, Row
 from rqtool.samples import Flow
-from rqtool.sights import Key, bring_together, key_of
+from rqtool.sights import Key, bring_together, held_by, key_of
 
 FINE_SECONDS, FINE_STEP = 600, 5
 """The broker keeps samples of 5 s for ten minutes,"""
 COARSE_SECONDS, COARSE_STEP = 3600, 60
 """and of a minute for an hour."""
+FEW = 40
+"""Names that are asked for one by one. Of more channels or connections all are: the server looks at all of them either
+way; and the exact time since when so many hold something is not worth another long list."""
 SHORT_SECONDS = 120
 """What is asked for first."""
 _SEES_ALL = {"monitoring", "administrator"}
@@ -66,17 +69,32 @@ def look(
     holders: list[Holder] = []
     if held:
         age = _age(stuck_after)
-        flows = _flows(api, where, {queue.name for queue in held}, age)
-        old = {name for (_, name), flow in flows.items() if flow.beyond}
-        for key, earlier in _flows(api, where, old, _HOUR).items():
-            flows[key] = flows[key].after(earlier) if key in flows else earlier
         holders = _holders(api, where and f"/vhosts{where}", consumers or [], age)
+        flows = _flows(api, where, _in_question(held, holders, stuck_after), age)
+        old = {name for (_, name), flow in flows.items() if flow.beyond}
+        for key, earlier in _flows(api, where, old if len(old) <= FEW else (), _HOUR).items():
+            flows[key] = flows[key].after(earlier) if key in flows else earlier
     times = [flow.as_of for flow in [*flows.values(), *(h.flow for h in holders)] if flow.as_of is not None]
     clock = Clock(max(times, default=None), now)
     sights = bring_together(queues, flows, holders, sees_holders=sees_all)
     counts = not held or bool(times) or api.counts()
     unseen = _unseen(kept=consumers is not None, counts=counts, sees_all=sees_all)
     return Look([diagnose(sight, stuck_after, clock) for sight in sights], clock, unseen)
+
+
+def _in_question(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: float) -> set[str]:
+    """The names of those queues whose own history can change the judgement: there is a suspect, who may be innocent, or
+    something is held by nobody known.
+    """
+    by_queue: defaultdict[Key, list[Holder]] = defaultdict(list)
+    for holder in holders:
+        by_queue[holder.vhost, holder.queue or ""].append(holder)
+    return {
+        queue.name
+        for queue in queues
+        if any(each.is_stuck(stuck_after) for each in by_queue[key_of(queue)])
+        or held_by(by_queue[key_of(queue)]) < (queue.messages_unacknowledged or 0)
+    }
 
 
 def _unseen(*, kept: bool, counts: bool, sees_all: bool) -> str:
@@ -131,15 +149,22 @@ def _holders(api: Management, where: str, consumers: Sequence[Row], age: dict[st
     """Those that hold something, now that the broker has its figures together."""
     light = api.rows(f"/api{where}/channels", {"columns": "name,messages_unacknowledged"}) or []
     holding = {str(row.get("name")) for row in light if row.get("messages_unacknowledged")}
-    channels = api.named("/api/channels", holding, age | {"columns": _CHANNEL})
+    channels = _those(api, "channels", where, holding, age | {"columns": _CHANNEL})
     details = [row.get("connection_details") for row in channels]
-    connections = api.named(
-        "/api/connections", {str(each.get("name")) for each in details if isinstance(each, dict)}, _OCTETS
-    )
+    names = {str(each.get("name")) for each in details if isinstance(each, dict)}
+    connections = _those(api, "connections", where, names, _OCTETS)
     holders = join(consumers, channels, connections)
     old = {holder.channel for holder in holders if holder.flow.beyond}
-    earlier = {str(row.get("name")): channel_flow(row) for row in api.named("/api/channels", old, _HOUR_OF_CHANNEL)}
+    rows = _those(api, "channels", where, old, _HOUR_OF_CHANNEL) if len(old) <= FEW else []
+    earlier = {str(row.get("name")): channel_flow(row) for row in rows}
     return [
         replace(each, flow=each.flow.after(earlier[each.channel])) if each.channel in earlier else each
         for each in holders
     ]
+
+
+def _those(api: Management, kind: str, where: str, names: Collection[str], query: dict[str, str]) -> list[Row]:
+    """The channels or connections with these names."""
+    if len(names) <= FEW:
+        return api.named(f"/api/{kind}", names, query)
+    return [row for row in api.rows(f"/api{where}/{kind}", query) or [] if row.get("name") in names]

@@ -86,7 +86,11 @@ def holders_as_json(rows: Sequence[Held], clock: Clock) -> str:
 
 
 def _queue(diagnosis: Diagnosis, stuck_after: float, clock: Clock) -> dict[str, object]:
-    flow, queue = diagnosis.sight.flow, asdict(diagnosis.queue)
+    sight, queue = diagnosis.sight, asdict(diagnosis.queue)
+    flows = [sight.flow, *(holder.flow for holder in sight.holders)] if sight.held else []
+    since = min((flow.held_since for flow in flows if flow.held_since is not None), default=None)
+    acked = max((flow.last_ack for flow in flows if flow.last_ack is not None), default=None)
+    seconds = max((found for flow in flows if (found := flow.held_seconds()) is not None), default=None)
     return {key: queue[key] for key in _KEYS} | {
         "exclusive": diagnosis.queue.exclusive,
         "verdict": diagnosis.verdict,
@@ -94,9 +98,9 @@ def _queue(diagnosis: Diagnosis, stuck_after: float, clock: Clock) -> dict[str, 
         "findings": [asdict(finding) for finding in diagnosis.findings],
         "stuck": diagnosis.stuck,
         "stuck_after_seconds": stuck_after,
-        "held_since": _utc(clock.told(flow.held_since)),
-        "held_seconds": flow.held_seconds(),
-        "last_ack": _utc(clock.told(flow.last_ack)),
+        "held_since": _utc(clock.told(since)),
+        "held_seconds": seconds,
+        "last_ack": _utc(clock.told(acked)),
         "holders": [
             _holder(queue["name"], queue["vhost"], holder, holder in diagnosis.suspects, clock)
             for holder in diagnosis.sight.holders

@@ -68,7 +68,7 @@ def _give_away(queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], ho
     hidden = {
         key_of(queue): left
         for queue in queues
-        if (left := (queue.messages_unacknowledged or 0) - _held(by_queue.get(key_of(queue), []))) > 0
+        if (left := (queue.messages_unacknowledged or 0) - held_by(by_queue.get(key_of(queue), []))) > 0
     }
     for holder in homeless:
         here = [key for key in hidden if key[0] == holder.vhost]
@@ -78,5 +78,6 @@ def _give_away(queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], ho
             by_queue[fits[0]].append(replace(holder, queue=fits[0][1]))
 
 
-def _held(holders: Sequence[Holder]) -> int:
+def held_by(holders: Sequence[Holder]) -> int:
+    """What they hold together: a channel counts once."""
     return sum({holder.channel: holder.held for holder in holders}.values())

@@ -160,3 +160,17 @@ def test_options_that_contradict_each_other(rqtool: Program) -> None:
     for words in (["--watch", "--check"], ["--holders", "--check"], ["--check", "--json"], ["--stuck-after", "2h"]):
         assert rqtool("queues", *words).code == 2
     assert "--watch draws on a terminal" in rqtool("queues", "--watch", "5s").stderr
+
+
+def test_a_pipe_needs_neither_rich_nor_pika(vhost: Vhost) -> None:
+    """What is called every minute starts fast."""
+    vhost.declare("q")
+    ended = subprocess.run(
+        [PYTHON[0], "-X", "importtime", *PYTHON[1:], "queues", "--json"],
+        env=os.environ | vhost.environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {
+        line.rsplit("|", 1)[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert "rqtool.observing" in imported
+    assert not {"rich", "pika", "asyncio"} & imported

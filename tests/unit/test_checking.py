@@ -87,6 +87,16 @@ def test_what_cannot_be_seen_is_not_all_right() -> None:
     assert check([queue(ready=1)], DEFAULT, [], "The broker keeps no statistics").status == Status.OK
 
 
+def test_a_queue_whose_node_is_down() -> None:
+    """Its figures are not known, and nobody says that it is empty."""
+    seen = diagnose(
+        Sight(Queue("/", "q", None, None, 0, "down", "classic", True), Flow(0)), 60.0, Clock(None, datetime.now(UTC))
+    )
+    found = check([seen], DEFAULT, [], "")
+    assert found.status is Status.UNKNOWN
+    assert "q: nothing is known of its messages (state down)" in found.line
+
+
 def test_nothing_could_be_asked() -> None:
     """An error is one line too."""
     assert unknown("No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"

@@ -56,7 +56,7 @@ def test_the_vhost_is_the_last_column() -> None:
 def test_what_is_not_known_is_an_empty_field() -> None:
     """None is no word and no zero, and the fields keep their places."""
     _, line = as_lines([judged(UNKNOWN)], vhosts=False)
-    assert line.split("\t")[1:] == ["", "", "", "", "", "ok", "empty"]
+    assert line.split("\t")[1:] == ["", "", "", "", "", "ok", "nothing is known of its messages (state unknown)"]
 
 
 def test_names_cannot_break_a_line() -> None:
@@ -80,7 +80,7 @@ def test_json_has_every_field_as_it_is() -> None:
         "vhost": "/", "name": "task_queue", "messages_ready": 3, "messages_unacknowledged": 2, "consumers": 1,
         "state": "running", "type": "classic", "durable": True, "exclusive": None, "verdict": "forgotten ack?",
         "reason": reason, "findings": [{"verdict": "forgotten ack?", "reason": reason}], "stuck": 2,
-        "stuck_after_seconds": 60.0, "held_since": None, "held_seconds": None, "last_ack": None,
+        "stuck_after_seconds": 60.0, "held_since": "2026-01-01T13:55:00+00:00", "held_seconds": 300.0, "last_ack": None,
     }  # fmt: skip
     assert holders == [
         {

@@ -39,7 +39,7 @@ def matches(expected: list[str], printed: list[str]) -> bool:
     )
 
 
-@pytest.mark.timeout(120)  # it waits for the broker's statistics, as a reader does
+@pytest.mark.timeout(150)  # it waits for the broker's statistics, as a reader does
 def test_console_blocks(tmp_path: Path) -> None:
     """One shell, one private broker, all blocks in turn: the output is the README's."""
     for name, program in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL):
@@ -55,7 +55,7 @@ def test_console_blocks(tmp_path: Path) -> None:
         with (tmp_path / "errors").open("w") as errors:
             shell = subprocess.run(
                 ["bash"], input=script, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors,
-                text=True, timeout=115, check=False,
+                text=True, timeout=145, check=False,
             )  # fmt: skip
     finally:
         LocalBroker(tmp_path / "state" / "rqtool" / "broker").stop()

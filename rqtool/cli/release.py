@@ -14,7 +14,7 @@ from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
 from rqtool.cli.output import ask, complain, emit, talker
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
-from rqtool.text import plural
+from rqtool.text import is_text, plural
 
 if TYPE_CHECKING:
     from rqtool.releasing import Plan, Released, Target
@@ -50,6 +50,8 @@ def release(
     from rqtool.releasing import Release
 
     seconds = parse_stuck_after(stuck_after)
+    if vhost is not None and not is_text(vhost):
+        raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
     if not (yes or sys.stdin.isatty()):
         raise UsageError("Nobody is cut off: there is no terminal to ask on", "Add --yes")
     job = Release(Management(endpoint.api_urls, endpoint.tls), vhost or endpoint.vhost, queue, holders or [], seconds)

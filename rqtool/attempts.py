@@ -94,7 +94,14 @@ class Attempts:
         else:
             task = self._settler.spawn(self._begin_carefully(job, consumer))
             self._preparing[job] = task
-            task.add_done_callback(lambda _: self._preparing.pop(job, None))
+            task.add_done_callback(partial(self._prepared, job))
+
+    def _prepared(self, job: Job[Delivery], task: asyncio.Task[None]) -> None:
+        self._preparing.pop(job, None)
+        if not task.cancelled() and task.exception() is not None:
+            # A bug, which ends the worker: it must not wait for this job.
+            self._jobs.dropped(job)
+            job.delivery.requeue()
 
     def abandon(self) -> None:
         """Return the tasks that could not be begun so far: the broker may not take their traces for hours."""

@@ -14,6 +14,7 @@ import pika.exceptions
 from rqtool.broker.connection import Channel, Connection, Lost, answered
 from rqtool.broker.messages import APP_ID, copied
 from rqtool.broker.window import Message
+from rqtool.broker.words import words
 from rqtool.headers import COPY, text
 
 
@@ -145,10 +146,13 @@ class Consumer:
             def got(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
                 self._answer(Delivery(channel, method.delivery_tag, method.redelivered, properties, body))
 
+            if channel.lost.done():
+                raise channel.lost.result()
             try:
                 channel.raw.basic_get(queue, got)
-            except pika.exceptions.AMQPError as error:
-                raise Lost(0, str(error)) from None
+            except (pika.exceptions.AMQPError, pika.exceptions.DuplicateGetOkCallback) as error:
+                # The latter: the get before this one could not be written either.
+                raise Lost(0, words(error)) from None
             return await answered(self._got, channel.lost)
 
     async def _open_getter(self) -> Channel:

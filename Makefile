@@ -17,7 +17,7 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope
 
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
 	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_cluster.py

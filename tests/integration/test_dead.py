@@ -46,7 +46,7 @@ def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: di
             channel.basic_publish(
                 "", DEAD, body, properties_of(message_id=message_id, headers=headers, delivery_mode=2)
             )
-    eventually(lambda: vhost.ready(DEAD) == before + len(bodies))
+    eventually(lambda: vhost.ready(DEAD) == before + len(bodies), 40)
 
 
 def numbered(count: int) -> list[bytes]:

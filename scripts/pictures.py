@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pika
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
 from rqtool.endpoint import Endpoint
@@ -67,7 +69,9 @@ def photograph(name: str, title: str, thing: RenderableType, width: int, height:
     console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
     console.print(thing)
     DOCS.mkdir(exist_ok=True)
-    console.save_svg(str(DOCS / f"{name}.svg"), title=title)
+    # A picture fetches nothing: the reader's own monospaced font will do.
+    form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    console.save_svg(str(DOCS / f"{name}.svg"), title=title, code_format=form)
     print(DOCS / f"{name}.svg")
 
 

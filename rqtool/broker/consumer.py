@@ -153,7 +153,12 @@ class Consumer:
             except (pika.exceptions.AMQPError, pika.exceptions.DuplicateGetOkCallback) as error:
                 # The latter: the get before this one could not be written either.
                 raise Lost(0, words(error)) from None
-            return await answered(self._got, channel.lost)
+            try:
+                return await answered(self._got, channel.lost)
+            except Lost:
+                if channel.raw.is_open:
+                    channel.raw.close()  # what came late would be held, and by nobody
+                raise
 
     async def _open_getter(self) -> Channel:
         self._getter = channel = await self._connection.channel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 from collections import Counter
@@ -10,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from rqtool.broker.connection import Lost
+from rqtool.broker.consumer import Consumer
+from rqtool.broker.opening import connect
+from rqtool.endpoint import Endpoint
 from rqtool.localbroker import LocalBroker
+from rqtool.urls import parse_broker_urls
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
 QUEUES = {
@@ -178,6 +184,28 @@ def test_connections_closed_by_an_operator(rqtool: Program, vhost: Vhost) -> Non
 
     eventually(all_done)
     stop(worker)
+
+
+def test_an_answer_that_comes_too_late(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that was asked for, and comes when nobody waits for it any more, goes back: nobody would ack it."""
+    for queue in ("main", "side", "empty"):
+        vhost.declare(queue)
+    with vhost.channel() as channel:
+        channel.basic_publish("", "side", b"late")
+    eventually(lambda: vhost.figures("side") == (1, 0))
+
+    async def ask() -> None:
+        connection = await connect(Endpoint(parse_broker_urls(vhost.url), ()), "test")
+        consumer = await Consumer.open(connection, "main", 1, lambda _: None)
+        assert await consumer.get("empty") is None
+        monkeypatch.setattr("rqtool.broker.connection.CALL_SECONDS", 0.0)
+        with pytest.raises(Lost):
+            await consumer.get("side")
+        await consumer.lost
+        await asyncio.to_thread(eventually, lambda: vhost.figures("side") == (1, 0))
+        await connection.close()
+
+    asyncio.run(ask())
 
 
 def stop(worker: Running) -> None:

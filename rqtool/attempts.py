@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
@@ -130,11 +131,12 @@ class Attempts:
     # Tasks that were delivered before.
 
     def _give_up_poison(self, job: Job[Delivery]) -> None:
-        starts = headers.count(job.delivery.headers, headers.STARTS)
-        reason = f"its worker died, or lost its connection, each time that it ran ({plural(starts, 'time')} in a row)"
+        deaths = headers.count(job.delivery.headers, headers.STARTS) + 1  # nobody counted the first start
+        reason = f"its worker died, or lost its connection, each time that it ran ({plural(deaths, 'time')} in a row)"
         self._jobs.ended(job)
         task = task_of(self._queue, job.delivery)
-        self._settler.settle(job, self._burial(job, task, Failed(reason), 0.0, task.attempt - 1 + starts))
+        task = replace(task, attempt=task.attempt - 1 + deaths)
+        self._settler.settle(job, self._burial(job, task, Failed(reason), 0.0, task.attempt))
 
     async def _begin_carefully(self, job: Job[Delivery], consumer: Consumer) -> None:
         place = topology.started(self._queue)

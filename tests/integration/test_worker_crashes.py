@@ -81,9 +81,11 @@ def test_poison(rqtool: Program, vhost: Vhost, kind: str) -> None:
     assert codes == [-signal.SIGKILL] * 4 + [1]
     [(properties, body)] = vhost.take_all("task_queue.dead")
     assert body == b"bad"
-    assert "its worker died, or lost its connection, each time that it ran" in str(
-        (properties.headers or {})["x-rqtool-error"]
+    headers = properties.headers or {}
+    assert (
+        "its worker died, or lost its connection, each time that it ran (4 times in a row)" in headers["x-rqtool-error"]
     )
+    assert headers["x-rqtool-attempts"] == 4
     # Each of the others is done; again only where its ack went under with the worker.
     assert {"good 1", "good 2", "good 3"} == set(log_of(rqtool)) - {"bad"}
     assert log_of(rqtool).count("bad") == 4

@@ -88,11 +88,20 @@ async def keep_trying(
         try:
             return await open_once()
         except Lost as lost:
-            on_failure(Unreachable(f"The broker ended the connection: {lost}", "Look into its log"))
+            on_failure(_ended(lost))
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
         tries += 1
         await asyncio.sleep(pause(tries))
+
+
+def _ended(lost: Lost) -> Unreachable:
+    if "is down or inaccessible" in lost.text:
+        return Unreachable(
+            f"The node that holds the queue is down: {lost.text}",
+            "Start that node again; a quorum queue (--type quorum) lives on several",
+        )
+    return Unreachable(f"The broker ended the connection: {lost}", "Look into the broker's log")
 
 
 def pause(tries: int) -> float:

@@ -93,6 +93,19 @@ def test_every_node_is_restarted_in_turn(cluster: Arena) -> None:
     settle_account(fed, completed=logged(cluster.rqtool), most_duplicates=3 * (600 + 2 * 10))
 
 
+def test_a_classic_queue_whose_node_is_down(cluster: Arena) -> None:
+    """It is out of reach, and send says why and waits for --give-up; when the node is back its tasks are there."""
+    cluster.create("classic", "classic")
+    assert cluster.rqtool("send", "-q", "classic", "1").code == 0
+    cluster.kill(cluster.leader("classic"))
+    ended = cluster.rqtool("send", "-q", "classic", "2", "--give-up", "2s")
+    assert (ended.code, "The node that holds the queue is down" in ended.stderr) == (69, True), ended.stderr
+    waiting = cluster.rqtool.start("send", "-q", "classic", "3", "--give-up", "90s")
+    cluster.restart()
+    assert waiting.wait(120).code == 0
+    settle_account([b"1", b"3"], queued=cluster.vhost.bodies("classic"))
+
+
 def test_a_node_that_is_down_is_no_trouble(cluster: Arena) -> None:
     """One of three is gone: every command works, and goes to one of the others."""
     cluster.kill(cluster.vhost.nodes[0])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Queue:
     """One queue under rabbitmqctl's own names. None: the API does not say.
 
+    `auto_delete`: it goes with its last consumer; `exclusive`: with the connection that declared it. Messages go too.
     `delays`: it keeps messages for a time and then passes them on; nobody is meant to consume it.
     """
 
@@ -23,6 +24,7 @@ class Queue:
     exclusive: bool | None = None
     delays: bool = False
     messages: int | None = None
+    auto_delete: bool | None = None
 
     @property
     def leaving(self) -> int:

@@ -22,7 +22,9 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
 # Totals without statistics are what the queues say now; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
-_COLUMNS = "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,arguments"
+_COLUMNS = (
+    "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments"
+)
 PAGE = 500
 """The most that a page may have."""
 LONGEST_PATTERN = 4_000
@@ -183,6 +185,7 @@ def _queue(row: Row) -> Queue:
         exclusive=_truth(row.get("exclusive")),
         delays=isinstance(arguments, dict) and {"x-message-ttl", "x-dead-letter-exchange"} <= arguments.keys(),
         messages=_count(row.get("messages")),
+        auto_delete=_truth(row.get("auto_delete")),
     )
 
 

@@ -9,13 +9,15 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 
-from rqtool.diagnosis import Clock, Diagnosis
+from rqtool.diagnosis import Diagnosis
 from rqtool.errors import AccessRefused, RqtoolError
 from rqtool.figures import Queue
 from rqtool.holders import Client, Holder
-from rqtool.management import Management
-from rqtool.observing import Look, look
+from rqtool.management import Management, Row
+from rqtool.observing import look
+from rqtool.sights import held_by
 
 FIGURES_SECONDS = 10.0
 """How long the broker may take to show that messages are ready again: the totals of a quorum queue come every 5 s."""
@@ -24,12 +26,19 @@ POLL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A connection to close. `held`: messages of the queue that come back; `elsewhere`: of other queues, by name."""
+    """A connection to close, with all its channels. `held`: messages of the queue that come back; `elsewhere`: of other
+    queues, by name; `busy`: as many of either, by the queue's name, are with consumers that are no suspects.
+    """
 
     client: Client
     held: int
     elsewhere: dict[str, int]
-    suspect: bool
+    busy: dict[str, int]
+
+    @property
+    def suspect(self) -> bool:
+        """Whether everything that it holds was forgotten, as far as can be seen."""
+        return not self.busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +46,9 @@ class Plan:
     """What would be closed. `others` hold messages of the queue too, and stay."""
 
     diagnosis: Diagnosis
-    clock: Clock
     targets: Sequence[Target]
     others: Sequence[Holder]
     unseen: str
-
-    @property
-    def held(self) -> int:
-        return min(self.diagnosis.sight.held, sum(target.held for target in self.targets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +77,40 @@ class Release:
         self._stuck_after = stuck_after
 
     def plan(self) -> Plan:
-        """Say who would be closed. Raises RqtoolError where there is no such queue or holder."""
+        """Say who would be closed.
+
+        Raises RqtoolError where there is no such queue or holder, or where messages would be deleted by it.
+        """
+        plan = self._plan()
+        holding = [each for each in plan.diagnosis.sight.holders if each.held]
+        missing = [name for name in self._names if not any(name in _names(each) for each in holding)]
+        if missing:
+            raise RqtoolError(
+                f"Nobody called {missing[0]!r} holds messages of {self._queue!r}", "See: rqtool queues --holders"
+            )
+        return plan
+
+    def _plan(self) -> Plan:
         seen = look(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
         diagnosis = next((each for each in seen.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
             raise RqtoolError(f"There is no queue {self._queue!r} here", "See the names with: rqtool queues")
         holding = [each for each in diagnosis.sight.holders if each.held]
         chosen = [each for each in holding if self._is_meant(each, diagnosis)]
-        missing = [name for name in self._names if not any(name in _names(each) for each in holding)]
-        if missing:
-            raise RqtoolError(
-                f"Nobody called {missing[0]!r} holds messages of {self._queue!r}", "See: rqtool queues --holders"
-            )
-        connections = {each.client.connection: each for each in chosen}
-        targets = [self._target(each, chosen, seen, diagnosis) for each in connections.values()]
-        others = [each for each in holding if each.client.connection not in connections]
-        return Plan(diagnosis, seen.clock, targets, others, seen.unseen)
+        clients = {each.client.connection: each.client for each in chosen}
+        self._refuse_deletion(seen.diagnoses, clients)
+        targets = [target_of(client, diagnosis, seen.diagnoses) for client in clients.values()]
+        others = [each for each in holding if each.client.connection not in clients]
+        return Plan(diagnosis, targets, others, seen.unseen)
 
     def carry_out(self, plan: Plan) -> Released:
-        """Close what was planned and is still to blame, and wait until the messages are back.
+        """Close what was planned and is still to blame, and wait until the messages are back. Whoever acknowledged
+        after all, or went, is left out.
 
-        Raises AccessRefused, Unreachable.
+        Raises AccessRefused, Unreachable; RqtoolError where the queue is gone, or would go with its messages.
         """
         agreed = {target.client.connection for target in plan.targets}
-        now = self.plan()
+        now = self._plan()
         closed = [target for target in now.targets if target.client.connection in agreed]
         before = now.diagnosis.queue
         for target in closed:
@@ -117,28 +131,84 @@ class Release:
     def _is_meant(self, holder: Holder, diagnosis: Diagnosis) -> bool:
         return bool(_names(holder) & set(self._names)) if self._names else holder in diagnosis.suspects
 
-    def _target(self, holder: Holder, chosen: Sequence[Holder], seen: Look, diagnosis: Diagnosis) -> Target:
-        connection = holder.client.connection
-        here = {each.channel: each.held for each in chosen if each.client.connection == connection}
-        elsewhere = {
-            other.queue.name: min(each.held, other.sight.held)
-            for other in seen.diagnoses
-            for each in other.sight.holders
-            if other is not diagnosis and each.client.connection == connection and each.held and other.sight.held
-        }
-        held = min(sum(here.values()), diagnosis.sight.held)
-        return Target(holder.client, held, elsewhere, suspect=holder in diagnosis.suspects)
+    def _refuse_deletion(self, diagnoses: Sequence[Diagnosis], closing: Collection[str]) -> None:
+        """Raise RqtoolError where a queue with messages would go with these connections.
+
+        https://www.rabbitmq.com/docs/queues#properties: an auto-delete queue goes with its last consumer (one that
+        never had any stays), an exclusive one with its connection.
+        """
+        mortal = [each for each in diagnoses if each.queue.exclusive or each.queue.auto_delete]
+        if not closing or not mortal:
+            return
+        # Those that hold nothing count as well.
+        query = {"columns": "queue.name,channel_details.connection_name"}
+        rows = self._api.rows(f"/api/consumers/{quote(self._vhost, safe='')}", query) or []
+        consuming = [(_get(row, "queue", "name"), _get(row, "channel_details", "connection_name")) for row in rows]
+        for each in mortal:
+            connections = {connection for queue, connection in consuming if queue == each.queue.name}
+            holding = {holder.client.connection for holder in each.sight.holders if holder.held and each.sight.held}
+            if would_be_deleted(each, connections, holding, closing):
+                name = each.queue.name
+                if each.queue.exclusive:
+                    raise RqtoolError(
+                        f"Closing that connection would delete the queue {name!r} with its messages: it is exclusive",
+                        "Nobody else can get them; only that program can acknowledge or return them",
+                    )
+                raise RqtoolError(
+                    f"Closing its last consumer would delete the queue {name!r} with its messages: it is auto-delete",
+                    f"Start another consumer of {name!r} first, for instance: rqtool work",
+                )
 
     def _await_return(self, closed: Sequence[Target], before: Queue) -> Released:
         held = sum(target.held for target in closed)
         deadline = time.monotonic() + FIGURES_SECONDS
         while True:
-            queue = next(each for each in self._api.queues(self._vhost) if each.name == self._queue)
+            queue = next((each for each in self._api.queues(self._vhost) if each.name == self._queue), None)
+            if queue is None:
+                names = ", ".join(target.client.described for target in closed) or "nobody"
+                raise RqtoolError(
+                    f"The queue {self._queue!r} is gone, deleted by somebody; closed {names}", "See: rqtool queues"
+                )
             back = (queue.messages_ready or 0) >= (before.messages_ready or 0) + held
             gone = (queue.messages_unacknowledged or 0) <= (before.messages_unacknowledged or 0) - held
             if back or gone or time.monotonic() > deadline:
                 return Released(closed, queue, seen=back or gone)
             time.sleep(POLL)
+
+
+def target_of(client: Client, diagnosis: Diagnosis, diagnoses: Sequence[Diagnosis]) -> Target:
+    """All that a connection holds of any queue: closing it ends all its channels. A shared channel counts once for each
+    queue, and for no more than that queue has out.
+    """
+    held: dict[str, int] = {}
+    busy: dict[str, int] = {}
+    for each in diagnoses:
+        mine = [holder for holder in each.sight.holders if holder.client.connection == client.connection]
+        free = [holder for holder in mine if holder not in each.suspects]
+        for found, holders in ((held, mine), (busy, free)):
+            if count := min(each.sight.held, held_by(holders)):
+                found[each.queue.name] = count
+    return Target(client, held.pop(diagnosis.queue.name, 0), held, busy)
+
+
+def would_be_deleted(
+    diagnosis: Diagnosis, consuming: Collection[str], holding: Collection[str], closing: Collection[str]
+) -> bool:
+    """Whether a queue with messages goes when the connections in `closing` do; `consuming`, `holding`: those that have
+    consumers or messages of it.
+    """
+    if not (diagnosis.sight.held or diagnosis.sight.ready):
+        return False
+    if diagnosis.queue.exclusive:
+        return bool({*consuming, *holding} & set(closing))
+    return bool(diagnosis.queue.auto_delete and consuming and set(consuming) <= set(closing))
+
+
+def _get(row: Row, *path: str) -> str:
+    value: object = row
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _names(holder: Holder) -> set[str]:

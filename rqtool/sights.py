@@ -30,10 +30,12 @@ def bring_together(
     for holder in holders:
         if holder.queue is not None:
             by_queue[holder.vhost, holder.queue].append(holder)
+    # What a channel without a consumer holds may be of any queue of its vhost.
+    anywhere = {holder.vhost for holder in holders if holder.queue is None}
     for queue in queues:
         key = key_of(queue)
         if key in flows:
-            alone = queue.consumers == 1 and len(by_queue[key]) == 1
+            alone = queue.consumers == 1 and len(by_queue[key]) == 1 and queue.vhost not in anywhere
             by_queue[key] = [_with_queue(each, queue, flows[key], alone=alone) for each in by_queue[key]]
     for queue in queues:
         if queue.messages_unacknowledged and queue.name.endswith(_STARTED):

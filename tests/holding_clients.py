@@ -20,7 +20,7 @@ def main(url: str, kind: str, queue: str) -> None:
     parameters.client_properties = {"connection_name": f"{kind}-import", "pid": 4242}
     connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
-    channel.queue_declare(queue, durable=True)
+    channel.queue_declare(queue, durable=True, auto_delete=kind == "fleeting")
     for n in range(20 if kind in ("slow", "rejecting") else 5):
         channel.basic_publish("", queue, f"{n}".encode())
     if kind == "full":

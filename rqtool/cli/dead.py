@@ -99,7 +99,7 @@ def purge(
     """Delete them for good."""
     import asyncio
 
-    if not (yes or sys.stdin.isatty()):
+    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
     declined = False
 

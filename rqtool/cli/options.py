@@ -23,7 +23,7 @@ StuckAfter = Annotated[
     typer.Option(
         "--stuck-after",
         metavar="DURATION",
-        help="How long messages may be held without an ack before that is suspicious; at most 50m.",
+        help="How long messages may be held without an ack before that is suspicious; from 1s to 50m.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
@@ -31,13 +31,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Errors only.")]
 
 DEFAULT_QUEUE = "task_queue"
 
-LONGEST_STUCK = 3000.0
-"""The broker remembers an hour."""
+SHORTEST_STUCK, LONGEST_STUCK = 1.0, 3000.0
+"""With nothing at all everybody would be to blame; and the broker remembers an hour."""
 
 
 def parse_stuck_after(text: str) -> float:
-    """Seconds. Raises UsageError for what the broker's memory is too short for."""
+    """Seconds. Raises UsageError for what accuses everybody, or what the broker's memory is too short for."""
     seconds = parse_duration(text)
+    if seconds < SHORTEST_STUCK:
+        raise UsageError(f"--stuck-after {text} would accuse everybody who works", "Give it at least 1s")
     if seconds > LONGEST_STUCK:
         raise UsageError(f"--stuck-after {text} is longer than the broker's memory", "Give it at most 50m")
     return seconds

@@ -52,7 +52,7 @@ def release(
     seconds = parse_stuck_after(stuck_after)
     if vhost is not None and not is_text(vhost):
         raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
-    if not (yes or sys.stdin.isatty()):
+    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nobody is cut off: there is no terminal to ask on", "Add --yes")
     job = Release(Management(endpoint.api_urls, endpoint.tls), vhost or endpoint.vhost, queue, holders or [], seconds)
     say = talker(quiet=quiet)
@@ -78,12 +78,13 @@ def release(
 
 def _nothing(plan: Plan) -> str:
     name = plan.diagnosis.queue.name
+    unseen = f". {plan.unseen}" if plan.unseen else ""
     if not plan.diagnosis.sight.held:
         return f"nothing of {name!r} is held"
     if plan.diagnosis.stuck:
-        return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close"
+        return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
     who = f"{plan.diagnosis.sight.held:,} of {name!r} held, and nobody is known to have forgotten them"
-    return f"{who}. See: rqtool queues --holders; --holder NAME closes whom you name"
+    return f"{who}. See: rqtool queues --holders; --holder NAME closes whom you name{unseen}"
 
 
 def _announced(plan: Plan) -> list[str]:
@@ -92,10 +93,19 @@ def _announced(plan: Plan) -> list[str]:
     for target in plan.targets:
         more = [f"{held:,} of {name!r}" for name, held in target.elsewhere.items()]
         also = f", and {' and '.join(more)}" if more else ""
-        busy = "" if target.suspect else "; it may be at work on them, and they will be done twice"
-        lines.append(f"{target.client.described} holds {target.held:,} of {plan.diagnosis.queue.name!r}{also}{busy}")
+        what = f"{target.held:,} of {plan.diagnosis.queue.name!r}{also}"
+        lines.append(f"{target.client.described} holds {what}{_busy(target, plan.diagnosis.queue.name)}")
     others = len({each.client.connection for each in plan.others})
     return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
+
+
+def _busy(target: Target, queue: str) -> str:
+    """What is with those of its consumers that did not forget."""
+    if not target.busy:
+        return ""
+    all_of_them = target.busy == {queue: target.held, **target.elsewhere}
+    which = "them" if all_of_them else " and ".join(f"{held:,} of {name!r}" for name, held in target.busy.items())
+    return f"; it may be at work on {which}, and they will be done twice"
 
 
 def _told(queue: str, released: Released) -> str:

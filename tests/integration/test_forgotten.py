@@ -15,7 +15,7 @@ from rqtool.localbroker import LocalBroker
 from tests.tools import Program, Running, Vhost, eventually
 
 STUCK_AFTER = "10s"
-KINDS = ("never", "full", "slow", "rejecting", "sharing", "get", "auto", "paused")
+KINDS = ("never", "full", "slow", "rejecting", "sharing", "get", "auto", "paused", "fleeting")
 
 
 class Scene:
@@ -62,7 +62,7 @@ def scene(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iter
     found = Scene(vhost, tmp_path_factory.mktemp("scene"))
     try:
         found.open()
-        guilty = ("never", "sharing", "get", "paused")
+        guilty = ("never", "sharing", "get", "paused", "fleeting")
         eventually(lambda: all(found.verdicts()[name] == "forgotten ack?" for name in guilty), 60)
         yield found
     finally:
@@ -75,7 +75,7 @@ def test_every_verdict(scene: Scene) -> None:
     assert scene.verdicts() | {"stopped": "any"} == {
         "never": "forgotten ack?", "full": "starved", "slow": "working", "rejecting": "working",
         "sharing": "forgotten ack?", "sharing.too": "forgotten ack?", "get": "forgotten ack?", "auto": "ok",
-        "paused": "forgotten ack?", "ours": "working", "stopped": "any",
+        "paused": "forgotten ack?", "fleeting": "forgotten ack?", "ours": "working", "stopped": "any",
     }  # fmt: skip
 
 
@@ -172,6 +172,17 @@ def test_release_spares_the_busy(scene: Scene) -> None:
     result = json.loads(named.stdout)
     assert (named.code, result["released"], result["closed"][0]["client"]) == (0, 3, "slow-import")
     assert "it may be at work on them" in named.stderr
+
+
+def test_release_deletes_no_queue(scene: Scene) -> None:
+    """An auto-delete queue goes with its last consumer, and its messages with it: nobody is cut off."""
+    ended = scene.rqtool("release", "fleeting", "--yes", "--stuck-after", STUCK_AFTER)
+    assert (ended.code, ended.stdout, scene.vhost.figures("fleeting")) == (1, "", (0, 5))
+    assert "would delete the queue 'fleeting' with its messages: it is auto-delete" in ended.stderr
+    with scene.vhost.channel() as channel:
+        channel.basic_consume("fleeting", lambda *_: None)
+        eventually(lambda: scene.rqtool("release", "fleeting", "--yes", "--stuck-after", STUCK_AFTER).code == 0)
+        assert scene.vhost.figures("fleeting")[1] == 5
 
 
 def test_release_tells_what_else_goes(scene: Scene) -> None:

@@ -157,7 +157,13 @@ def test_verdicts_that_need_no_holder(rqtool: Program, vhost: Vhost) -> None:
 
 def test_options_that_contradict_each_other(rqtool: Program) -> None:
     """They are refused before anything is asked."""
-    for words in (["--watch", "--check"], ["--holders", "--check"], ["--check", "--json"], ["--stuck-after", "2h"]):
+    for words in (
+        ["--watch", "--check"],
+        ["--holders", "--check"],
+        ["--check", "--json"],
+        ["--stuck-after", "2h"],
+        ["--stuck-after", "0s"],
+    ):
         assert rqtool("queues", *words).code == 2
     assert "--watch draws on a terminal" in rqtool("queues", "--watch", "5s").stderr
 

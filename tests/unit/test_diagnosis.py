@@ -220,6 +220,17 @@ class TestTogether:
         queues = [replace(QUEUE, name=name, consumers=0) for name in ("a", "b")]
         assert [sight.holders for sight in bring_together(queues, {}, [getter], sees_holders=True)] == [[], []]
 
+    def test_a_getter_beside_the_only_consumer(self) -> None:
+        """What the queue has out is not all the consumer's: each is told with its own."""
+        queue = replace(QUEUE, messages_unacknowledged=5)
+        worker = holder(2, 10.0)
+        getter = holder(3, client=Client("g", "getter"), consumer_tag=None, queue=None)
+        [sight] = bring_together([queue], {("/", "q"): flow(5, 720.0)}, [worker, getter], sees_holders=True)
+        found = diagnose(sight, 60.0, CLOCK)
+        assert [(each.client.name, each.held) for each in sight.holders] == [("billing-import", 2), ("getter", 3)]
+        assert (found.verdict, found.stuck) == ("forgotten ack?", 3)
+        assert found.reason.startswith("3 held for 12 min by getter")
+
     def test_a_task_that_came_again_is_work_of_its_worker(self) -> None:
         """It is taken out of the queue beside, where no consumer is."""
         started = replace(QUEUE, name="q.retry.started", consumers=0, messages_unacknowledged=1)

@@ -185,13 +185,13 @@ def _not_durable(queue: Queue) -> Finding | None:
 
 def _unattended(sight: Sight) -> Finding | None:
     queue = sight.queue
-    if not sight.ready or queue.consumers != 0 or queue.type == "stream" or queue.delays:
+    if not sight.ready or queue.consumers or queue.type == "stream" or queue.delays:
         return None
-    if queue.name.endswith(".dead"):
+    if queue.name.endswith(".dead"):  # how many consume may be unknown; nobody is expected to
         home = queue.name.removesuffix(".dead")
         verb = "was" if sight.ready == 1 else "were"
         return Finding("dead letters", f"{plural(sight.ready, 'task')} of {home!r} {verb} given up")
-    return Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
+    return None if queue.consumers is None else Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
 
 
 def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock) -> Finding | None:
@@ -210,7 +210,7 @@ def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock)
     text = (
         f"{min(first.held, sight.held):,} held{f' for {about(seconds)}' if seconds else ''} by {first.client.described}"
     )
-    if first.flow.last_ack is not None and (acked := clock.hour(first.flow.last_ack)):
+    if first.acks_are_its_own and first.flow.last_ack is not None and (acked := clock.hour(first.flow.last_ack)):
         text += f", last ack {acked}"
     more = len({holder.channel for holder in holders}) - 1
     return Finding("working", text + (f"; and {more} more" if more else ""))

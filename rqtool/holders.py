@@ -60,6 +60,9 @@ class Holder:
 
     `queue` None: not known, the channel has no consumer (any more). `held` is the channel's; `shared`: it has several
     consumers, and whose the messages are can't be seen. `prefetch` 0: without limit.
+
+    `total`: what its channel holds, where `flow` is not of the channel but of the queue, all of whose consumers are on
+    that channel.
     """
 
     vhost: str
@@ -70,10 +73,16 @@ class Holder:
     consumer_tag: str | None = None
     prefetch: int = 0
     shared: bool = False
+    total: int | None = None
 
     @property
     def held(self) -> int:
-        return self.flow.held
+        return self.flow.held if self.total is None else self.total
+
+    @property
+    def acks_are_its_own(self) -> bool:
+        """Whether `flow` tells of its queue; acks on a shared channel may be for messages of another one."""
+        return not self.shared or self.total is not None
 
     @property
     def is_full(self) -> bool:
@@ -82,12 +91,15 @@ class Holder:
     def is_stuck(self, stuck_after: float) -> bool:
         """Whether it holds something, and settled nothing for so many seconds.
 
-        A worker of rqtool's acks when its task is done, however long that takes; it is stuck when it can't be heard.
+        A worker of rqtool's acks when its task is done, however long that takes; it is stuck when it can't be heard for
+        as long. A pause of some seconds, of a machine or of the network, is no fault of its own; and one that stays
+        silent does not keep its messages: after two or three heartbeats, before the default of 60 s is over, the broker
+        closes its connection and delivers them again. https://www.rabbitmq.com/docs/heartbeats
         """
         if not self.held:
             return False
         if self.client.rqtool is not None:
-            return self.client.silent_seconds > 0
+            return self.client.silent_seconds >= stuck_after
         return self.flow.quiet_seconds() >= stuck_after
 
 

@@ -53,10 +53,12 @@ class Management:
         Raises AccessRefused (also where the vhost does not exist), Unreachable.
         """
         # In one piece: a page of 500 costs the server half as much as all of 5,000, and tears the picture.
-        rows = self.rows(f"/api/queues{_below(vhost)}", _LIVE | {"columns": _COLUMNS})
-        if rows is None:
+        rows = self._get(f"/api/queues{_below(vhost)}", _LIVE | {"columns": _COLUMNS})
+        if rows is None and vhost is not None:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
-        return sorted(map(_queue, rows), key=lambda q: (q.vhost, q.name))
+        if not isinstance(rows, list):
+            raise Unreachable(f"What answers at {self._urls[0]} is no management API", _PLUGIN)
+        return sorted(map(_queue, _objects(rows)), key=lambda q: (q.vhost, q.name))
 
     def matching(self, vhost: str, pattern: str) -> list[Queue]:
         """Queues of a vhost whose whole name matches a regular expression, without their consumers, at most 500.
@@ -89,13 +91,14 @@ class Management:
                 answer = page if isinstance(page, dict) else {}
                 pages = _count(answer.get("page_count")) or 0
                 found += _objects(answer.get("items"))
-        return [row for row in found if row.get("name") in names]
+        return having(found, names)
 
     def tags(self) -> frozenset[str]:
         """The user's tags, which say what it may see. Raises AccessRefused, Unreachable."""
         answer = self._get("/api/whoami", {})
         tags = answer.get("tags") if isinstance(answer, dict) else None
-        return frozenset(tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else [])
+        listed = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
+        return frozenset(tag for tag in listed if isinstance(tag, str))
 
     def counts(self) -> bool:
         """Whether the server counts deliveries and acks (`rates_mode`). Raises AccessRefused, Unreachable."""
@@ -146,6 +149,11 @@ class Management:
         if answer.status != 200 or decoded is None:
             raise Unreachable(f"What answers at {url} is no management API (HTTP status {answer.status})", _PLUGIN)
         return decoded
+
+
+def having(rows: Sequence[Row], names: Collection[str]) -> list[Row]:
+    """The rows with one of these names."""
+    return [row for row in rows if isinstance(name := row.get("name"), str) and name in names]
 
 
 def _below(vhost: str | None) -> str:

@@ -5,6 +5,7 @@ A look takes a few requests, and asks for details of those queues, channels and 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from urllib.parse import quote
 from rqtool.diagnosis import Clock, Diagnosis, diagnose
 from rqtool.figures import Queue
 from rqtool.holders import Holder, channel_flow, join, queue_flow
-from rqtool.management import Management, Row
+from rqtool.management import Management, Row, having
 from rqtool.samples import Flow
 from rqtool.sights import Key, bring_together, held_by, key_of
 
@@ -33,11 +34,7 @@ _FLOW = (
     "message_stats.deliver_details.samples,message_stats.get_details.samples"
 )
 _CHANNEL = f"{_FLOW},global_prefetch_count,connection_details,idle_since"
-_OCTETS = {
-    "data_rates_age": str(SHORT_SECONDS),
-    "data_rates_incr": str(FINE_STEP),
-    "columns": "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,recv_oct_details.samples",
-}
+_CONNECTION = "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,recv_oct_details.samples"
 _CONSUMER = "queue,consumer_tag,ack_required,prefetch_count,channel_details.name"
 
 
@@ -69,10 +66,11 @@ def look(
     holders: list[Holder] = []
     if held:
         age = _age(stuck_after)
-        holders = _holders(api, where and f"/vhosts{where}", consumers or [], age)
+        holders = _holders(api, where and f"/vhosts{where}", consumers or [], stuck_after)
         flows = _flows(api, where, _in_question(held, holders, stuck_after), age)
+        most = _most_old(stuck_after)
         old = {name for (_, name), flow in flows.items() if flow.beyond}
-        for key, earlier in _flows(api, where, old if len(old) <= FEW else (), _HOUR).items():
+        for key, earlier in _flows(api, where, old if len(old) <= most else (), _HOUR).items():
             flows[key] = flows[key].after(earlier) if key in flows else earlier
     times = [flow.as_of for flow in [*flows.values(), *(h.flow for h in holders)] if flow.as_of is not None]
     clock = Clock(max(times, default=None), now)
@@ -83,8 +81,8 @@ def look(
 
 
 def _in_question(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: float) -> set[str]:
-    """The names of those queues whose own history can change the judgement: there is a suspect, who may be innocent, or
-    something is held by nobody known.
+    """The names of those queues whose own history can change the judgement: there is a suspect, who may be innocent; or
+    acks on a shared channel may be for another queue; or something is held by nobody known.
     """
     by_queue: defaultdict[Key, list[Holder]] = defaultdict(list)
     for holder in holders:
@@ -92,7 +90,7 @@ def _in_question(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after
     return {
         queue.name
         for queue in queues
-        if any(each.is_stuck(stuck_after) for each in by_queue[key_of(queue)])
+        if any(each.shared or each.is_stuck(stuck_after) for each in by_queue[key_of(queue)])
         or held_by(by_queue[key_of(queue)]) < (queue.messages_unacknowledged or 0)
     }
 
@@ -125,14 +123,19 @@ def _with_consumers(
 
 
 def _age(stuck_after: float) -> dict[str, str]:
-    """The samples that are asked for: enough to judge by, and no more."""
-    if stuck_after <= SHORT_SECONDS / 2:
-        return _samples(SHORT_SECONDS, FINE_STEP)
-    return _HOUR if stuck_after > FINE_SECONDS * 0.9 else _samples(FINE_SECONDS, FINE_STEP)
+    """The samples that are asked for first: enough to judge by, and no more. Always fine ones, as the newest coarse one
+    may be a minute old; the hour before is asked for where they don't reach.
+    """
+    return _samples(SHORT_SECONDS if stuck_after <= SHORT_SECONDS / 2 else FINE_SECONDS, FINE_STEP)
+
+
+def _most_old(stuck_after: float) -> float:
+    """Of how many the hour is asked for; of all where the verdict depends on it."""
+    return FEW if stuck_after <= FINE_SECONDS * 0.9 else math.inf
 
 
 def _samples(seconds: int, step: int) -> dict[str, str]:
-    kinds = ("msg_rates", "lengths")
+    kinds = ("msg_rates", "lengths", "data_rates")
     return {f"{k}_age": str(seconds) for k in kinds} | {f"{k}_incr": str(step) for k in kinds}
 
 
@@ -145,17 +148,17 @@ def _flows(api: Management, where: str, names: Collection[str], age: dict[str, s
     return {(str(row.get("vhost")), str(row.get("name"))): queue_flow(row) for row in rows}
 
 
-def _holders(api: Management, where: str, consumers: Sequence[Row], age: dict[str, str]) -> list[Holder]:
+def _holders(api: Management, where: str, consumers: Sequence[Row], stuck_after: float) -> list[Holder]:
     """Those that hold something, now that the broker has its figures together."""
     light = api.rows(f"/api{where}/channels", {"columns": "name,messages_unacknowledged"}) or []
     holding = {str(row.get("name")) for row in light if row.get("messages_unacknowledged")}
-    channels = _those(api, "channels", where, holding, age | {"columns": _CHANNEL})
+    channels = _those(api, "channels", where, holding, _age(stuck_after) | {"columns": _CHANNEL})
     details = [row.get("connection_details") for row in channels]
     names = {str(each.get("name")) for each in details if isinstance(each, dict)}
-    connections = _those(api, "connections", where, names, _OCTETS)
+    connections = _those(api, "connections", where, names, _age(stuck_after) | {"columns": _CONNECTION})
     holders = join(consumers, channels, connections)
     old = {holder.channel for holder in holders if holder.flow.beyond}
-    rows = _those(api, "channels", where, old, _HOUR_OF_CHANNEL) if len(old) <= FEW else []
+    rows = _those(api, "channels", where, old, _HOUR_OF_CHANNEL) if len(old) <= _most_old(stuck_after) else []
     earlier = {str(row.get("name")): channel_flow(row) for row in rows}
     return [
         replace(each, flow=each.flow.after(earlier[each.channel])) if each.channel in earlier else each
@@ -167,4 +170,4 @@ def _those(api: Management, kind: str, where: str, names: Collection[str], query
     """The channels or connections with these names."""
     if len(names) <= FEW:
         return api.named(f"/api/{kind}", names, query)
-    return [row for row in api.rows(f"/api{where}/{kind}", query) or [] if row.get("name") in names]
+    return having(api.rows(f"/api{where}/{kind}", query) or [], names)

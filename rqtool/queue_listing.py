@@ -89,7 +89,8 @@ def _queue(diagnosis: Diagnosis, stuck_after: float, clock: Clock) -> dict[str, 
     sight, queue = diagnosis.sight, asdict(diagnosis.queue)
     flows = [sight.flow, *(holder.flow for holder in sight.holders)] if sight.held else []
     since = min((flow.held_since for flow in flows if flow.held_since is not None), default=None)
-    acked = max((flow.last_ack for flow in flows if flow.last_ack is not None), default=None)
+    own = [sight.flow, *(holder.flow for holder in sight.holders if holder.acks_are_its_own)] if sight.held else []
+    acked = max((flow.last_ack for flow in own if flow.last_ack is not None), default=None)
     seconds = max((found for flow in flows if (found := flow.held_seconds()) is not None), default=None)
     return {key: queue[key] for key in _KEYS} | {
         "exclusive": diagnosis.queue.exclusive,

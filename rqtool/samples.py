@@ -15,6 +15,9 @@ LAG = 5.0
 """Seconds by which the newest sample may be older than it says: queues and channels report every 5 s."""
 
 
+_LARGEST = 1e18
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """`time` in seconds of the broker's clock."""
@@ -28,16 +31,16 @@ Samples = tuple[Sample, ...]
 
 
 def read_samples(row: object, *path: str) -> Samples:
-    """The samples below `path` in a row of the API; what makes no sense is left out."""
+    """The samples below `path` in a row of the API, one for each time; what makes no sense is left out."""
     for key in path:
         row = row.get(key) if isinstance(row, Mapping) else None
     found = row.get("samples") if isinstance(row, Mapping) else None
-    samples = [
-        Sample(entry["timestamp"] / 1000, int(entry["sample"]))
+    samples = {
+        entry["timestamp"] / 1000: int(entry["sample"])
         for entry in (found if isinstance(found, list) else [])
         if isinstance(entry, Mapping) and _is_number(entry.get("timestamp")) and _is_number(entry.get("sample"))
-    ]
-    return tuple(sorted(samples, key=lambda sample: -sample.time))
+    }
+    return tuple(Sample(time, samples[time]) for time in sorted(samples, reverse=True))
 
 
 def added(one: Samples, other: Samples) -> Samples:
@@ -140,8 +143,10 @@ class Flow:
     def quiet_since(self) -> float | None:
         """Since when something is held and nothing is settled, for certain; None: that can't be said."""
         # Who settles without acks is alive when it gets something new: its prefetch may have been full.
-        rejects = last_rise(self.delivered) if self._unacked > self.held else None
-        times = [self.held_since, self.last_ack, self.released, rejects]
+        # Or it rejected and got nothing new: then, at the latest, its channel was not idle.
+        rejected = self._unacked > self.held
+        rejects = [last_rise(self.delivered), self.idle_since] if rejected else []
+        times = [self.held_since, self.last_ack, self.released, *rejects]
         return None if times[0] is None else max(time for time in times if time is not None)
 
     def quiet_seconds(self) -> float:
@@ -188,4 +193,5 @@ def _joined(late: Samples, early: Samples) -> Samples:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Not NaN, nor infinite, nor too large to be reckoned with: Python's JSON reads all of those."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST

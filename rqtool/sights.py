@@ -36,7 +36,14 @@ def bring_together(
         key = key_of(queue)
         if key in flows:
             alone = queue.consumers == 1 and len(by_queue[key]) == 1 and queue.vhost not in anywhere
-            by_queue[key] = [_with_queue(each, queue, flows[key], alone=alone) for each in by_queue[key]]
+            channels = {each.channel for each in by_queue[key]}
+            together = len(channels) == 1 and queue.consumers == len(by_queue[key]) and queue.vhost not in anywhere
+            by_queue[key] = [
+                _sharing(each, flows[key], together=together)
+                if each.shared
+                else _with_queue(each, queue, flows[key], alone=alone)
+                for each in by_queue[key]
+            ]
     for queue in queues:
         if queue.messages_unacknowledged and queue.name.endswith(_STARTED):
             workers = by_queue[queue.vhost, queue.name.removesuffix(_STARTED)]
@@ -54,13 +61,20 @@ def _with_queue(holder: Holder, queue: Queue, flow: Flow, *, alone: bool) -> Hol
     The only one holds what the queue has out, which is known sooner than what its channel has; and what the queue lost
     without an ack was settled by this one: a reject.
     """
-    if holder.shared:
-        return holder
     known = replace(holder.flow, emptied=flow.emptied)
     if alone:
         held = max(holder.held, queue.messages_unacknowledged or 0)
         known = replace(known, held=held, released=flow.released)
     return replace(holder, flow=known)
+
+
+def _sharing(holder: Holder, flow: Flow, *, together: bool) -> Holder:
+    """A consumer on a channel with others: acks for another queue are none for this one. Where all consumers of the
+    queue are on that channel, the queue's own history is theirs; a channel that is idle settles nothing either.
+    """
+    if not together or flow.as_of is None:
+        return holder
+    return replace(holder, flow=replace(flow, idle_since=holder.flow.idle_since), total=holder.held)
 
 
 def _give_away(queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], homeless: Sequence[Holder]) -> None:

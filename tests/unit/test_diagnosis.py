@@ -72,10 +72,11 @@ class TestHeld:
         assert "rqtool work (web-3, pid 9) running convert.sh" in found.reason
 
     def test_a_paused_worker_of_ours(self) -> None:
-        """It would be heard."""
-        found = judged(QUEUE, holder(seconds=20.0, client=replace(OURS, silent_seconds=26.0)))
+        """It would be heard; some seconds of silence prove nothing."""
+        assert verdict(QUEUE, holder(seconds=80.0, client=replace(OURS, silent_seconds=26.0))) == "working"
+        found = judged(QUEUE, holder(seconds=80.0, client=replace(OURS, silent_seconds=65.0)))
         assert found.verdict == "forgotten ack?"
-        assert found.reason.endswith(", nor anything else for 26 s: paused, or hung?")
+        assert found.reason.endswith(", nor anything else for 1 min: paused, or hung?")
 
     def test_the_guilty_one_among_many(self) -> None:
         """Acks of others on the same queue excuse nobody, and nobody else is named."""
@@ -185,6 +186,7 @@ class TestQueues:
             (Queue("/", "q.retry.10s", 5, 0, 0, "running", "classic", True, False, delays=True), "ok"),
             (Queue("/", "events", 5, 0, 0, "running", "stream", True), "ok"),
             (Queue("/", "q.dead", 5, 0, 0, "running", "classic", True), "dead letters"),
+            (Queue("/", "q.dead", 5, 0, None, "running", "classic", True), "dead letters"),
             (Queue("/", "q.dead", 0, 0, 0, "running", "classic", True), "ok"),
             (Queue("/", "q.dead", 5, 0, 1, "running", "classic", True), "ok"),
             (Queue("/", "q", 0, 0, 1, "running", "classic", False), "not durable"),
@@ -230,6 +232,27 @@ class TestTogether:
         assert [(each.client.name, each.held) for each in sight.holders] == [("billing-import", 2), ("getter", 3)]
         assert (found.verdict, found.stuck) == ("forgotten ack?", 3)
         assert found.reason.startswith("3 held for 12 min by getter")
+
+    def test_acks_of_another_queue_excuse_nobody(self) -> None:
+        """Two queues on one channel: one is acknowledged, the other one is forgotten, and its own history says so."""
+        busy = Flow(5, since(720, 100), since(10, 95, 90))
+        sharing = [holder(queue=name, flow=busy, channel="c (1)", shared=True) for name in ("q", "r")]
+        queues = [QUEUE, replace(QUEUE, name="r", messages_unacknowledged=2)]
+        flows = {("/", "q"): flow(3, 720.0), ("/", "r"): Flow(2, since(720, 97), since(10, 95, 90))}
+        found = [diagnose(sight, 60.0, CLOCK) for sight in bring_together(queues, flows, sharing, sees_holders=True)]
+        assert [(each.verdict, each.stuck) for each in found] == [("forgotten ack?", 3), ("working", 0)]
+        assert "3 held for 12 min by billing-import" in found[0].reason
+        assert found[0].reason.endswith("no ack since 14:02 (one of several consumers on its channel, which holds 5)")
+        assert found[1].reason.endswith("last ack 14:13")
+
+    def test_acks_on_a_shared_channel_are_not_told_as_those_of_a_queue(self) -> None:
+        """Where the queue has other consumers too."""
+        busy = Flow(5, since(720, 100), since(10, 95, 90))
+        shared, other = holder(flow=busy, shared=True), holder(0)
+        [sight] = bring_together(
+            [replace(QUEUE, consumers=2)], {("/", "q"): flow(3, 20.0)}, [shared, other], sees_holders=True
+        )
+        assert "last ack" not in diagnose(sight, 60.0, CLOCK).reason
 
     def test_a_task_that_came_again_is_work_of_its_worker(self) -> None:
         """It is taken out of the queue beside, where no consumer is."""

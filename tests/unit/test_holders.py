@@ -137,8 +137,9 @@ def held(client: Client, quiet: float) -> Holder:
 
 
 def test_who_is_stuck() -> None:
-    """Nobody before the time is over; a worker of rqtool's only if it falls silent."""
+    """Nobody before the time is over; a worker of rqtool's only if it falls silent for as long."""
     foreign, ours = Client("c", "billing"), Client("c", "rqtool work", rqtool="work")
     assert [held(foreign, seconds).is_stuck(60) for seconds in (0, 55, 60, 200)] == [False, False, True, True]
     assert not held(ours, 200).is_stuck(60)
-    assert held(Client("c", "rqtool work", rqtool="work", silent_seconds=30), 0).is_stuck(60)
+    assert held(Client("c", "rqtool work", rqtool="work", silent_seconds=60), 80).is_stuck(60)
+    assert not held(Client("c", "rqtool work", rqtool="work", silent_seconds=30), 80).is_stuck(60)

@@ -199,6 +199,11 @@ class TestQueues:
         assert len(api.client().named("/api/queues", {"q"}, {})) == 3
         assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
 
+    def test_names_that_are_none(self, api: Api) -> None:
+        """Whatever stands where a name belongs, it is not one of those that are wanted."""
+        api.answers["/api/queues"] = (200, {"items": [{"name": ["q"]}, {"name": {}}, {"name": "q"}]})
+        assert api.client().named("/api/queues", {"q"}, {}) == [{"name": "q"}]
+
     def test_no_names_no_request(self, api: Api) -> None:
         """An empty pattern would match everything."""
         assert api.client().named("/api/queues", set(), {}) == []
@@ -210,6 +215,7 @@ class TestQueues:
             ({"tags": ["monitoring", "x"]}, {"monitoring", "x"}),
             ({"tags": "management,administrator"}, {"management", "administrator"}),
             ({"tags": []}, set()),
+            ({"tags": [["monitoring"], {}, "x"]}, {"x"}),
             ({}, set()),
         ],
     )
@@ -315,6 +321,13 @@ class TestUnreachable:
         with pytest.raises(Unreachable, match=expected) as unreachable:
             api.client().queues()
         assert "secret" not in str(unreachable.value)
+
+    @pytest.mark.parametrize(("status", "body"), [(404, {"error": "not found"}), (200, {"items": []}), (200, "yes")])
+    def test_json_of_somebody_else(self, api: Api, status: int, body: object) -> None:
+        """No list of queues is none of the API's, and no vhost is blamed for it that nobody named."""
+        api.answers["/api/queues"] = (status, body)
+        with pytest.raises(Unreachable, match="is no management API"):
+            api.client().queues()
 
     def test_an_answer_that_breaks_off(self, api: Api) -> None:
         """Half an answer is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -35,11 +36,19 @@ class TestReading:
         [
             {}, None, [], {"d": None}, {"d": "undefined"}, {"d": []}, {"d": {}}, {"d": {"samples": {}}},
             {"d": {"samples": [None, {}, {"sample": True, "timestamp": 1}, {"sample": 1, "timestamp": "1"}]}},
+            {"d": {"samples": [{"sample": x, "timestamp": 1} for x in (math.nan, math.inf, -math.inf, 10**400)]}},
+            {"d": {"samples": [{"sample": 1, "timestamp": x} for x in (math.nan, math.inf, -math.inf, 10**400)]}},
         ],
     )  # fmt: skip
     def test_what_makes_no_sense_is_no_sample(self, row: Any) -> None:
         """Fields can be absent, "undefined" or []."""
         assert read_samples(row, "d") == ()
+
+    def test_one_sample_for_each_time(self) -> None:
+        """Two of one moment have no rate."""
+        entries = [{"sample": 1, "timestamp": 5000}, {"sample": 2, "timestamp": 5000}]
+        assert len(found := read_samples({"d": {"samples": entries}}, "d")) == 1
+        assert rate(found, 60) is None
 
     def test_two_counters_add_up(self) -> None:
         """Where both have a sample; where one has none at all it counts nothing."""
@@ -86,6 +95,11 @@ class TestFlow:
     def test_before_it_was_there(self) -> None:
         """A channel's history before it was opened is filled with noughts."""
         assert flow(2, samples(2, 0, 0, 0)).held_seconds() == 0.0
+
+    def test_a_slow_one_that_rejects_what_it_has(self) -> None:
+        """Nothing new came since, but something happened on its channel."""
+        seen = Flow(2, samples(3, 3, 3, 3, 3, 3), samples(0, 0, 0, 0, 0, 0), idle_since=START + 12)
+        assert seen.quiet_seconds() == 25.0 - 12.0 - LAG
 
     @settings(max_examples=500)
     @given(
@@ -145,7 +159,7 @@ class TestFlow:
 
     def test_the_first_message_after_rejects(self) -> None:
         """What was rejected once looks the same as what is held: only who was idle is certain."""
-        for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 5, 10.0)):
+        for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 5, 5.0)):
             seen = Flow(1, samples(9, 9, 9, 9), samples(7, 7, 7, 7), idle_since=idle_since)
             assert seen.quiet_seconds() == quiet
 

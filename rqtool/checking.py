@@ -68,7 +68,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     texts = [text for each in worst_first if (text := _trouble(each))]
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
-    if any(each.verdict in ("no consumers", "not durable") for each in asked):
+    if any(finding.verdict in ("no consumers", "not durable") for each in asked for finding in each.findings):
         statuses.append(Status.WARNING)
     for each in asked:
         if each.queue.messages_ready is None:
@@ -92,11 +92,12 @@ def unknown(why: str) -> Check:
 
 
 def _trouble(diagnosis: Diagnosis) -> str:
-    worst = diagnosis.findings[0]
-    if worst.verdict in ("ok", "working"):
-        return ""
-    label = "" if worst.verdict in STUCK else f"{worst.verdict}, "
-    return f"{diagnosis.queue.name}: {label}{worst.reason}"
+    troubles = [
+        each.reason if each.verdict in STUCK else f"{each.verdict}, {each.reason}"
+        for each in diagnosis.findings
+        if each.verdict not in ("ok", "working")
+    ]
+    return f"{diagnosis.queue.name}: {'; '.join(troubles)}" if troubles else ""
 
 
 def _line(status: Status, text: str, performance: str) -> str:

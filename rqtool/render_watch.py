@@ -96,6 +96,8 @@ def draw(frame: Frame, now: datetime, console: Console) -> RenderableType:
     width, height = console.size
     symbols = BARS if console.encoding.lower().startswith("utf") else PLAIN_BARS
     room = height - HEAD_LINES
+    if room < 1:
+        return _head(frame, now, width)
     # The reasons have what the queues leave free, and half of the screen if they need it.
     reasons = _reasons(frame.diagnoses, console, max(room - len(frame.diagnoses), room // 2))
     rows = worst(frame.diagnoses, room - len(reasons))
@@ -110,7 +112,7 @@ def _head(frame: Frame, now: datetime, width: int) -> RenderableType:
     age = max(0, int((now - frame.looked).total_seconds()))
     if frame.trouble:
         said = f"No answer since {frame.looked:%H:%M:%S} ({about(age)}), the figures are of then. {frame.trouble}"
-        return _line(Text(said, style="bold red"), width)
+        return _line(Text(printable(said), style="bold red"), width)
     right = Text(f"  {frame.looked:%H:%M:%S}, {age} s old; {frame.unseen or LAG_WORDS}; q ends", style="dim")
     left = _line(Text.assemble(("rqtool", "bold"), f" {printable(frame.where)}"), max(6, width - right.cell_len))
     return _line(Text.assemble(left, right), width)

@@ -59,7 +59,10 @@ def empty_in(ready: int | None, samples: Samples) -> str:
 
 
 def short(number: float) -> str:
-    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`."""
+    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`. A counter that began anew has no rate
+    that makes sense: what is less than 0 is shown as 0.
+    """
+    number = max(0.0, number)
     if number < 10 and number != int(number):
         return f"{number:.1f}" if number >= 0.05 else "<0.1"
     if number < 10_000:

@@ -30,7 +30,7 @@ from rqtool.samples import read_samples
 from rqtool.sights import Key
 from rqtool.trends import History
 
-_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
+_HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
 _HISTORY = {
     "lengths_age": "150",
     "lengths_incr": "5",
@@ -86,7 +86,7 @@ class Watch:
                 keys = os.read(0, 100)
                 if not keys:
                     stdin = []  # the terminal went
-                elif keys[:1] in (b"q", b"Q", b"\x1b"):
+                elif keys[:1] in (b"q", b"Q"):  # arrows and the like begin with ESC, and mean nothing here
                     return 0
             while self._signals:
                 if (number := self._signals.pop(0)) != signal.SIGWINCH:
@@ -99,11 +99,12 @@ class Watch:
             time.sleep(self._every)
             try:
                 self._frame = self.ask(api)
-            except RqtoolError as error:
+            except Exception as error:  # a traceback from a thread would spoil the screen, and the figures grow old
                 # Any node may be the next to answer.
                 api = Management(self._endpoint.api_urls, self._endpoint.tls)
+                what = error.what if isinstance(error, RqtoolError) else f"{type(error).__name__}: {error}"
                 if self._frame is not None:
-                    self._frame = replace(self._frame, trouble=error.what)
+                    self._frame = replace(self._frame, trouble=what)
             with suppress(BlockingIOError):
                 os.write(self._bell, b"!")
 

@@ -12,7 +12,7 @@ import typer
 from rqtool import __version__
 from rqtool.cli import broker, dead
 from rqtool.cli.output import complain, emit
-from rqtool.cli.queues import WatchCommand, queues
+from rqtool.cli.queues import QueuesCommand, queues
 from rqtool.cli.release import release
 from rqtool.cli.send import send
 from rqtool.cli.work import work
@@ -31,7 +31,7 @@ app = typer.Typer(
 app.command()(send)
 # What follows the first word that is no option belongs to the command, its options too.
 app.command(context_settings={"allow_interspersed_args": False})(work)
-app.command(cls=WatchCommand)(queues)
+app.command(cls=QueuesCommand)(queues)
 app.command()(release)
 app.add_typer(dead.app, name="dead")
 app.add_typer(broker.app, name="broker")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,16 +27,46 @@ WATCH_DURATION = "2s"
 SHORTEST_WATCH = 0.2
 
 
-class WatchCommand(TyperCommand):
-    """A command whose `--watch` may stand without its duration, before the name of a queue too."""
+class QueuesCommand(TyperCommand):
+    """A command whose `--watch` may stand without its duration, before the name of a queue too; and that answers
+    `--check` with its line and code whatever happens: for Nagios 2 would be CRITICAL, and 70 is nothing at all.
+    """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        check = "--check" in (args[: args.index("--")] if "--" in args else args)
+        with _unknown_at_errors(check=check):
+            return self._parse(ctx, args)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        with _unknown_at_errors(check=bool(ctx.params.get("check"))):
+            return super().invoke(ctx)
+
+    def _parse(self, ctx: typer.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         if "--watch" in args[:end]:
             at = args.index("--watch")
             given = at + 1 < end and is_duration(args[at + 1])
             args[at : at + 2 if given else at + 1] = [f"--watch={args[at + 1] if given else WATCH_DURATION}"]
         return super().parse_args(ctx, args)
+
+
+@contextmanager
+def _unknown_at_errors(*, check: bool) -> Iterator[None]:
+    """Whatever can't be checked is UNKNOWN."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, BrokenPipeError):
+        raise
+    except Exception as error:
+        expected = isinstance(error, RqtoolError | typer.TyperException)
+        if not check or (not expected and os.environ.get("RQTOOL_DEBUG")):
+            raise
+        from rqtool.checking import unknown
+
+        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        result = unknown(what if expected else f"Internal error: {type(error).__name__}: {what}")
+        emit(result.line)
+        raise typer.Exit(result.status) from None
 
 
 def _limit(metric: str, level: str, words: str, default: str) -> Any:
@@ -156,13 +189,10 @@ def _check(
     stuck_after: float,
     limits: dict[str, dict[str, int | None]],
 ) -> Check:
-    from rqtool.checking import Thresholds, check, unknown
+    from rqtool.checking import Thresholds, check
 
     warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
-    try:
-        found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
-    except RqtoolError as error:
-        return unknown(str(error))
+    found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
     return check(found.diagnoses, Thresholds(warn, crit), names, found.unseen)
 
 

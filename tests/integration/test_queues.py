@@ -157,15 +157,32 @@ def test_verdicts_that_need_no_holder(rqtool: Program, vhost: Vhost) -> None:
 
 def test_options_that_contradict_each_other(rqtool: Program) -> None:
     """They are refused before anything is asked."""
-    for words in (
-        ["--watch", "--check"],
-        ["--holders", "--check"],
-        ["--check", "--json"],
-        ["--stuck-after", "2h"],
-        ["--stuck-after", "0s"],
-    ):
+    for words in (["--holders", "--watch"], ["--watch", "--json"], ["--stuck-after", "2h"], ["--stuck-after", "0s"]):
         assert rqtool("queues", *words).code == 2
     assert "--watch draws on a terminal" in rqtool("queues", "--watch", "5s").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--watch"], "don't go together"),
+        (["--json"], "don't go together"),
+        (["--no-such-option"], "No such option"),
+        (["--warn-ready", "many"], "is not a valid"),
+        (["--stuck-after", "0s"], "at least 1s"),
+        (["--stuck-after", "soon"], "is not a duration"),
+        (["--url", "http://here"], "amqp"),
+        (["--url-file", "no such file"], "no such file"),
+        (["--vhost", "elsewhere"], "There is no vhost"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_unknown(rqtool: Program, words: list[str], why: str) -> None:
+    """2 would say to Nagios that it is CRITICAL, and it reads stdout."""
+    for arguments in (["--check", *words], [*words, "--check"]):
+        ended = rqtool("queues", *arguments)
+        assert (ended.code, ended.stderr, ended.stdout.count("\n")) == (3, "", 1), ended
+        assert ended.stdout.startswith("RQTOOL UNKNOWN: ")
+        assert why in ended.stdout
 
 
 def test_a_pipe_needs_neither_rich_nor_pika(vhost: Vhost) -> None:

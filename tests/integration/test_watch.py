@@ -110,6 +110,7 @@ def test_it_draws_in_place(vhost: Vhost, open_terminal: Callable[..., Terminal],
     vhost.declare("ü☃" * 40)
     terminal = open_terminal(width, "queues", "--watch", "200ms")
     terminal.shows("q ends")
+    terminal.type(b"\x1b[A")  # an arrow
     with vhost.channel() as channel:
         channel.basic_publish("", "a", b"x")
         terminal.shows("no consumers")
@@ -124,7 +125,7 @@ def test_it_draws_in_place(vhost: Vhost, open_terminal: Callable[..., Terminal],
     assert terminal.is_as_before()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGQUIT, 0), (signal.SIGTERM, 143)])
 def test_signals_leave_the_terminal_as_it_was(
     vhost: Vhost, open_terminal: Callable[..., Terminal], number: int, code: int
 ) -> None:

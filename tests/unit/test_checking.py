@@ -64,6 +64,13 @@ def test_thresholds(seen: Diagnosis, status: Status) -> None:
     assert check([seen], limits, [], "").status == status
 
 
+def test_every_trouble_of_a_queue_counts() -> None:
+    """A queue that nobody consumes is a WARNING, though its forgotten ack comes first and is tolerated here."""
+    found = check([queue(ready=1, held=1, consumers=0, stuck=True)], Thresholds(), [], "")
+    assert found.status is Status.WARNING
+    assert "; no consumers, 1 ready, and nobody consumes. " in found.line
+
+
 def test_the_dead_of_a_named_queue() -> None:
     """They count for it, and nothing else of that queue does."""
     found = check([queue("q", ready=4), queue("q.dead", ready=3, consumers=0)], DEFAULT, ["q"], "")

@@ -79,7 +79,7 @@ def frame(*diagnoses: Diagnosis, **more: str) -> Frame:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("height", [8, 24, 50])
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 8, 24, 50])
 @pytest.mark.parametrize("count", [0, 1, 5, 40])
 def test_a_frame_fits_the_screen(width: int, height: int, count: int) -> None:
     """However many queues there are, and whatever their names."""

@@ -68,10 +68,12 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     texts = [text for each in worst_first if (text := _trouble(each))]
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
+    if any(each.verdict == "down" for each in asked):
+        statuses.append(Status.CRITICAL)
     if any(finding.verdict in ("no consumers", "not durable") for each in asked for finding in each.findings):
         statuses.append(Status.WARNING)
     for each in asked:
-        if each.queue.messages_ready is None:
+        if each.queue.messages_ready is None and each.verdict != "down":
             statuses.append(Status.UNKNOWN)
             texts.append(f"{each.queue.name}: {each.reason}")
     for name in sorted(set(names) - {each.queue.name for each in asked}):

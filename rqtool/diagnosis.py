@@ -17,12 +17,14 @@ from rqtool.holders import Holder
 from rqtool.samples import Flow
 from rqtool.text import plural
 
-Verdict = Literal["starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok"]
+Verdict = Literal["down", "starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok"]
 VERDICTS: tuple[Verdict, ...] = (
-    "starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok",
+    "down", "starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok",
 )  # fmt: skip
 """The worst first."""
 
+OUT_OF_REACH = {"down", "stopped", "crashed", "minority"}
+"""States of a queue whose node, or whose majority, is away."""
 STUCK: tuple[Verdict, ...] = ("starved", "forgotten ack?")
 MOST_NAMED = 3
 """Holders that a reason names; the others are counted."""
@@ -107,6 +109,7 @@ def diagnose(sight: Sight, stuck_after: float, clock: Clock) -> Diagnosis:
     if not suspects:
         stuck = _held_by_nobody_known(sight, stuck_after)
     all_of_them = (
+        _down(sight.queue),
         _stuck(sight, suspects, stuck, clock),
         _not_durable(sight.queue),
         _unattended(sight),
@@ -175,6 +178,12 @@ def _quiet(held: int, flow: Flow, by: str, clock: Clock) -> str:
     time = "" if seconds is None else f" for {over}{about(seconds)}"
     since = clock.hour(flow.quiet_since)
     return f"{held:,} held{time}{by}: no ack{f' since {since}' if since else ''}"
+
+
+def _down(queue: Queue) -> Finding | None:
+    if queue.state not in OUT_OF_REACH:
+        return None
+    return Finding("down", f"out of reach with all that is in it (state {queue.state}): start its node or nodes again")
 
 
 def _not_durable(queue: Queue) -> Finding | None:

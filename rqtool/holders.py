@@ -185,8 +185,9 @@ def _silence(row: Row) -> float:
     octets = read_samples(row, "recv_oct_details")
     if not heartbeat or not octets:
         return 0.0
-    heard = last_change(octets)
-    silent = octets[0].time - (octets[-1].time if heard is None else heard)
+    # A connection that was reported once has the same figure at all times, also from before it was there.
+    heard = last_change(octets) or max(octets[-1].time, _number(row.get("connected_at")) / 1000 or octets[0].time)
+    silent = octets[0].time - heard
     # Heartbeats come twice as often as agreed, and are seen by steps of 5 s that may be one late.
     return silent if silent > max(heartbeat + LAG, 3 * LAG) else 0.0
 

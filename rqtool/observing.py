@@ -34,7 +34,9 @@ _FLOW = (
     "message_stats.deliver_details.samples,message_stats.get_details.samples"
 )
 _CHANNEL = f"{_FLOW},global_prefetch_count,connection_details,idle_since"
-_CONNECTION = "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,recv_oct_details.samples"
+_CONNECTION = (
+    "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,connected_at,recv_oct_details.samples"
+)
 _CONSUMER = "queue,consumer_tag,ack_required,prefetch_count,channel_details.name"
 
 

@@ -17,6 +17,7 @@ from rqtool.text import printable
 WIDE, VERY_WIDE = 96, 150
 """Columns of a terminal from which on there is room for state and type, and for the reasons beside the figures."""
 STYLES: dict[Verdict, str] = {
+    "down": "bold red",
     "starved": "bold red",
     "forgotten ack?": "bold red",
     "not durable": "yellow",

@@ -95,13 +95,13 @@ def test_what_cannot_be_seen_is_not_all_right() -> None:
 
 
 def test_a_queue_whose_node_is_down() -> None:
-    """Its figures are not known, and nobody says that it is empty."""
+    """Its figures are not known, nobody says that it is empty, and it is no little matter."""
     seen = diagnose(
         Sight(Queue("/", "q", None, None, 0, "down", "classic", True), Flow(0)), 60.0, Clock(None, datetime.now(UTC))
     )
     found = check([seen], DEFAULT, [], "")
-    assert found.status is Status.UNKNOWN
-    assert "q: nothing is known of its messages (state down)" in found.line
+    assert found.status is Status.CRITICAL
+    assert "q: down, out of reach with all that is in it (state down)" in found.line
 
 
 def test_nothing_could_be_asked() -> None:

@@ -115,7 +115,7 @@ def test_a_worker_of_rqtool() -> None:
     [
         ([9, 8, 7, 6, 5, 4, 3, 2], 10, 0.0),
         ([9, 9, 9, 9, 9, 9, 9, 8], 10, 30.0),
-        ([9, 9, 9, 9, 9, 9, 9, 9], 10, 35.0),
+        ([9, 9, 9, 9, 9, 9, 9, 9], 10, 34.0),
         ([9, 9, 9, 9, 9, 9, 9, 8], 25, 0.0),
         ([9, 9, 9, 8, 8, 8, 8, 8], 2, 0.0),
         ([9, 9, 9, 9, 9, 8, 8, 8], 2, 20.0),
@@ -126,8 +126,16 @@ def test_a_worker_of_rqtool() -> None:
 def test_silence_longer_than_the_heartbeat(octets: list[int], heartbeat: int, silent: float) -> None:
     """Who agreed on none may be silent."""
     entries = [{"sample": value, "timestamp": 1_000_000 - 5000 * n} for n, value in enumerate(octets)]
-    row = connection(timeout=heartbeat, recv_oct_details={"samples": entries})
+    row = connection(timeout=heartbeat, recv_oct_details={"samples": entries}, connected_at=966_000)
     assert only([consumer()], [channel()], [row]).client.silent_seconds == silent
+
+
+@pytest.mark.parametrize("connected_at", [993_000, None, "undefined"])
+def test_a_connection_of_seconds_ago_is_not_silent(connected_at: object) -> None:
+    """The broker gives its one figure for all times, also for those before the connection."""
+    entries = [{"sample": 9, "timestamp": 1_000_000 - 5000 * n} for n in range(24)]
+    row = connection(timeout=10, recv_oct_details={"samples": entries}, connected_at=connected_at)
+    assert only([consumer()], [channel()], [row]).client.silent_seconds == 0.0
 
 
 def held(client: Client, quiet: float) -> Holder:

@@ -61,9 +61,8 @@ def look(
     where = "" if vhost is None else f"/{quote(vhost, safe='')}"
     consumers = api.rows(f"/api/consumers{where}", {"columns": _CONSUMER})
     queues = _with_consumers(api, queues, consumers, where, sees_all=sees_all)
-    if only is not None:
-        queues = [queue for queue in queues if queue.name in only]
-    held = [queue for queue in queues if queue.messages_unacknowledged]
+    asked = [queue for queue in queues if only is None or queue.name in only]
+    held = [queue for queue in asked if queue.messages_unacknowledged]
     flows: dict[Key, Flow] = {}
     holders: list[Holder] = []
     if held:
@@ -76,7 +75,9 @@ def look(
             flows[key] = flows[key].after(earlier) if key in flows else earlier
     times = [flow.as_of for flow in [*flows.values(), *(h.flow for h in holders)] if flow.as_of is not None]
     clock = Clock(max(times, default=None), now)
-    sights = bring_together(queues, flows, holders, sees_holders=sees_all)
+    # All of them, as whoever has no consumer may hold messages of a queue that was not asked for.
+    together = bring_together(queues, flows, holders, sees_holders=sees_all)
+    sights = [sight for sight in together if only is None or sight.queue.name in only]
     counts = not held or bool(times) or api.counts()
     unseen = _unseen(kept=consumers is not None, counts=counts, sees_all=sees_all)
     return Look([diagnose(sight, stuck_after, clock) for sight in sights], clock, unseen)

@@ -30,28 +30,36 @@ def bring_together(
     for holder in holders:
         if holder.queue is not None:
             by_queue[holder.vhost, holder.queue].append(holder)
-    # What a channel without a consumer holds may be of any queue of its vhost.
-    anywhere = {holder.vhost for holder in holders if holder.queue is None}
-    for queue in queues:
-        key = key_of(queue)
-        if key in flows:
-            alone = queue.consumers == 1 and len(by_queue[key]) == 1 and queue.vhost not in anywhere
-            channels = {each.channel for each in by_queue[key]}
-            together = len(channels) == 1 and queue.consumers == len(by_queue[key]) and queue.vhost not in anywhere
-            by_queue[key] = [
-                _sharing(each, flows[key], together=together)
-                if each.shared
-                else _with_queue(each, queue, flows[key], alone=alone)
-                for each in by_queue[key]
-            ]
     for queue in queues:
         if queue.messages_unacknowledged and queue.name.endswith(_STARTED):
             workers = by_queue[queue.vhost, queue.name.removesuffix(_STARTED)]
             by_queue[key_of(queue)] += [each for each in workers if each.client.rqtool is not None]
-    _give_away(queues, by_queue, [holder for holder in holders if holder.queue is None])
+    homeless = _give_away(queues, by_queue, [holder for holder in holders if holder.queue is None])
+    # What those hold may be of any queue of their vhost.
+    anywhere = {holder.vhost for holder in homeless}
+    for queue in queues:
+        key = key_of(queue)
+        if key in flows:
+            by_queue[key] = _told(by_queue[key], queue, flows[key], others=queue.vhost in anywhere)
     return [
         Sight(queue, flows.get(key_of(queue), Flow(0)), by_queue[key_of(queue)], sees_holders=sees_holders)
         for queue in queues
+    ]
+
+
+def _told(holders: Sequence[Holder], queue: Queue, flow: Flow, *, others: bool) -> list[Holder]:
+    """What the queue's history says about its holders; `others`: somebody else may hold messages of it too."""
+    consumers = [each for each in holders if each.consumer_tag is not None]
+    everybody = queue.consumers == len(consumers) == len(holders) and not others
+    alone = everybody and len(holders) == 1
+    together = everybody and len({each.channel for each in holders}) == 1
+    return [
+        each
+        if each.queue != queue.name
+        else _sharing(each, flow, together=together)
+        if each.shared
+        else _with_queue(each, queue, flow, alone=alone)
+        for each in holders
     ]
 
 
@@ -77,21 +85,29 @@ def _sharing(holder: Holder, flow: Flow, *, together: bool) -> Holder:
     return replace(holder, flow=replace(flow, idle_since=holder.flow.idle_since), total=holder.held)
 
 
-def _give_away(queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], homeless: Sequence[Holder]) -> None:
+def _give_away(
+    queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], homeless: Sequence[Holder]
+) -> list[Holder]:
     """The API does not say from which queue a channel without a consumer took its messages: only where the figures
-    leave a single possibility is it said.
+    leave a single possibility is it said. Returns those that are left.
     """
     hidden = {
         key_of(queue): left
         for queue in queues
         if (left := (queue.messages_unacknowledged or 0) - held_by(by_queue.get(key_of(queue), []))) > 0
     }
+    left_over = []
     for holder in homeless:
         here = [key for key in hidden if key[0] == holder.vhost]
         fits = here if len(here) == 1 else [key for key in here if hidden[key] == holder.held]
         rivals = Counter(each.held for each in homeless if each.vhost == holder.vhost)
-        if len(fits) == 1 and (len(here) == 1 or rivals[holder.held] == 1):
+        # Figures of different moments leave something over now and then: less than it holds is not what it holds.
+        enough = len(fits) == 1 and hidden[fits[0]] >= holder.held
+        if enough and (len(here) == 1 or rivals[holder.held] == 1):
             by_queue[fits[0]].append(replace(holder, queue=fits[0][1]))
+        else:
+            left_over.append(holder)
+    return left_over
 
 
 def held_by(holders: Sequence[Holder]) -> int:

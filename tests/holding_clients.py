@@ -15,14 +15,35 @@ def consume(channel: BlockingChannel, queue: str) -> None:
     channel.basic_consume(queue, lambda *_: None)
 
 
-def main(url: str, kind: str, queue: str) -> None:
+def named(name: str, url: str) -> pika.URLParameters:
     parameters = pika.URLParameters(url)
-    parameters.client_properties = {"connection_name": f"{kind}-import", "pid": 4242}
-    connection = pika.BlockingConnection(parameters)
+    parameters.client_properties = {"connection_name": name, "pid": 4242}
+    return parameters
+
+
+def divided(connection: pika.BlockingConnection, channel: BlockingChannel, queue: str) -> None:
+    """Acknowledge what comes from one queue, forget what came from another, on one channel."""
+    other = f"{queue}.too"
+    channel.queue_declare(other, durable=True)
+    channel.basic_consume(queue, lambda *_: None)
+    channel.basic_consume(other, lambda _, method, *__: channel.basic_ack(method.delivery_tag))
+    print("holds", flush=True)
+    while True:
+        channel.basic_publish("", other, b"x")
+        connection.sleep(2)
+
+
+def main(url: str, kind: str, queue: str) -> None:
+    connection = pika.BlockingConnection(named(f"{kind}-import", url))
     channel = connection.channel()
     channel.queue_declare(queue, durable=True, auto_delete=kind == "fleeting")
-    for n in range(20 if kind in ("slow", "rejecting") else 5):
+    for n in range(20 if kind in ("slow", "rejecting", "beside") else 5):
         channel.basic_publish("", queue, f"{n}".encode())
+    if kind == "beside":  # a getter that forgets, beside a consumer that works
+        getter = pika.BlockingConnection(named("getter-import", url))
+        got = getter.channel()
+        for _ in range(3):
+            got.basic_get(queue)
     if kind == "full":
         channel.basic_qos(prefetch_count=2)
     if kind == "get":
@@ -30,13 +51,15 @@ def main(url: str, kind: str, queue: str) -> None:
         channel.basic_get(queue)
     elif kind == "auto":
         channel.basic_consume(queue, lambda *_: None, auto_ack=True)
-    elif kind in ("slow", "rejecting"):
+    elif kind == "divided":
+        divided(connection, channel, queue)
+    elif kind in ("slow", "rejecting", "beside"):
         channel.basic_qos(prefetch_count=3)
         for method, _, _ in channel.consume(queue):
             print("holds", flush=True)
             connection.sleep(6)
             assert method is not None
-            if kind == "slow":
+            if kind != "rejecting":
                 channel.basic_ack(method.delivery_tag)
             else:
                 channel.basic_reject(method.delivery_tag, requeue=False)

@@ -15,7 +15,7 @@ from rqtool.localbroker import LocalBroker
 from tests.tools import Program, Running, Vhost, eventually
 
 STUCK_AFTER = "10s"
-KINDS = ("never", "full", "slow", "rejecting", "sharing", "get", "auto", "paused", "fleeting")
+KINDS = ("never", "full", "slow", "rejecting", "sharing", "get", "auto", "paused", "fleeting", "divided", "beside")
 
 
 class Scene:
@@ -62,7 +62,7 @@ def scene(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iter
     found = Scene(vhost, tmp_path_factory.mktemp("scene"))
     try:
         found.open()
-        guilty = ("never", "sharing", "get", "paused", "fleeting")
+        guilty = ("never", "sharing", "get", "paused", "fleeting", "divided")
         eventually(lambda: all(found.verdicts()[name] == "forgotten ack?" for name in guilty), 60)
         yield found
     finally:
@@ -72,10 +72,11 @@ def scene(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_every_verdict(scene: Scene) -> None:
     """In one call: those who forgot, those who starve their queue, and those who are merely slow."""
-    assert scene.verdicts() | {"stopped": "any"} == {
+    assert scene.verdicts() | dict.fromkeys(("stopped", "beside", "divided.too"), "any") == {
         "never": "forgotten ack?", "full": "starved", "slow": "working", "rejecting": "working",
         "sharing": "forgotten ack?", "sharing.too": "forgotten ack?", "get": "forgotten ack?", "auto": "ok",
         "paused": "forgotten ack?", "fleeting": "forgotten ack?", "ours": "working", "stopped": "any",
+        "divided": "forgotten ack?", "divided.too": "any", "beside": "any",
     }  # fmt: skip
 
 
@@ -91,6 +92,23 @@ def test_every_name(scene: Scene) -> None:
     assert f"pid {scene.clients['ours'].process.pid}) running sh" in seen["ours"]["reason"]
 
 
+def test_a_getter_is_told_from_the_consumer_beside_it(scene: Scene) -> None:
+    """Whoever works is not blamed for what another one holds; between two figures it may not be clear whose it is."""
+    eventually(lambda: "3 held for " in scene.look()["beside"]["reason"])
+    for _ in range(5):
+        found = scene.look()["beside"]
+        assert not any(each["suspect"] for each in found["holders"] if each["client"] == "beside-import")
+    eventually(lambda: " by getter-import (" in scene.look()["beside"]["reason"])
+
+
+def test_acks_for_another_queue_excuse_nobody(scene: Scene) -> None:
+    """One channel, two queues: one of them is acknowledged every 2 s."""
+    found = scene.look()["divided"]
+    assert (found["verdict"], found["stuck"]) == ("forgotten ack?", 5)
+    assert "by divided-import (" in found["reason"]
+    assert found["last_ack"] is None
+
+
 def test_secrets_of_a_command_stay_with_it(scene: Scene) -> None:
     """The program's name is told, its arguments are not."""
     everything = json.dumps(scene.look()) + json.dumps(scene.vhost.api("GET", "/api/connections"))
@@ -103,7 +121,7 @@ def test_holders(scene: Scene) -> None:
     header, *rows = (line.split("\t") for line in ended.stdout.splitlines())
     assert header == ["queue", "client", "host", "pid", "address", "prefetch", "held", "since", "verdict"]
     by_queue = {row[0]: row for row in rows}
-    assert len(by_queue) == len(rows)
+    assert len(by_queue) == len([row for row in rows if row[1] != "getter-import"])
     assert by_queue["never"][1:4] == ["never-import", "127.0.0.1", "4242"]
     assert by_queue["never"][5:7] == ["0", "5"]
     assert by_queue["full"][5:7] == ["2", "2"]

@@ -233,6 +233,25 @@ class TestTogether:
         assert (found.verdict, found.stuck) == ("forgotten ack?", 3)
         assert found.reason.startswith("3 held for 12 min by getter")
 
+    def test_a_getter_whose_queue_is_not_known(self) -> None:
+        """It may be this one: nobody else is told with what the queue has out."""
+        queues = [replace(QUEUE, name=name, messages_unacknowledged=5) for name in ("q", "r")]
+        consumers = [replace(holder(2, 10.0, channel=f"c ({name})"), queue=name) for name in ("q", "r")]
+        getter = holder(3, client=Client("g", "getter"), consumer_tag=None, queue=None)
+        flows = {("/", name): flow(5, 720.0) for name in ("q", "r")}
+        sights = bring_together(queues, flows, [*consumers, getter], sees_holders=True)
+        assert [[each.held for each in sight.holders] for sight in sights] == [[2], [2]]
+
+    def test_a_getter_is_not_blamed_for_a_late_figure(self) -> None:
+        """A queue with less left over is not its queue; nor is it taken for a queue's idle consumer."""
+        getter = holder(3, client=Client("g", "getter"), consumer_tag=None, queue=None)
+        late = replace(QUEUE, messages_unacknowledged=3)
+        [sight] = bring_together([late], {}, [holder(2, 10.0), getter], sees_holders=True)
+        assert [each.client.name for each in sight.holders] == ["billing-import"]
+        fresh = replace(flow(3, 720.0), released=BROKER_NOW - 10)
+        [sight] = bring_together([QUEUE], {("/", "q"): fresh}, [getter], sees_holders=True)
+        assert diagnose(sight, 60.0, CLOCK).suspects == sight.holders
+
     def test_acks_of_another_queue_excuse_nobody(self) -> None:
         """Two queues on one channel: one is acknowledged, the other one is forgotten, and its own history says so."""
         busy = Flow(5, since(720, 100), since(10, 95, 90))

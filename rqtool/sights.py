@@ -50,7 +50,7 @@ def bring_together(
 def _told(holders: Sequence[Holder], queue: Queue, flow: Flow, *, others: bool) -> list[Holder]:
     """What the queue's history says about its holders; `others`: somebody else may hold messages of it too."""
     consumers = [each for each in holders if each.consumer_tag is not None]
-    everybody = queue.consumers == len(consumers) == len(holders) and not others
+    everybody = queue.consumers == len(consumers) and not others
     alone = everybody and len(holders) == 1
     together = everybody and len({each.channel for each in holders}) == 1
     return [

@@ -267,7 +267,7 @@ class TestTogether:
     def test_acks_on_a_shared_channel_are_not_told_as_those_of_a_queue(self) -> None:
         """Where the queue has other consumers too."""
         busy = Flow(5, since(720, 100), since(10, 95, 90))
-        shared, other = holder(flow=busy, shared=True), holder(0)
+        shared, other = holder(flow=busy, shared=True), holder(0, channel="d")
         [sight] = bring_together(
             [replace(QUEUE, consumers=2)], {("/", "q"): flow(3, 20.0)}, [shared, other], sees_holders=True
         )

@@ -12,13 +12,16 @@ from tests.tools import Program, Vhost, eventually
 
 
 @pytest.fixture
-def impatient(tmp_path: Path) -> Iterator[tuple[Vhost, Program]]:
+def impatient(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[tuple[Vhost, Program]]:
     """A broker that wants acks within three seconds, and looks every half."""
     home = tmp_path / "broker"
-    home.mkdir(mode=0o700)
-    (home / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].")
+    count = pytestconfig.getoption("--nodes")
+    for folder in (home, *(home / f"node{number}" for number in range(2, count + 1))):
+        folder.mkdir(mode=0o700)
+        (folder / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].")
     broker = LocalBroker(home, {"consumer_timeout": "3000"})
-    vhost = Vhost(broker.start()[0], "/")
+    nodes = broker.start(count)
+    vhost = Vhost(nodes[0], "/", nodes=nodes)
     program = Program(vhost.environment, cwd=tmp_path)
     try:
         yield vhost, program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rqtool.broker.messages import Envelope
+from rqtool.broker.messages import Envelope, Sealer
 from rqtool.broker.window import Message
 from rqtool.inputs import Batch, ReadAhead
 from rqtool.ledger import Ledger, Refusal
@@ -21,7 +21,7 @@ class Feed:
     ) -> None:
         self._input = ReadAhead(batches, wake)
         self._skip = skip
-        self._envelope = envelope
+        self._sealer = Sealer(envelope)
         self._ledger = ledger
         self.size_limit: int | None = None
 
@@ -40,7 +40,7 @@ class Feed:
         while True:
             message = self._ledger.next_waiting()
             if message is None and new and (task := self.read()) is not None:
-                message = self._envelope.seal(*task)
+                message = self._sealer.seal(*task)
             if message is None or self.size_limit is None or len(message.body) <= self.size_limit:
                 return message
             why = f"it has {len(message.body):,} bytes and the broker takes {self.size_limit:,} (max_message_size)"

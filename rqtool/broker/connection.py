@@ -66,6 +66,12 @@ class Channel:
             raise _lost(error) from None
         return await answered(answer, self.lost)
 
+    def write(self, frames: bytes) -> None:
+        """Write encoded frames of this channel, in order with what pika writes. One that is closed takes nothing."""
+        if self.raw.is_open and self.raw.connection.is_open:
+            # All that pika does with a frame that it has encoded, and the only way for one that it has not.
+            self.raw.connection._output_marshaled_frames([frames])
+
 
 class Connection:
     """One open AMQP connection. `lost` resolves (it never raises) to the reason when it goes."""

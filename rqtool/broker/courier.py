@@ -57,6 +57,7 @@ class Courier:
         self._under_way[message.token] = answer
         try:
             publisher.publish(place.name, message)
+            publisher.flush()
             await self._confirmed(answer, connection, publisher)
         except NotTaken:
             self._declared.discard(place.name)  # it may have been deleted

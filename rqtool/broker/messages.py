@@ -16,16 +16,14 @@ from rqtool.broker.window import Message
 
 APP_ID = "rqtool"
 _PERSISTENT, _TRANSIENT = 2, 1
+_PLACE_DIGITS = 12
 _AROUND_HEADERS = 8 + 12 + 4
 """Bytes: what encloses a frame; class, weight and size of the body; the length of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """The properties that all tasks of one run share; `ttl` in seconds.
-
-    Every message besides gets an id of its own and a timestamp: https://www.rabbitmq.com/docs/publishers#message-properties
-    """
+    """The properties that all tasks of one run share; `ttl` in seconds."""
 
     transient: bool = False
     priority: int | None = None
@@ -33,19 +31,42 @@ class Envelope:
     content_type: str | None = None
     ttl: float | None = None
 
+
+class Sealer:
+    """Makes messages of tasks: in the envelope of the run, each with an id of its own and a timestamp.
+
+    https://www.rabbitmq.com/docs/publishers#message-properties. The ids are UUIDs of version 4 whose last twelve digits
+    are the task's place. All messages of a second differ in their ids alone: what is around these is encoded once.
+    """
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+        self._run = str(uuid.uuid4())[:-_PLACE_DIGITS]
+        self._second = -1
+        self._before = self._after = b""
+
     def seal(self, position: int, body: bytes) -> Message:
-        message_id = str(uuid.uuid4())
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._encode_around()
+        message_id = f"{self._run}{position:0{_PLACE_DIGITS}x}"
+        return Message(position, message_id, body, self._before + message_id.encode() + self._after)
+
+    def _encode_around(self) -> None:
+        envelope = self._envelope
+        stand_in = str(uuid.uuid4())
         properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
             app_id=APP_ID,
-            content_type=self.content_type,
-            delivery_mode=_TRANSIENT if self.transient else _PERSISTENT,
-            expiration=None if self.ttl is None else str(round(self.ttl * 1000)),
-            headers=self.headers or None,
-            message_id=message_id,
-            priority=self.priority,
-            timestamp=int(time.time()),
+            content_type=envelope.content_type,
+            delivery_mode=_TRANSIENT if envelope.transient else _PERSISTENT,
+            expiration=None if envelope.ttl is None else str(round(envelope.ttl * 1000)),
+            headers=envelope.headers or None,
+            message_id=stand_in,
+            priority=envelope.priority,
+            timestamp=self._second,
         )
-        return Message(position, message_id, body, properties)
+        self._before, _, self._after = _encoded(properties).partition(stand_in.encode())
 
 
 def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
@@ -67,9 +88,13 @@ def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str
         timestamp=original.timestamp,
         type=original.type,
     )
-    others = b"".join(properties.encode())  # type: ignore[no-untyped-call]
-    properties.headers = _fitting(dict(new_headers) | {headers.COPY: copy}, frame - _AROUND_HEADERS - len(others))
-    return Message(0, copy, body, properties)
+    room = frame - _AROUND_HEADERS - len(_encoded(properties))
+    properties.headers = _fitting(dict(new_headers) | {headers.COPY: copy}, room)
+    return Message(0, copy, body, _encoded(properties))
+
+
+def _encoded(properties: pika.BasicProperties) -> bytes:
+    return b"".join(properties.encode())  # type: ignore[no-untyped-call]
 
 
 def _fitting(table: dict[str, Any], room: int) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal
 
 import pika
-import pika.exceptions
 
 from rqtool.broker.connection import Channel, Connection
+from rqtool.broker.frames import Publishes
 from rqtool.broker.messages import token
 from rqtool.broker.window import Message, Settled, Window
 
@@ -19,6 +18,7 @@ WINDOW_MESSAGES = 10_000
 """A broker under load confirms in bursts, some tenths of a second late: a window of 2,000 sent 11,000 short tasks a
 second to RabbitMQ 3.10, one of 10,000 sent 18,000, a larger one no more."""
 WINDOW_BYTES = 16 * 1024 * 1024
+WRITE_BYTES = 64 * 1024
 BATCH_MESSAGES = 1_000
 """Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
 
@@ -30,12 +30,16 @@ class Publisher:
     tx       every batch is settled by its commit
     none     nothing is promised: a batch counts as settled when the broker has read it, which is what bounds memory
 
-    `publish` never waits; look at `has_room` first, and `flush` when there is nothing more to publish for now.
+    `publish` never waits, and writes in pieces: look at `has_room` first, and `flush` when there is nothing more to
+    publish for now.
     """
 
     def __init__(self, channel: Channel, guarantee: Guarantee, on_settled: Callable[[Settled], None]) -> None:
         self.lost = channel.lost
-        self._raw = channel.raw
+        self._channel = channel
+        self._publishes: dict[str, Publishes] = {}
+        self._unwritten: list[bytes] = []
+        self._unwritten_size = 0
         self._guarantee = guarantee
         self._on_settled = on_settled
         self._flushing = False
@@ -61,22 +65,38 @@ class Publisher:
 
     def publish(self, queue: str, message: Message) -> None:
         """Hand a message to the connection. Where that is gone, the message stays in the window as unknown."""
-        # Only a lost connection or channel is swallowed (`lost` says the rest): whatever else was not written must not
-        # be counted, or every later confirm would be another message's.
-        with suppress(pika.exceptions.AMQPConnectionError, pika.exceptions.AMQPChannelError):
-            self._raw.basic_publish("", queue, message.body, message.properties, mandatory=True)
+        publishes = self._publishes.get(queue) or self._publishes_to(queue)
+        encoded = publishes.encode(message)
+        self._unwritten.append(encoded)
+        self._unwritten_size += len(encoded)
         self.window.add(message)
+        if self._unwritten_size >= WRITE_BYTES:
+            self._write()
 
     def flush(self) -> None:
-        """End the batch, where there are batches: commit it, or have the broker answer behind it."""
+        """Write what was published, and end the batch, where there are batches: commit it, or have the broker answer
+        behind it.
+        """
+        self._write()
         if self._guarantee == "confirm" or self._flushing or not self.window or self.lost.done():
             return
         self._flushing = True
         if self._guarantee == "tx":
-            self._raw.tx_commit(callback=self._flushed)
+            self._channel.raw.tx_commit(callback=self._flushed)
         else:
             # Any question will do: a channel is worked off in order.
-            self._raw.basic_qos(callback=self._flushed)
+            self._channel.raw.basic_qos(callback=self._flushed)
+
+    def _publishes_to(self, queue: str) -> Publishes:
+        raw = self._channel.raw
+        publishes = self._publishes[queue] = Publishes(queue, raw.channel_number, raw.connection.params.frame_max)
+        return publishes
+
+    def _write(self) -> None:
+        if self._unwritten:
+            self._channel.write(b"".join(self._unwritten))
+            self._unwritten.clear()
+            self._unwritten_size = 0
 
     def _flushed(self, _: object) -> None:
         self._flushing = False

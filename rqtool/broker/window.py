@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(slots=True)
 class Message:
-    """One task on its way: its place in the input (from 0), what it is recognized by, its body, its AMQP properties."""
+    """One task on its way: its place in the input (from 0), what it is recognized by, its body, and its AMQP properties
+    as they are written: flags and values.
+    """
 
     position: int
     token: str
     body: bytes
-    properties: Any
+    properties: bytes
 
 
 @dataclass(slots=True)

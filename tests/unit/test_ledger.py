@@ -10,7 +10,7 @@ from rqtool.ledger import Ledger, Refusal
 
 
 def _message(position: int) -> Message:
-    return Message(position, f"id {position}", b"%d" % position, None)
+    return Message(position, f"id {position}", b"%d" % position, b"")
 
 
 def _ledger(read: int) -> Ledger:

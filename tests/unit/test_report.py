@@ -16,7 +16,7 @@ SENT = Report(
     confirmed=2, unconfirmed=0, resume_at=2, refused=[], problem=None, killed_by=0, complete=True, seconds=0.5
 )
 LOST = replace(SENT, unconfirmed=3, problem="the connection was lost")
-TOO_LARGE = Refusal(Message(1, "id", b"x", None), "it has 9 bytes and the broker takes 8")
+TOO_LARGE = Refusal(Message(1, "id", b"x", b""), "it has 9 bytes and the broker takes 8")
 
 
 def _summary(report: Report, guarantee: str = "confirm", unsent: str | None = None) -> Summary:

@@ -71,15 +71,19 @@ class Broker(RuleBasedStateMachine):
         self.tag = 0
         self.open: dict[int, pika.BasicProperties] = {}
         self.returned: set[int] = set()
-        raw = SimpleNamespace(basic_publish=self._published)
-        channel = cast(Channel, SimpleNamespace(raw=raw, lost=self.loop.create_future()))
+        connection = SimpleNamespace(params=SimpleNamespace(frame_max=4096))
+        raw = SimpleNamespace(channel_number=1, connection=connection)
+        channel = cast(Channel, SimpleNamespace(raw=raw, lost=self.loop.create_future(), write=self._written))
         self.publisher = self.sending._publisher = Publisher(channel, "confirm", self.sending._settled)
         self.publisher.window = Window(4, 20)
 
-    def _published(self, _: str, __: str, ___: bytes, properties: pika.BasicProperties, *, mandatory: bool) -> None:
-        assert mandatory
-        self.tag += 1
-        self.open[self.tag] = properties
+    def _written(self, data: bytes) -> None:
+        while data:
+            size, frame = pika.frame.decode_frame(data)
+            data = data[size:]
+            if isinstance(frame, pika.frame.Header):
+                self.tag += 1
+                self.open[self.tag] = frame.properties
 
     def _run(self, act: Callable[..., None], *arguments: Any) -> None:
         async def run() -> None:

@@ -12,7 +12,7 @@ MOST_MESSAGES, MOST_BYTES = 8, 100
 
 
 def _message(position: int, size: int = 1) -> Message:
-    return Message(position, f"id {position}", b"x" * size, None)
+    return Message(position, f"id {position}", b"x" * size, b"")
 
 
 def _window(count: int) -> Window:

@@ -28,6 +28,8 @@ GIVE_UP = 30.0
 _PRECONDITION = 406
 SHORTEST_TRY = 1.0
 """Seconds that a try to connect gets, however little patience is left."""
+MESSAGES_AT_ONCE = 250
+"""Published before the loop gets its turn: nothing leaves the process until then."""
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is offered again."""
 
@@ -239,11 +241,15 @@ class Sending:
         if not self._unsettled:
             self._patience.renew()
             self._silence.heard()
-        while publisher.has_room and not self._blocked and not self._held:
+        for _ in range(MESSAGES_AT_ONCE):
+            if self._blocked or self._held or not publisher.has_room:
+                break
             message = self._feed.next(new=not self._takes_no_more)
             if message is None:
                 break
             publisher.publish(self._options.queue, message)
+        else:
+            self._wake.set()  # there may be more, once the loop has written these
         publisher.flush()
 
     async def _next_event(self, publisher: Publisher) -> None:

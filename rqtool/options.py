@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rqtool.broker.messages import Envelope
 from rqtool.broker.publisher import Guarantee
 from rqtool.broker.topology import QueueType
-from rqtool.retry import DEFAULT_DELAYS, Delay, parse_delays
+
+if TYPE_CHECKING:
+    from rqtool.retry import Delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class WorkOptions:
     """What the flags of `work` say; `grace` in seconds, None: without end."""
 
     queue: str
+    retry_delays: tuple[Delay, ...]
     kind: QueueType | None = None
     jobs: int = 1
     prefetch: int | None = None
     max_tasks: int | None = None
     drain: bool = False
-    retry_delays: tuple[Delay, ...] = parse_delays(DEFAULT_DELAYS)
     grace: float | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +37,8 @@ class UnsentFile:
         """Raises RqtoolError where it can't be written."""
         try:
             if self._file is None:
+                import tempfile  # most runs end without
+
                 descriptor, fresh = tempfile.mkstemp(dir=self._target.parent, prefix=f".{self._target.name[:50]}.")
                 self._file, self._fresh = os.fdopen(descriptor, "wb"), Path(fresh)
             self._file.write(body + self._end)

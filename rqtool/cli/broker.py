@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rqtool.localnode import Node
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="A private RabbitMQ on this machine.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rqtool.deadletters import DeadLetters
     from rqtool.listing import DeadTask
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The tasks that were given up.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 # Neither --id nor --yes has an environment twin: what is left over in an environment must not choose what is deleted.
 Ids = Annotated[

@@ -10,12 +10,8 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
-from rqtool.cli import broker, dead
 from rqtool.cli.output import complain, emit
-from rqtool.cli.queues import QueuesCommand, queues
-from rqtool.cli.release import release
-from rqtool.cli.send import send
-from rqtool.cli.work import work
+from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
 
 INTERNAL_ERROR = 70
@@ -23,18 +19,12 @@ INTERNAL_ERROR = 70
 
 app = typer.Typer(
     name="rqtool",
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RQTOOL"},
 )
-app.command()(send)
-# What follows the first word that is no option belongs to the command, its options too.
-app.command(context_settings={"allow_interspersed_args": False})(work)
-app.command(cls=QueuesCommand)(queues)
-app.command()(release)
-app.add_typer(dead.app, name="dead")
-app.add_typer(broker.app, name="broker")
 
 
 def _print_version(wanted: bool) -> None:

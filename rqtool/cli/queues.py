@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rqtool.checking import Check
     from rqtool.observing import Look
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
 WATCH_DURATION = "2s"
 SHORTEST_WATCH = 0.2
 
@@ -79,6 +81,7 @@ def _limit(metric: str, level: str, words: str, default: str) -> Any:
     )
 
 
+@app.command(cls=QueuesCommand)
 @with_broker(api=True)
 def queues(
     *,
@@ -118,7 +121,6 @@ def queues(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show what is ready, what is held without an ack and by whom, and whether that is work or a forgotten ack."""
     if vhost is not None and all_vhosts:
         raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
     if vhost is not None and not is_text(vhost):

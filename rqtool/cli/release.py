@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rqtool.releasing import Plan, Released, Target
 
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
 @with_broker(api=True)
 def release(
     *,
@@ -45,7 +49,6 @@ def release(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Give back what is held without an ack: close the connections of those who forgot it."""
     from rqtool.management import Management
     from rqtool.releasing import Release
 

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from rqtool.broker.window import Message
     from rqtool.inputs import Batch
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
 MOST_HEADERS = 100_000
 """Bytes: they share a frame of 128 KiB with what a worker adds when the task failed."""
 _RESERVED = {COPY, "CC", "BCC"}
 """By the first a returned task is known again; the broker takes the others as lists of further queues."""
 
 
+@app.command()
 @with_broker()
 def send(
     *,
@@ -91,7 +94,6 @@ def send(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Send tasks. A task counts as sent when the broker has confirmed it."""
     import asyncio
 
     from rqtool.broker.messages import Envelope

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from rqtool.handlers.handler import Handler
 
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+# What follows the first word that is no option belongs to the command, its options too.
+@app.command(context_settings={"allow_interspersed_args": False})
 @with_broker(api=True)
 def work(
     *,
@@ -85,7 +90,6 @@ def work(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Take tasks; acknowledge each one when its work is done."""
     import asyncio
 
     from rqtool.cli.events import JsonEvents, Lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rqtool
+from rqtool.cli.verbs import VERBS
 
 ROOT = Path(rqtool.__file__).parent
 LONGEST = 300
@@ -108,7 +108,7 @@ def test_the_imports_are_read() -> None:
     """The tests below see what is there: imports at the start and inside functions, modules and names."""
     assert {"rqtool.cli.main", "rqtool.broker.connection", "rqtool.management"} < FILES.keys()
     assert "rqtool.broker.window" in AT_START["rqtool.ledger"]
-    assert "rqtool.cli.broker" in AT_START["rqtool.cli.main"]
+    assert "rqtool.cli.verbs" in AT_START["rqtool.cli.main"]
     assert "rqtool.sending" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
 
 
@@ -155,19 +155,62 @@ def test_no_file_is_too_long(module: str) -> None:
     assert len(FILES[module].read_text().splitlines()) <= LONGEST
 
 
-def _imported_by(*arguments: str) -> set[str]:
-    """The modules that a real start imports."""
-    command = [sys.executable, "-X", "importtime", "-m", "rqtool", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    return set(re.findall(r"^import time:.*\|\s+(\S+)$", ended.stderr, re.MULTILINE))
+PROGRAM = """
+import sys
+from rqtool.cli.main import main
+code = main()
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
 
 
-@pytest.mark.parametrize("heavy", ["pika", "rich", "asyncio", "urllib3"])
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["send", "--help"], ["work", "--help"], ["dead", "--help"]], ids=" ".join
-)
-def test_a_start_imports_nothing_heavy(arguments: list[str], heavy: str) -> None:
-    """Help comes at once: what a verb needs is imported by the verb."""
-    imported = _imported_by(*arguments)
-    assert "rqtool.cli.send" in imported
-    assert heavy not in imported
+def _imported_by(*arguments: str, exit_code: int = 0) -> set[str]:
+    """The modules that are there when a real run ends."""
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == exit_code
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+def _verbs(modules: set[str]) -> set[str]:
+    return {verb for verb in VERBS if f"rqtool.cli.{verb}" in modules}
+
+
+DRAWING = {"rich", "markdown_it", "pygments"}
+HTTP = {"urllib3", "http.client", "rqtool.management"}
+AMQP = {"pika", "asyncio"}
+NEEDLESS = {"email", "json", "logging", "multiprocessing", "random", "socket", "ssl", "tempfile"}
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_start_imports_no_verb_that_is_not_called(option: str) -> None:
+    """The list of the verbs comes without them, and without what any of them needs."""
+    imported = _imported_by(option)
+    assert "rqtool.cli.verbs" in imported
+    assert _verbs(imported) == set()
+    assert imported & (DRAWING | HTTP | AMQP | NEEDLESS) == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_imports_that_verb_alone(verb: str) -> None:
+    """Help comes at once: what a verb needs is imported when it runs."""
+    imported = _imported_by(verb, "--help")
+    assert _verbs(imported) == {verb}
+    assert imported & (DRAWING | HTTP | AMQP | NEEDLESS - {"json"}) == set()
+
+
+def test_to_send_imports_what_sends() -> None:
+    """It is paid for every task that a script sends."""
+    imported = _imported_by("send", "task", "--url", "amqp://127.0.0.1:1/", exit_code=69)
+    assert imported >= AMQP
+    assert _verbs(imported) == {"send"}
+    assert imported & (DRAWING | HTTP | {"rqtool.retry", "rqtool.localbroker", "tempfile"}) == set()
+
+
+def test_a_look_at_the_queues_imports_what_looks() -> None:
+    """HTTP, and neither AMQP nor what draws: it may be called every few seconds."""
+    addresses = ["--url", "amqp://127.0.0.1:1/", "--api-url", "http://127.0.0.1:1/"]
+    imported = _imported_by("queues", *addresses, exit_code=69)
+    assert imported >= HTTP
+    assert _verbs(imported) == {"queues"}
+    assert imported & (DRAWING | AMQP | {"rqtool.localbroker"}) == set()

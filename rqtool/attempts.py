@@ -1,24 +1,22 @@
-"""One attempt at a task: begun, carefully where it is suspicious; run in a thread; judged; handed on to be settled."""
+"""One attempt at a task: begun, carefully where it is suspicious; run; judged; handed on to be settled."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
 from rqtool import headers
 from rqtool.broker import topology
 from rqtool.broker.consumer import Consumer, Delivery
+from rqtool.delivered import failed_headers, task_of
 from rqtool.errors import AccessRefused, RqtoolError, UsageError
 from rqtool.handlers.handler import Handler
 from rqtool.jobs import Job
+from rqtool.listener import Listener
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, why
 from rqtool.retry import Ack, Delay, GiveUp, RetryAfter, Return, judge
 from rqtool.settling import Acknowledge, Move, Settler, WorkerJobs
@@ -27,31 +25,33 @@ from rqtool.task import Task
 from rqtool.text import plural
 
 
-class Listener(Protocol):
-    """Is told of each task and of the connection; called on the event loop, in order. Times in seconds.
+class Attempt:
+    """The run of a job: a rqtool.handlers.handler.Run."""
 
-    `redelivered`: somebody had it before; `in_hand`: we have it, or its result, and it is not begun anew.
-    """
+    def __init__(self, attempts: Attempts, job: Job[Delivery], task: Task) -> None:
+        self._attempts = attempts
+        self._started: float | None = None
+        self.job = job
+        self.task = task
 
-    def received(self, task: Task) -> None: ...
+    def begun(self) -> None:
+        self._started = time.monotonic()
+        self._attempts.begun(self)
 
-    def redelivered(self, task: Task, *, in_hand: bool) -> None: ...
+    def ended(self, outcome: Outcome) -> None:
+        if self._started is None:
+            self.begun()
+        self._attempts.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 
-    def done(self, task: Task, seconds: float) -> None: ...
-
-    def failed(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
-
-    def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None: ...
-
-    def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None: ...
-
-    def connection_lost(self, reason: str) -> None: ...
-
-    def connection_back(self, url: str) -> None: ...
+    def returned(self) -> None:
+        self._attempts.returned(self)
 
 
 class Attempts:
-    """Runs jobs. `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people."""
+    """Runs jobs, `slots` at once.
+
+    `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people.
+    """
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class Attempts:
         fail: Callable[[RqtoolError], None],
     ) -> None:
         self._queue = queue
+        self._slots = slots
         self._delays = delays
         self._handler = handler
         self._listener = listener
@@ -76,26 +77,63 @@ class Attempts:
         self._say = say
         self._tell = tell
         self._fail = fail
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="task")
+        self._again: deque[Attempt] = deque()  # returned by the handler
         self._preparing: dict[Job[Delivery], asyncio.Task[None]] = {}
         self._careful: set[Job[Delivery]] = set()
         self._traceless = False
         self._cut_off = False
-        self.begun = 0
+        self.handed_over = 0
         self.dead = 0
 
+    def has_room(self, delivery: Delivery) -> bool:
+        """Whether this one can begin now, or so soon that it is handed over.
+
+        Around one that is begun carefully nothing waits: it would be taken for the one that its worker died of.
+        """
+        careful = self._careful or self._preparing or is_suspect(delivery)
+        return len(self._jobs.running) < (self._slots if careful else self._handler.capacity)
+
     def begin(self, job: Job[Delivery], consumer: Consumer) -> None:
-        """Begin the job that has just got its slot."""
+        """Begin a job for which there is room."""
         if is_poison(job.delivery):
             self._give_up_poison(job)
             return
-        self.begun += 1
+        self.handed_over += 1
         if self._traceless or not is_suspect(job.delivery):
             self._run(job)
         else:
             task = self._settler.spawn(self._begin_carefully(job, consumer))
             self._preparing[job] = task
             task.add_done_callback(partial(self._prepared, job))
+
+    def begin_again(self) -> None:
+        """Hand over what the handler has returned, as it has room for it."""
+        room = self._handler.capacity - len(self._jobs.running) + len(self._again)
+        while self._again and room > 0:
+            attempt = self._again.popleft()
+            if attempt.job.delivery.live:
+                self._handler.begin(attempt)
+                room -= 1
+            else:
+                self._drop(attempt.job)
+
+    def give_back(self) -> None:
+        """Return what was handed over and has not begun."""
+        self._handler.withdraw()
+        while self._again:
+            job = self._again.popleft().job
+            if job in self._careful and job.delivery.live:
+                self._careful.discard(job)
+                self._jobs.ended(job)
+                self._settler.spawn(self._undo(job))
+            else:
+                job.delivery.requeue()
+                self._drop(job)
+
+    def _drop(self, job: Job[Delivery]) -> None:
+        self.handed_over -= 1
+        self._careful.discard(job)
+        self._jobs.dropped(job)
 
     def _prepared(self, job: Job[Delivery], task: asyncio.Task[None]) -> None:
         self._preparing.pop(job, None)
@@ -125,9 +163,6 @@ class Attempts:
             undone = [asyncio.ensure_future(self._take_back(job)) for job in self._careful]
             await asyncio.wait(undone, timeout=seconds)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False)
-
     # Tasks that were delivered before.
 
     def _give_up_poison(self, job: Job[Delivery]) -> None:
@@ -151,7 +186,7 @@ class Attempts:
             self._fail(error)
             copy = None
         if copy is None:
-            self.begun -= 1
+            self.handed_over -= 1
             self._jobs.dropped(job)
             return
         original = job.delivery
@@ -161,7 +196,7 @@ class Attempts:
             told = job.delivery.ack()  # it came again meanwhile
         if taken is None or not taken.live:
             # The copy comes home by itself.
-            self.begun -= 1
+            self.handed_over -= 1
             self._jobs.settled(job, Acknowledge(), told=told and not consumer.lost.done())
             return
         self._jobs.exchange(job, taken, Acknowledge())
@@ -196,20 +231,25 @@ class Attempts:
         if await self._settler.store(job, move) is not None:
             job.delivery.ack()
 
+    async def _undo(self, job: Job[Delivery]) -> None:
+        await self._take_back(job)
+        self._jobs.dropped(job)
+
     # The run and its verdict.
 
     def _run(self, job: Job[Delivery]) -> None:
-        task = task_of(self._queue, job.delivery)
-        self._tell(self._listener.received, task)
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._handler.run, task)
-        future.add_done_callback(partial(self._ran, job, task, time.monotonic()))
+        self._handler.begin(Attempt(self, job, task_of(self._queue, job.delivery)))
 
-    def _ran(self, job: Job[Delivery], task: Task, started: float, future: asyncio.Future[Outcome]) -> None:
+    def begun(self, attempt: Attempt) -> None:
+        self._tell(self._listener.received, attempt.task)
+
+    def returned(self, attempt: Attempt) -> None:
+        self._again.appendleft(attempt)
+
+    def ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         if self._cut_off:
             return
-        seconds = time.monotonic() - started
-        error = future.exception()
-        outcome = Failed(f"internal error: {error!r}") if error is not None else future.result()
+        job, task = attempt.job, attempt.task
         self._careful.discard(job)
         self._jobs.ended(job)
         if not isinstance(outcome, Done | Postponed | CannotRun):
@@ -230,7 +270,7 @@ class Attempts:
     def _retry(self, job: Job[Delivery], task: Task, outcome: Outcome, seconds: float, delay: Delay) -> Move:
         place = topology.waiting(self._queue, delay.name, delay.seconds)
         then = partial(self._tell, self._listener.retry, task, outcome, seconds, delay.name)
-        return Move(place, _failed_headers(job, outcome, task.attempt), then)
+        return Move(place, failed_headers(job.delivery, outcome, task.attempt), then)
 
     def _burial(self, job: Job[Delivery], task: Task, outcome: Outcome, seconds: float, attempts: int) -> Move:
         place = topology.dead(self._queue)
@@ -239,28 +279,4 @@ class Attempts:
             self.dead += 1
             self._tell(self._listener.dead, task, outcome, seconds, place.name)
 
-        return Move(place, _failed_headers(job, outcome, attempts), buried)
-
-
-def task_of(queue: str, delivery: Delivery) -> Task:
-    """What the handler sees of a delivery."""
-    shown = headers.of_the_sender(delivery.headers)
-    return Task(
-        body=delivery.body,
-        queue=queue,
-        message_id=delivery.message_id or "",
-        attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
-        redelivered=is_suspect(delivery),
-        headers={name: headers.text(shown, name) for name in shown},
-    )
-
-
-def _failed_headers(job: Job[Delivery], outcome: Outcome, attempts: int) -> dict[str, object]:
-    detail = getattr(outcome, "detail", "")
-    return headers.failed(
-        job.delivery.headers,
-        attempts=attempts,
-        error=f"{why(outcome)}\n{detail}".strip(),
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        worker=f"{socket.gethostname()}:{os.getpid()}",
-    )
+        return Move(place, failed_headers(job.delivery, outcome, attempts), buried)

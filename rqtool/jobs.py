@@ -53,10 +53,9 @@ class Reception(Generic[D, R]):
 
 
 class Jobs(Generic[D, R]):
-    """At most `slots` jobs at work at once. R: what is to be done with a delivery, once the result is there."""
+    """R: what is to be done with a delivery, once the result is there."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self) -> None:
         self._waiting: deque[D] = deque()
         self._sure: OrderedDict[Hashable, R] = OrderedDict()
         self._unsure: OrderedDict[Hashable, R] = OrderedDict()
@@ -82,10 +81,12 @@ class Jobs(Generic[D, R]):
         self._waiting.append(delivery)
         return Reception()
 
-    def start_next(self) -> Job[D] | None:
-        """The next job, if one waits and a slot is free."""
-        if not self._waiting or len(self.running) >= self._slots:
-            return None
+    @property
+    def first_waiting(self) -> D | None:
+        return self._waiting[0] if self._waiting else None
+
+    def start_next(self) -> Job[D]:
+        """Make the first that waits a job; it is at work, or about to be."""
         job = Job(self._waiting.popleft())
         self.running.add(job)
         return job
@@ -106,7 +107,7 @@ class Jobs(Generic[D, R]):
         job.delivery = delivery
 
     def ended(self, job: Job[D]) -> None:
-        """The job has its result, and its slot is free; it stays in hand until it is settled."""
+        """The job has its result; it stays in hand until it is settled."""
         self.running.discard(job)
         self.settling.add(job)
 

@@ -41,6 +41,16 @@ class Summary:
     exit_code: int
 
 
+def why_incomplete(refused: list[Refusal], error: Exception | None, *, ended: bool) -> str | None:
+    """Why not every task of the input was sent; None where each was. `error`: why the input can't be read further."""
+    if refused:
+        first = refused[0]
+        return f"task {first.message.position + 1:,} was not taken: {first.why}"
+    if error is not None:
+        return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
+    return None if ended else "stopped before the end of the input"
+
+
 def summary(report: Report, queue: str, guarantee: str, unsent: Path | None) -> Summary:
     """Exit codes: 0, 1 where a task is not confirmed, 128 + signal after a second signal."""
     sent = plural(report.confirmed, "task")

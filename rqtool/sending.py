@@ -20,7 +20,7 @@ from rqtool.inputs import Batch
 from rqtool.ledger import Ledger, Refusal
 from rqtool.options import SendOptions
 from rqtool.patience import Patience, Silence
-from rqtool.report import Report
+from rqtool.report import Report, why_incomplete
 from rqtool.signals import Signals
 from rqtool.unsent import UnsentFile, write_unsent
 
@@ -81,7 +81,7 @@ class Sending:
         with Signals(self._wake.set) as self._signals:
             try:
                 await self._send_all()
-                problem = self._why_incomplete()
+                problem = why_incomplete(self._ledger.refused, self._feed.error, ended=self._feed.ended)
             except _GaveUp as given_up:
                 problem = str(given_up)
                 self._no_route |= isinstance(given_up, _QueueGone)
@@ -291,12 +291,3 @@ class Sending:
         self._ledger.take_back(self._held)
         self._held.clear()
         self._wake.set()
-
-    def _why_incomplete(self) -> str | None:
-        if self._ledger.refused:
-            first = self._ledger.refused[0]
-            return f"task {first.message.position + 1:,} was not taken: {first.why}"
-        if self._feed.error is not None:
-            error = self._feed.error
-            return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
-        return None if self._feed.ended else "stopped before the end of the input"

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from rqtool.attempts import Attempts, Listener, task_of
+from rqtool.attempts import Attempts
 from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, refuse
 from rqtool.broker.consumer import Consumer, Delivery
 from rqtool.broker.courier import Courier
 from rqtool.broker.opening import connect, keep_trying
 from rqtool.broker.queues import ensure_queue
+from rqtool.delivered import task_of
 from rqtool.drain import Drain
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
 from rqtool.handlers.handler import Handler
 from rqtool.jobs import Jobs
+from rqtool.listener import Listener
 from rqtool.management import Management
 from rqtool.options import WorkOptions
 from rqtool.settling import Settler, WorkerJobs
@@ -48,7 +50,7 @@ class Working:
         self._listener = listener
         self._say = say
         self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
-        self._jobs: WorkerJobs = Jobs(options.jobs)
+        self._jobs: WorkerJobs = Jobs()
         courier = Courier(endpoint, options.queue, options.kind, "work, retries", say)
         self._settler = Settler(self._jobs, courier, say=say, changed=self._changed, fail=self._fail)
         self._attempts = Attempts(
@@ -84,8 +86,7 @@ class Working:
             finally:
                 if watch is not None:
                     watch.cancel()
-                self._attempts.close()
-                await asyncio.to_thread(self._handler.close)
+                await self._handler.close()
         if self._connection is not None:
             await self._connection.close()
         if self._error is not None:
@@ -93,8 +94,8 @@ class Working:
         return self._attempts.dead
 
     async def _open_handler(self) -> None:
-        """In a thread: a module that takes long to import must not make Ctrl-C wait."""
-        await self._signals.interrupt(asyncio.to_thread(self._handler.open), lambda: self._signals.finish)
+        """A module that takes long to import does not make Ctrl-C wait."""
+        await self._signals.interrupt(self._handler.open(), lambda: self._signals.finish)
         if self._signals.finish:
             self._handler.kill()
 
@@ -123,7 +124,7 @@ class Working:
 
     @property
     def _enough(self) -> bool:
-        return self._options.max_tasks is not None and self._attempts.begun >= self._options.max_tasks
+        return self._options.max_tasks is not None and self._attempts.handed_over >= self._options.max_tasks
 
     def _changed(self) -> None:
         self._drain.busy()
@@ -147,6 +148,7 @@ class Working:
         """Connect, declare, consume. The first time a failure ends the worker; later it tries for ever."""
         first = self._connection is None
         if self._consumer is not None:
+            self._attempts.give_back()
             self._jobs.connection_lost()
             self._tell(self._listener.connection_lost, str(self._consumer.lost.result()))
         if self._connection is not None:
@@ -186,6 +188,8 @@ class Working:
 
     async def _give_back(self) -> None:
         """Ask for no more, and return what was not begun. Once."""
+        if self._signals.finish or self._error is not None:
+            self._attempts.give_back()
         if self._signals.finish and not self._told:
             self._told = True
             running = len(self._jobs.running)
@@ -219,11 +223,12 @@ class Working:
         self._wake.set()
 
     def _begin_jobs(self) -> None:
+        self._attempts.begin_again()
         while not (self._ending or self._settler.stuck or self._consumer is None):
-            job = self._jobs.start_next()
-            if job is None:
+            delivery = self._jobs.first_waiting
+            if delivery is None or not self._attempts.has_room(delivery):
                 return
-            self._attempts.begin(job, self._consumer)
+            self._attempts.begin(self._jobs.start_next(), self._consumer)
 
     async def _watch_for_the_end(self) -> None:
         """Set `_empty` once the queue is: looked at whenever there is nothing to do here."""

@@ -9,13 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakSet
 
 import pika
 import pika.exceptions
+import pika.frame
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel as PikaChannel
 
 from rqtool.broker import fields
+from rqtool.broker.acks import Acks
 from rqtool.broker.words import words
 from rqtool.errors import AccessRefused
 from rqtool.urls import BrokerURL
@@ -49,7 +52,9 @@ class Channel:
 
     def __init__(self, raw: PikaChannel) -> None:
         self.raw = raw
-        self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
+        self.acks = Acks()
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[Lost] = self._loop.create_future()
         raw.add_on_close_callback(lambda _, reason: resolve(self.lost, reason))
 
     async def call(self, method: Callable[..., Any], /, **arguments: Any) -> Any:
@@ -60,11 +65,32 @@ class Channel:
             if not answer.done():
                 answer.set_result(frames[0] if frames else None)
 
+        self.flush()
         try:
             method(callback=take, **arguments)
         except pika.exceptions.AMQPError as error:
             raise _lost(error) from None
         return await answered(answer, self.lost)
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery, together with what else is acknowledged before the event loop's next turn."""
+        if self.acks.ack(tag):
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write the acks that were collected."""
+        frames = [
+            pika.frame.Method(self.raw.channel_number, pika.spec.Basic.Ack(tag, multiple))  # type: ignore[no-untyped-call]
+            for tag, multiple in self.acks.take()
+        ]
+        if frames:
+            self.write(b"".join(frame.marshal() for frame in frames))
+
+    def close(self) -> None:
+        """Close it, behind its acks. One that is closed stays so."""
+        if self.raw.is_open:
+            self.flush()
+            self.raw.close()
 
     def write(self, frames: bytes) -> None:
         """Write encoded frames of this channel, in order with what pika writes. One that is closed takes nothing."""
@@ -78,6 +104,7 @@ class Connection:
 
     def __init__(self, raw: AsyncioConnection, url: BrokerURL, lost: asyncio.Future[Lost]) -> None:
         self._raw = raw
+        self._channels: WeakSet[Channel] = WeakSet()
         self.url = url
         self.lost = lost
 
@@ -98,7 +125,9 @@ class Connection:
         def opened_now(raw: PikaChannel) -> None:
             # Wrapped inside the callback: a channel that closes before we run again must find us listening.
             if not opened.done():
-                opened.set_result(Channel(raw))
+                channel = Channel(raw)
+                self._channels.add(channel)
+                opened.set_result(channel)
 
         try:
             self._raw.channel(on_open_callback=opened_now)
@@ -111,6 +140,8 @@ class Connection:
         broker in alarm doesn't read.
         """
         if self._raw.is_open:
+            for channel in self._channels:
+                channel.flush()
             self._raw.close()
         await asyncio.wait({self.lost}, timeout=CLOSE_SECONDS)
 

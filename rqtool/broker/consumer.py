@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import pika
@@ -33,8 +33,9 @@ class Delivery:
         self.headers: dict[str, Any] = properties.headers or {}
         self.copy_token = text(self.headers, COPY)
         self.properties = properties
+        channel.acks.delivered(tag)
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str, bytes] | None:
         """Id, copy and body together: other programs' ids need not be unique, and a retry bears the id of the first
         attempt.
@@ -59,22 +60,28 @@ class Delivery:
 
     def ack(self) -> bool:
         """Tell the broker that the work is done. Returns whether it could be told."""
-        return self._settle(self._channel.raw.basic_ack)
-
-    def requeue(self) -> bool:
-        """Give it back. `nack`, since RabbitMQ 4.3 counts a `reject` toward a quorum queue's delivery limit."""
-        return self._settle(self._channel.raw.basic_nack)
-
-    def requeue_up_to_here(self) -> bool:
-        """Give it back with everything unsettled that came before it on its channel, at once and in order."""
-        return self._settle(partial(self._channel.raw.basic_nack, multiple=True))
-
-    def _settle(self, method: Callable[[int], None]) -> bool:
         if not self.live:
             return False
         self._open = False
+        self._channel.ack(self._tag)
+        return True
+
+    def requeue(self) -> bool:
+        """Give it back. `nack`, since RabbitMQ 4.3 counts a `reject` toward a quorum queue's delivery limit."""
+        return self._nack(multiple=False)
+
+    def requeue_up_to_here(self) -> bool:
+        """Give it back with everything unsettled that came before it on its channel, at once and in order."""
+        return self._nack(multiple=True)
+
+    def _nack(self, *, multiple: bool) -> bool:
+        if not self.live:
+            return False
+        self._open = False
+        self._channel.flush()  # "multiple" must find nothing unsettled that was acknowledged
+        self._channel.acks.settled(self._tag, multiple=multiple)
         try:
-            method(self._tag)
+            self._channel.raw.basic_nack(self._tag, multiple=multiple)
         except pika.exceptions.AMQPError:
             return False
         return True
@@ -156,8 +163,7 @@ class Consumer:
             try:
                 return await answered(self._got, channel.lost)
             except Lost:
-                if channel.raw.is_open:
-                    channel.raw.close()  # what came late would be held, and by nobody
+                channel.close()  # what came late would be held, and by nobody
                 raise
 
     async def _open_getter(self) -> Channel:

@@ -200,5 +200,5 @@ async def _declare(connection: Connection, queue: str, arguments: Arguments | No
         passive=arguments is None,
         arguments=arguments or None,
     )
-    channel.raw.close()
+    channel.close()
     return int(answer.method.message_count)

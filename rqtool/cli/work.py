@@ -19,8 +19,8 @@ from rqtool.retry import DEFAULT_DELAYS, parse_delays
 from rqtool.text import plural
 
 if TYPE_CHECKING:
-    from rqtool.attempts import Listener
     from rqtool.handlers.handler import Handler
+    from rqtool.listener import Listener
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -130,6 +130,7 @@ def _handler(command: list[str], call: str | None, jobs: int, timeout: str | Non
     from rqtool.handlers.callables import Function
     from rqtool.handlers.commands import Command
     from rqtool.handlers.dots import Dots
+    from rqtool.handlers.threads import Threads
 
     seconds = None if timeout is None else parse_duration(timeout)
     if seconds == 0:
@@ -139,9 +140,9 @@ def _handler(command: list[str], call: str | None, jobs: int, timeout: str | Non
     if command and call is not None:
         raise UsageError("--call and a command contradict each other", "Use one of the two")
     if command:
-        return Command(command, stdout=stdout, timeout=seconds)
+        return Threads(Command(command, stdout=stdout, timeout=seconds), jobs)
     if call is not None:
         return Function(call, jobs=jobs, stdout=stdout, timeout=seconds)
     if seconds is not None:
         raise UsageError("--timeout is for a command or for --call", "Name one, or leave --timeout out")
-    return Dots()
+    return Threads(Dots(), jobs)

@@ -2,73 +2,61 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 import subprocess
-import threading
+from typing import Any
 
-from rqtool.handlers.callable_wire import CHUNK, Incoming
+from rqtool.handlers.callable_sockets import Sockets, give, take
+from rqtool.handlers.callable_wire import CHUNK, Answers, unpack
 from rqtool.handlers.processes import signal_name
-
-_LONGEST_WAIT = 2_000_000.0
-"""Seconds: 23 days, and poll() can't count many more."""
-
-
-class NotBegunError(Exception):
-    """The process has ended, and the function can't have begun: it begins with a whole task only."""
 
 
 class Child:
-    """A process and our ends of its sockets, one for each of its slots. A socket belongs to whoever took it."""
+    """A process and the lines to it. What has to do with the lines belongs to the thread that has it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channels: dict[int, socket.socket]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], sockets: Sockets) -> None:
         self.process = process
         self.is_async = False
         self.wants_task = False
-        self.retired = False
-        self.ended_because = ""
-        self._channels = channels
-        self._lock = threading.Lock()
+        self.is_ready = False
+        self._sockets = sockets
+        self._answers = Answers()
+        sockets.theirs.close()
 
-    def exchange(self, slot: int, *pieces: bytes) -> bytes:
-        """Send a frame, return the head of the answer. Raises NotBegunError, EOFError, or an OSError (TimeoutError)."""
-        with self._lock:
-            if self.retired:
-                raise NotBegunError
-            channel = self._channels.pop(slot)
-        try:
-            try:
-                for piece in pieces:
-                    channel.sendall(piece)
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise NotBegunError from error
-            incoming = Incoming()
-            while (answer := incoming.feed(channel.recv(CHUNK))) is None:
-                pass
-        except BaseException:
-            channel.close()
-            raise
-        with self._lock:
-            if self.retired:
-                channel.close()
-            else:
-                self._channels[slot] = channel
-        return answer[0]
+    def hello(self) -> dict[str, Any]:
+        """Wait for what it says first. Raises EOFError, or an OSError."""
+        while not (said := self.receive()):
+            pass
+        self._sockets.answers.setblocking(False)
+        answer: dict[str, Any] = json.loads(said[0][1])
+        return answer
 
-    def limit(self, seconds: float) -> None:
-        for channel in self._channels.values():
-            channel.settimeout(seconds if seconds < _LONGEST_WAIT else None)
+    def fileno(self) -> int:
+        """Readable when there is something to `receive`."""
+        return self._sockets.answers.fileno()
 
-    def keep_only(self, slot: int) -> None:
-        for other in set(self._channels) - {slot}:
-            self._channels.pop(other).close()
+    def give(self, number: int, head: bytes, body: bytes) -> bool:
+        """Hand a task over. False: no more fits into the line for now. Raises OSError where it can't be handed over."""
+        return give(self._sockets.tasks, number, head, body)
+
+    def take_back(self) -> list[int]:
+        """Return the numbers of the tasks that the process has not taken, in order; it doesn't get them any more."""
+        numbers = []
+        while (data := take(self._sockets.untaken)) is not None:
+            numbers.append(unpack(data)[0])
+        return numbers
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        """Return the numbers and heads of the answers that are there. Raises EOFError when the process has ended."""
+        piece = self._sockets.answers.recv(CHUNK)
+        if not piece:
+            raise EOFError
+        return self._answers.feed(piece)
 
     def retire(self) -> None:
-        """Begin nothing more; the process ends when what is at work has ended."""
-        with self._lock:
-            self.retired = True
-            while self._channels:
-                self._channels.popitem()[1].close()
+        """Have it end when what it has taken is over. To be called when nothing more is to be received."""
+        self._sockets.close()
 
     def ended(self) -> bool:
         """Whether the process has ended. Its number stays its own, where the system lets us look without reaping."""

@@ -1,7 +1,7 @@
-"""The process in which a function of `--call` runs, started by rqtool.handlers.callables and spoken to over sockets.
+"""The process in which a function of `--call` runs, started by rqtool.handlers.callable_processes.
 
-A function that isn't async has one such process per job; an async one has one for all jobs, a socket for each, and one
-event loop. It ends when its worker does, after the task at work: then its sockets are closed.
+A function that isn't async has one such process per job, an async one has one for all jobs, with one event loop. It
+ends when its worker does, or has no more use for it, after the task at work.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import atexit
 import inspect
 import json
 import os
+import select
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
+from rqtool.handlers.callable_sockets import take
 from rqtool.handlers.callable_target import Target, load
-from rqtool.handlers.callable_wire import CHUNK, Incoming, frame, pack_outcome, unpack_task
+from rqtool.handlers.callable_wire import pack, pack_outcome, unpack, unpack_task
 from rqtool.handlers.tracebacks import Story, one_line
 from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
 from rqtool.retry import LONGEST_DELAY
@@ -34,14 +36,14 @@ _DETAIL_CHARACTERS = 2000
 
 
 def main() -> None:
-    """Arguments: the target, the timeout of an async function, and the sockets, one per job."""
-    target, timeout, *numbers = sys.argv[1:]
+    """Arguments: the target, the timeout of an async function, the jobs, the worker, our ends of the lines."""
+    target, timeout, jobs, worker, *numbers = sys.argv[1:]
     del sys.argv[1:]
-    channels = [socket.socket(fileno=int(number)) for number in numbers]
-    for channel in channels:
-        channel.set_inheritable(False)
-    # A fork of the function's must neither answer in its place nor hold the sockets open after its end.
-    os.register_at_fork(after_in_child=lambda: _close(channels))
+    tasks, answers = (socket.socket(fileno=int(number)) for number in numbers)
+    for each in (tasks, answers):
+        each.set_inheritable(False)
+    # A fork of the function's must neither answer in its place nor hold the lines open after its end.
+    os.register_at_fork(after_in_child=lambda: _close(tasks, answers))
     # Only now: what has a standard module's name there must not be taken for it by the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())
@@ -49,21 +51,21 @@ def main() -> None:
         loaded = load(target)
     except UsageError as error:
         _flush()
-        channels[0].sendall(frame(json.dumps({"what": error.what, "what_to_do": error.what_to_do}).encode()))
+        answers.sendall(pack(0, json.dumps({"what": error.what, "what_to_do": error.what_to_do}).encode()))
         return
     _flush()
-    with suppress(EOFError, OSError):
-        channels[0].sendall(frame(json.dumps({"async": loaded.is_async, "task": loaded.wants_task}).encode()))
+    with suppress(OSError):
+        answers.sendall(pack(0, json.dumps({"async": loaded.is_async, "task": loaded.wants_task}).encode()))
+        serving = _Worker(int(worker), tasks, answers, loaded)
         if loaded.is_async:
-            _serve_all(channels, loaded, None if timeout == "-" else float(timeout))
+            _serve_all(serving, int(jobs), None if timeout == "-" else float(timeout))
         else:
-            _close(channels[1:])
-            _serve(channels[0], loaded)
+            _serve(serving)
 
 
-def _close(channels: Sequence[socket.socket]) -> None:
-    for channel in channels:
-        channel.close()
+def _close(*sockets: socket.socket) -> None:
+    for each in sockets:
+        each.close()
 
 
 def _flush() -> None:
@@ -71,21 +73,43 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _argument(target: Target, head: bytes, body: bytes) -> object:
-    return unpack_task(head, body) if target.wants_task else body
+class _Worker:
+    """The worker, as its function's process sees it."""
+
+    def __init__(self, pid: int, tasks: socket.socket, answers: socket.socket, target: Target) -> None:
+        self.tasks = tasks
+        self.answers = answers
+        self.function = target.function
+        self._wants_task = target.wants_task
+        self._pid = pid
+
+    def take(self) -> tuple[int, object] | None:
+        """Take a task: its number, and what the function gets of it. None where none is there."""
+        # What a worker that has died had handed over belongs to others by now.
+        if os.getppid() != self._pid or (data := take(self.tasks)) is None:
+            return None
+        number, head, body = unpack(data)
+        return number, unpack_task(head, body) if self._wants_task else body
+
+    def answer(self, number: int, outcome: Outcome) -> None:
+        _flush()
+        self.answers.sendall(pack(number, pack_outcome(outcome)))
 
 
 # One task at a time.
 
 
-def _serve(channel: socket.socket, target: Target) -> None:
+def _serve(worker: _Worker) -> None:
+    poll = select.poll()
+    poll.register(worker.tasks, select.POLLIN)
+    poll.register(worker.answers, select.POLLIN)
     while True:
-        incoming = Incoming()
-        while (message := incoming.feed(channel.recv(CHUNK))) is None:
-            pass
-        outcome = _call(target.function, _argument(target, *message))
-        _flush()
-        channel.sendall(frame(pack_outcome(outcome)))
+        while (task := worker.take()) is not None:
+            number, argument = task
+            worker.answer(number, _call(worker.function, argument))
+        # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
+        if any(descriptor == worker.answers.fileno() for descriptor, _ in poll.poll()):
+            return
 
 
 def _call(function: Callable[[Any], Any], argument: object) -> Outcome:
@@ -111,24 +135,15 @@ def _runner() -> asyncio.Runner:
 # All jobs at once.
 
 
-def _serve_all(channels: Sequence[socket.socket], target: Target, timeout: float | None) -> None:
+def _serve_all(worker: _Worker, jobs: int, timeout: float | None) -> None:
     import asyncio
 
-    async def serve(channel: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        channel.setblocking(False)
-        with suppress(EOFError, OSError):
-            while True:
-                incoming = Incoming()
-                while (message := incoming.feed(await loop.sock_recv(channel, CHUNK))) is None:
-                    pass
-                outcome = await run(_argument(target, *message))
-                _flush()
-                await loop.sock_sendall(channel, frame(pack_outcome(outcome)))
+    async def serve(number: int, argument: object) -> None:
+        worker.answer(number, await run(argument))
 
     async def run(argument: object) -> Outcome:
         # A task of its own: a function that cancels itself must not cancel what answers for it.
-        work = asyncio.ensure_future(_finish(partial(target.function, argument)))
+        work = asyncio.ensure_future(_finish(partial(worker.function, argument)))
         done, _ = await asyncio.wait({work}, timeout=timeout)
         if not done:
             work.cancel()
@@ -140,7 +155,37 @@ def _serve_all(channels: Sequence[socket.socket], target: Target, timeout: float
         return outcome
 
     async def serve_all() -> None:
-        await asyncio.gather(*map(serve, channels))
+        loop = asyncio.get_running_loop()
+        running: set[asyncio.Task[None]] = set()
+        over = asyncio.Event()
+
+        def take() -> None:
+            while len(running) < jobs and (task := worker.take()) is not None:
+                serving = asyncio.ensure_future(serve(*task))
+                running.add(serving)
+                serving.add_done_callback(served)
+            if len(running) < jobs:
+                loop.add_reader(worker.tasks, take)
+            else:
+                loop.remove_reader(worker.tasks)
+
+        def served(serving: asyncio.Task[None]) -> None:
+            running.discard(serving)
+            if serving.exception() is not None:  # nobody is there to hear the answer
+                over.set()
+            elif not over.is_set():
+                take()
+
+        def end() -> None:
+            loop.remove_reader(worker.answers)
+            loop.remove_reader(worker.tasks)
+            over.set()
+
+        # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
+        loop.add_reader(worker.answers, end)
+        take()
+        await over.wait()
+        await asyncio.gather(*running, return_exceptions=True)
 
     asyncio.run(serve_all())
 

@@ -1,4 +1,4 @@
-"""What a worker and the processes of its function say to each other: frames of a JSON head and a raw body. Pure.
+"""What a worker and the processes of its function say to each other: a number, a JSON head, a raw body. Pure.
 
 Nothing is pickled: a body is whatever somebody put on the queue. A head that says nothing is empty, since most tasks
 are a body and most answers are "done".
@@ -13,45 +13,44 @@ from dataclasses import asdict, fields
 from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 
+LONGEST_INLINE = 16_384
+"""Bytes of a head and a body that travel as one datagram; what is longer travels as a file."""
 CHUNK = 65_536
-"""What is read at once, and up to which size copying costs less than a second call."""
-_SIZES = struct.Struct("!IQ")
+_FRAME = struct.Struct("!QI")
+_DONE = Done()
 _METADATA = [field.name for field in fields(Task) if field.name != "body"]
 _VERDICTS = {kind.__name__: kind for kind in (Failed, Postponed, Rejected)}
 
 
-def frame(head: bytes = b"", body: bytes = b"") -> bytes:
-    return _SIZES.pack(len(head), len(body)) + head + body
+def pack(number: int, head: bytes, body: bytes = b"") -> bytes:
+    return _FRAME.pack(number, len(head)) + head + body
 
 
-def frames(head: bytes, body: bytes) -> tuple[bytes, ...]:
-    """A frame in the pieces in which it is best sent: a large body isn't copied."""
-    return (frame(head, body),) if len(body) <= CHUNK else (_SIZES.pack(len(head), len(body)) + head, body)
+def unpack(data: bytes) -> tuple[int, bytes, bytes]:
+    """Return number, head and body of what is complete."""
+    number, size = _FRAME.unpack_from(data)
+    end = _FRAME.size + size
+    return number, data[_FRAME.size : end], data[end:]
 
 
-class Incoming:
-    """One frame, put together from the pieces that arrive."""
+class Answers:
+    """Numbers and heads, without bodies, put together from the pieces of a stream."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._wanted = _SIZES.size
+        self._rest = b""
 
-    def feed(self, piece: bytes) -> tuple[bytes, bytes] | None:
-        """Return head and body once they are complete. Raises EOFError for the empty piece of a closed connection."""
-        if not piece:
-            raise EOFError
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size < self._wanted:
-            return None
-        whole = b"".join(self._pieces)
-        head, body = _SIZES.unpack_from(whole)
-        self._wanted = _SIZES.size + head + body
-        if self._size < self._wanted:
-            self._pieces = [whole]
-            return None
-        return whole[_SIZES.size : _SIZES.size + head], whole[_SIZES.size + head :]
+    def feed(self, piece: bytes) -> list[tuple[int, bytes]]:
+        data = self._rest + piece
+        complete = []
+        start = 0
+        while (begin := start + _FRAME.size) <= len(data):
+            number, size = _FRAME.unpack_from(data, start)
+            if begin + size > len(data):
+                break
+            start = begin + size
+            complete.append((number, data[begin:start]))
+        self._rest = data[start:]
+        return complete
 
 
 def pack_metadata(task: Task) -> bytes:
@@ -69,6 +68,6 @@ def pack_outcome(outcome: Outcome) -> bytes:
 
 def unpack_outcome(head: bytes) -> Outcome:
     if not head:
-        return Done()
+        return _DONE
     kind, values = json.loads(head)
     return _VERDICTS[kind](**values)

@@ -1,45 +1,29 @@
 """Runs a Python function for each task, in processes of its own.
 
 Beside the worker a function can hold the interpreter, crash it, or hang, without costing it its heartbeats or its life.
-What is said to those processes is in rqtool.handlers.callable_wire, what they do in rqtool.handlers.callable_process.
+Short tasks are handed over ahead, since the way there and back takes longer than they do; they are taken back when the
+one before them turns out to be slow, and when the worker is to stop.
 """
 
 from __future__ import annotations
 
-import json
-import signal
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-import rqtool
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.handlers.callable_child import Child, NotBegunError
-from rqtool.handlers.callable_target import split
-from rqtool.handlers.callable_wire import frames, pack_metadata, unpack_outcome
-from rqtool.handlers.processes import KILL_AFTER, notice_ends
+from rqtool.handlers.callable_child import Child
+from rqtool.handlers.callable_line import Entry, Line
+from rqtool.handlers.callable_pace import Pace
+from rqtool.handlers.callable_processes import Processes
+from rqtool.handlers.handler import Run
+from rqtool.handlers.processes import KILL_AFTER
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome
-from rqtool.ports import poll
-from rqtool.task import Task
 
-_START = """\
-import sys
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
-spec = PathFinder.find_spec("rqtool", [sys.argv.pop(1)])
-sys.modules["rqtool"] = package = module_from_spec(spec)
-spec.loader.exec_module(package)
-from rqtool.handlers.callable_process import main
-main()
-"""
-"""Takes the very rqtool that runs here, however that was found, without changing where anything else is found."""
-CLOSE_SECONDS = 2.0
-"""How long the processes may take to end by themselves."""
+SLOW = 0.05
+"""Seconds that a task takes before what waits behind it is taken back."""
 
 
 class Function:
@@ -51,171 +35,209 @@ class Function:
     def __init__(self, target: str, *, jobs: int, stdout: int | None = None, timeout: float | None = None) -> None:
         self._target = self.runs = target
         self._jobs = jobs
-        self._stdout = stdout
         self._timeout = timeout
-        self._idle = list(reversed(range(jobs)))
-        self._own: list[Child | None] = [None] * jobs
-        self._shared: Child | None = None
-        self._sharing = threading.Lock()
-        self._lock = threading.Lock()
-        self._children: set[Child] = set()
-        self._killed = False
-        notice_ends()
+        self._processes = Processes(target, jobs=jobs, stdout=stdout, timeout=timeout)
+        self._is_async = False
+        self._lines: list[Line] = []
+        self._slow = 0
+        self._pace = Pace()
+        self._timers: dict[Entry, asyncio.TimerHandle] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._changes: set[asyncio.Task[None]] = set()
 
-    def open(self) -> None:
+    @property
+    def capacity(self) -> int:
+        return self._jobs + (self._pace.depth - 1) * (len(self._lines) - self._slow)
+
+    async def open(self) -> None:
         """Import the function, in its first process. There is no limit to the time that this takes, but `kill`."""
-        split(self._target)
-        child = self._start(range(self._jobs))
-        if child.is_async:
-            self._shared = child
-        else:
-            child.keep_only(0)
-            self._own[0] = child
+        child = await asyncio.to_thread(self._processes.start)
+        self._is_async = child.is_async
+        self._lines = [Line(self._jobs)] if child.is_async else [Line(1) for _ in range(self._jobs)]
+        self._adopt(self._lines[0], child)
 
-    def run(self, task: Task) -> Outcome:
-        slot = self._idle.pop()
-        try:
-            return self._run(slot, task)
-        finally:
-            self._idle.append(slot)
+    def begin(self, run: Run) -> None:
+        line = min(self._lines, key=lambda line: (line.slow, len(line)))
+        line.add(run)
+        if line.child is None and not line.changing:
+            self._change(line, self._start(line))
+        self._go_on(line)
+        if self._watch is None and line.is_ahead:
+            self._watch_out()
+
+    def withdraw(self) -> None:
+        for line in self._lines:
+            self._withdraw(line)
 
     def kill(self) -> None:
-        with self._lock:
-            self._killed = True
-            for child in self._children:
-                child.signal(signal.SIGKILL)
+        self._processes.kill()
 
-    def close(self) -> None:
-        with self._lock:
-            self._killed = True
-            children = list(self._children)
-        for child in children:
-            child.retire()
-        poll(lambda: all(child.ended() for child in children), CLOSE_SECONDS)
-        for child in children:
-            self._bury(child, 0)
+    async def close(self) -> None:
+        for line in self._lines:
+            if line.child is not None:
+                asyncio.get_running_loop().remove_reader(line.child)
+                line.child = None
+        for timer in (*self._timers.values(), *([self._watch] if self._watch else [])):
+            timer.cancel()
+        await asyncio.to_thread(self._processes.end)
 
-    def _run(self, slot: int, task: Task) -> Outcome:
-        outcome = self._attempt(slot, task)
-        # A process that ended while it was idle has cost no task an attempt. A new one that can't take a task has.
-        outcome = outcome or self._attempt(slot, task) or Failed("the process of the function did not take the task")
-        return Failed("killed") if self._killed and not isinstance(outcome, Done) else outcome
+    # The tasks.
 
-    def _attempt(self, slot: int, task: Task) -> Outcome | None:
-        """None: the process had ended before the function began."""
+    def _go_on(self, line: Line) -> None:
+        """Hand over what the process has room for, and tell what has begun."""
+        while (failure := line.send()) is not None:
+            entry, error = failure
+            self._tell_end(entry, Failed(str(error)))  # a full disk
+        while (begun := line.next()) is not None:
+            self._limit(line, begun)
+            begun.run.begun()
+
+    def _withdraw(self, line: Line) -> None:
+        for entry in reversed(line.withdraw()):
+            entry.run.returned()
+        self._go_on(line)
+
+    def _readable(self, line: Line, child: Child) -> None:
         try:
-            child = self._child(slot)
-        except UsageError as error:
-            return CannotRun(str(error))
-        metadata = pack_metadata(task) if child.wants_task else b""
-        try:
-            return unpack_outcome(child.exchange(slot, *frames(metadata, task.body)))
-        except TimeoutError:
-            self._time_out(child)
-            return Failed(f"timed out after {format_duration(self._timeout or 0)}")
-        except NotBegunError:
-            self._bury(child)
-            return None
+            answers = child.receive()
+        except BlockingIOError:
+            return
         except (EOFError, OSError):
-            self._bury(child)
-            why = child.ended_because or f"the process of the function {child.how_it_ended()}"
-            return Failed(why, exit_code=child.process.returncode)
+            self._died(line, child)
+            return
+        now = time.monotonic()
+        if answers:
+            self._pace.add((now - line.since) / len(answers))
+            line.since = now
+            self._mark(line, slow=False)
+        for number, head in answers:
+            answered = line.answered(number, head)
+            if answered is not None:
+                self._tell_end(*answered)
+                self._go_on(line)
+
+    def _tell_end(self, entry: Entry, outcome: Outcome) -> None:
+        self._unlimit(entry)
+        killed = self._processes.killed and not isinstance(outcome, Done)
+        entry.run.ended(Failed("killed") if killed else outcome)
+
+    # The time.
+
+    def _watch_out(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(SLOW, self._look)
+
+    def _look(self) -> None:
+        """Let nothing wait any longer behind a slow task."""
+        now = time.monotonic()
+        for line in self._lines:
+            if line.is_ahead and now - line.since > SLOW:
+                if line.child is not None:  # else it is no task that takes so long
+                    self._pace.add(now - line.since)
+                self._mark(line, slow=True)
+                self._withdraw(line)
+        self._watch = None
+        if any(line.is_ahead for line in self._lines):
+            self._watch_out()
+
+    def _mark(self, line: Line, *, slow: bool) -> None:
+        self._slow += slow - line.slow
+        line.slow = slow
+
+    def _limit(self, line: Line, entry: Entry) -> None:
+        if self._timeout is not None:
+            # An async function is cancelled in its process, and answers.
+            limit = self._timeout + KILL_AFTER if self._is_async else self._timeout
+            self._timers[entry] = asyncio.get_running_loop().call_later(limit, self._expired, line, entry)
+
+    def _unlimit(self, entry: Entry) -> None:
+        timer = self._timers.pop(entry, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _expired(self, line: Line, entry: Entry) -> None:
+        if line.child is None:
+            return  # it is at its end already
+        self._withdraw(line)
+        why = f"timed out after {format_duration(self._timeout or 0)}"
+        beside = "it shared its process with a task that did not end when its time was up"
+
+        def outcome(child: Child, ended: Entry) -> Outcome:
+            return Failed(why) if ended is entry else Failed(beside, exit_code=child.process.returncode)
+
+        self._part(line, line.child, self._processes.time_out, outcome)
 
     # The processes.
 
-    def _child(self, slot: int) -> Child:
-        """Return the slot's process, a new one where it is needed. Raises UsageError where there can't be one."""
-        if self._shared is None:
-            child = self._own[slot]
-            if child is None or child.retired:
-                child = self._own[slot] = self._start([slot])
-            return child
-        with self._sharing:
-            if self._shared.retired:
-                child = self._start(range(self._jobs))
-                if not child.is_async:
-                    self._bury(child, 0)
-                    raise UsageError(f"--call {self._target}: it was async and no longer is", "Start the worker again")
-                self._shared = child
-            return self._shared
+    def _died(self, line: Line, child: Child) -> None:
+        def outcome(child: Child, _: Entry) -> Outcome:
+            why = f"the process of the function {child.how_it_ended()}"
+            return Failed(why, exit_code=child.process.returncode)
 
-    def _start(self, slots: Sequence[int]) -> Child:
-        """Start a process and let it import the function. Raises UsageError."""
+        self._part(line, child, self._processes.bury, outcome)
+
+    def _part(
+        self, line: Line, child: Child, end: Callable[[Child], None], outcome: Callable[[Child, Entry], Outcome]
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(child)
+        ended = line.part()
+        for entry in line.running.values():
+            self._unlimit(entry)
+        self._change(line, self._see_off(line, child, end, ended, outcome))
+
+    async def _see_off(
+        self,
+        line: Line,
+        child: Child,
+        end: Callable[[Child], None],
+        ended: list[Entry],
+        outcome: Callable[[Child, Entry], Outcome],
+    ) -> None:
+        await asyncio.to_thread(end, child)
+        self._changed(line)
+        outcomes = [(entry, outcome(child, entry)) for entry in ended]
+        # A process that ended while it was idle has cost no task an attempt. A new one that can't take a task has.
+        untaken = Failed("the process of the function did not take the task")
+        outcomes += [(entry, untaken) for entry in line.running.values() if entry.lost > 1]
+        for entry, _ in outcomes:
+            line.remove(entry)
+        for entry, failed in outcomes:
+            self._tell_end(entry, failed)
+        if len(line) and not line.changing:
+            self._change(line, self._start(line))
+
+    def _change(self, line: Line, change: Coroutine[Any, Any, None]) -> None:
+        line.changing = True
+        task = asyncio.ensure_future(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    def _changed(self, line: Line) -> None:
+        line.changing = False
+        self._mark(line, slow=False)
+
+    async def _start(self, line: Line) -> None:
         try:
-            child = self._spawn(slots)
-        except OSError as error:
-            raise UsageError(
-                f"--call {self._target}: its process can't be started: {error.strerror}",
-                "Take fewer --jobs, or allow more open files and processes (ulimit)",
-            ) from error
-        try:
-            hello = json.loads(child.exchange(slots[0]))
-        except (NotBegunError, EOFError, OSError) as error:
-            self._bury(child)
-            module, _ = split(self._target)
-            raise UsageError(
-                f"--call {self._target}: the process that was importing {module} {child.how_it_ended()}"
-            ) from error
-        if "what" in hello:
-            self._bury(child)
-            raise UsageError(**hello)
-        child.is_async, child.wants_task = hello["async"], hello["task"]
-        if self._timeout is not None:
-            # An async function is cancelled in its process, and answers.
-            child.limit(self._timeout + KILL_AFTER if child.is_async else self._timeout)
+            child = await asyncio.to_thread(self._start_alike)
+        except UsageError as error:
+            self._changed(line)
+            for entry in line.take_all():
+                self._tell_end(entry, CannotRun(str(error)))
+        else:
+            self._changed(line)
+            self._adopt(line, child)
+
+    def _start_alike(self) -> Child:
+        child = self._processes.start()
+        if child.is_async is not self._is_async:
+            self._processes.bury(child, 0)
+            was, now = ("was", "no longer is") if self._is_async else ("was not", "now is")
+            raise UsageError(f"--call {self._target}: it {was} async and {now}", "Start the worker again")
         return child
 
-    def _spawn(self, slots: Sequence[int]) -> Child:
-        flags = ["-P", *["-E"] * sys.flags.ignore_environment, *["-s"] * sys.flags.no_user_site]
-        timeout = "-" if self._timeout is None else repr(self._timeout)
-        with ExitStack() as on_failure, ExitStack() as theirs:
-            channels: dict[int, socket.socket] = {}
-            numbers: list[int] = []
-            for slot in slots:
-                channels[slot], their = socket.socketpair()
-                on_failure.enter_context(channels[slot])
-                numbers.append(theirs.enter_context(their).fileno())
-            root = str(Path(rqtool.__file__).parents[1])
-            with self._lock:
-                if self._killed:
-                    raise UsageError(f"--call {self._target}: killed")
-                process = subprocess.Popen(
-                    [sys.executable, *flags, "-c", _START, root, self._target, timeout, *map(str, numbers)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._stdout,
-                    pass_fds=numbers,
-                    process_group=0,
-                )
-                child = Child(process, channels)
-                self._children.add(child)
-            on_failure.pop_all()
-            return child
-
-    def _time_out(self, child: Child) -> None:
-        """End a process that does not end its task. An async one has had its KILL_AFTER by now."""
-        child.ended_because = "it shared its process with a task that did not end when its time was up"
-        child.retire()
-        if not child.is_async:
-            self._signal(child, signal.SIGTERM)
-            # What it has started may need as long. The number is that of a group now, for as long as this has members.
-            if poll(lambda: child.process.poll() is not None and not child.signal(0), KILL_AFTER):
-                self._bury(child)
-                return
-        self._signal(child, signal.SIGKILL)
-        self._bury(child)
-
-    def _signal(self, child: Child, number: int) -> None:
-        with self._lock:
-            if child in self._children:
-                child.signal(number)
-
-    def _bury(self, child: Child, seconds: float = 1.0) -> None:
-        """See a process to its end, which is near: its sockets are closed, at one side or the other."""
-        child.retire()
-        poll(child.ended, seconds)
-        with self._lock:
-            if not child.ended():
-                child.signal(signal.SIGKILL)
-            # From here on nobody signals it, and its number can become somebody else's.
-            self._children.discard(child)
-        child.process.wait()
+    def _adopt(self, line: Line, child: Child) -> None:
+        line.child = child
+        line.since = time.monotonic()
+        for entry in line.running.values():
+            self._limit(line, entry)
+        asyncio.get_running_loop().add_reader(child, self._readable, line, child)
+        self._go_on(line)

@@ -23,6 +23,3 @@ class Dots:
 
     def kill(self) -> None:
         self._killed.set()
-
-    def close(self) -> None:
-        """Nothing was opened."""

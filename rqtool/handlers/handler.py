@@ -1,4 +1,4 @@
-"""What does the work of a task, behind one type. Handlers run in threads and never touch AMQP."""
+"""What does the work of tasks, behind one type. Handlers never touch AMQP; all of this is called on the event loop."""
 
 from __future__ import annotations
 
@@ -8,19 +8,43 @@ from rqtool.outcomes import Outcome
 from rqtool.task import Task
 
 
+class Run(Protocol):
+    """One run of a task, as whoever wants it is told of it: `ended`, after `begun` unless it could not begin; or
+    `returned`.
+    """
+
+    task: Task
+
+    def begun(self) -> None:
+        """The work begins."""
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+    def returned(self) -> None:
+        """It has not begun, and won't: it can be handed over again."""
+
+
 class Handler(Protocol):
-    """`open` before the first task and `close` after the last one; `run` is called in several threads at once; `kill`,
-    called from another one, ends all of them soon, and whatever would begin.
+    """`open` before the first task and `close` after the last one; `kill` ends all that runs soon, and whatever would
+    begin.
     """
 
     runs: str
     """What others may know of it, who look at the broker's lists; never the arguments, which can be secret."""
 
-    def open(self) -> None:
+    @property
+    def capacity(self) -> int:
+        """How many tasks it wants in its hands now: those it works on, and short ones ahead."""
+
+    async def open(self) -> None:
         """Get ready. Raises UsageError where no task could be run; nothing was taken from the queue yet."""
 
-    def run(self, task: Task) -> Outcome: ...
+    def begin(self, run: Run) -> None:
+        """Take a task over. It begins at once where fewer tasks are in its hands than it has jobs."""
+
+    def withdraw(self) -> None:
+        """Return what has not begun."""
 
     def kill(self) -> None: ...
 
-    def close(self) -> None: ...
+    async def close(self) -> None: ...

@@ -41,6 +41,9 @@ PURE = [
     "rqtool.queue_listing",
     "rqtool.trends",
     "rqtool.broker.window",
+    "rqtool.broker.acks",
+    "rqtool.handlers.callable_pace",
+    "rqtool.handlers.callable_wire",
     "rqtool.broker.topology",
 ]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}

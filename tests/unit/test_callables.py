@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -13,14 +15,16 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from rqtool.errors import UsageError
-from rqtool.handlers import callables
+from rqtool.handlers import callable_processes, callables
 from rqtool.handlers.callables import Function
 from rqtool.handlers.processes import KILL_AFTER
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
@@ -30,6 +34,7 @@ from tests.tools import eventually
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
 SECONDS = 20.0
 GRACE = 1.0
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -52,30 +57,105 @@ def _module(text: str, name: str = "tasks") -> None:
     Path(f"{name}.py").write_text(textwrap.dedent(text))
 
 
-Opened = Callable[..., Function]
+class Run:
+    """A run whose end can be waited for; `told` is what it was told, in order."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.told: list[str] = []
+        self.outcome: Future[Outcome] = Future()
+
+    def begun(self) -> None:
+        self.told.append("begun")
+
+    def ended(self, outcome: Outcome) -> None:
+        self.told.append("ended")
+        self.outcome.set_result(outcome)
+
+    def returned(self) -> None:
+        self.told.append("returned")
+
+
+class Driven:
+    """A function on an event loop that runs in a thread of its own, for tests that wait."""
+
+    def __init__(self, target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> None:
+        self.function = Function(target, jobs=jobs, **options)  # type: ignore[arg-type]
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def open(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.function.open(), self.loop).result(SECONDS)
+
+    def begin(self, *tasks: Task) -> list[Run]:
+        """Hand tasks over, all in one turn of the loop."""
+        runs = [Run(task) for task in tasks]
+        self.call(lambda: [self.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
+        return runs
+
+    def work_off(self, *tasks: Task) -> list[Outcome]:
+        """Hand tasks over, all at once, and whatever is returned once more; wait for their ends."""
+
+        class Persistent(Run):
+            def returned(run) -> None:  # noqa: N805
+                self.loop.call_soon(self.function.begin, run)
+
+        runs = [Persistent(task) for task in tasks]
+        self.call(lambda: [self.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
+        return [run.outcome.result(SECONDS) for run in runs]
+
+    def run(self, task: Task) -> Outcome:
+        [run] = self.begin(task)
+        return run.outcome.result(SECONDS)
+
+    def call(self, act: Callable[[], object]) -> None:
+        """Do something on the loop, and wait until it is done."""
+
+        async def acting() -> None:
+            act()
+
+        asyncio.run_coroutine_threadsafe(acting(), self.loop).result(SECONDS)
+
+    def kill(self) -> None:
+        self.function.kill()
+
+    def close(self) -> None:
+        if self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.function.close(), self.loop).result(SECONDS)
+
+    def stop(self) -> None:
+        """Close, and end the loop."""
+        self.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        eventually(lambda: not self.loop.is_running())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+
+Opened = Callable[..., Driven]
 
 
 @pytest.fixture
 def opened() -> Iterator[Opened]:
     """Opens a function, and closes it after the test."""
-    all_of_them: list[Function] = []
+    all_of_them: list[Driven] = []
 
-    def opened(target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> Function:
-        function = Function(target, jobs=jobs, **options)  # type: ignore[arg-type]
+    def opened(target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> Driven:
+        function = Driven(target, jobs=jobs, **options)
         all_of_them.append(function)
         function.open()
         return function
 
     yield opened
     for function in all_of_them:
-        function.close()
+        function.stop()
 
 
 def _refused(target: str = "tasks:handle") -> str:
-    function = Function(target, jobs=2)
+    function = Driven(target, jobs=2)
     with pytest.raises(UsageError) as refusal:
         function.open()
-    function.close()
+    function.stop()
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
 
@@ -216,7 +296,7 @@ class TestTheCall:
                 assert len(sys.argv) == 1
                 assert sys.path[0] == os.getcwd()
                 assert os.getpgid(0) == os.getpid()
-                assert len(os.listdir("/dev/fd")) == 5, "stdin, stdout, stderr, the socket, and this listing"
+                assert len(os.listdir("/dev/fd")) == 6, "stdin, stdout, stderr, the two lines, and this listing"
         """)
         ours, (reader, writer) = os.dup(0), os.pipe()
         os.dup2(reader, 0)
@@ -248,7 +328,15 @@ class TestTheCall:
 import sys; sys.path.insert(0, {str(elsewhere)!r})
 from rqtool.handlers.callables import Function
 from rqtool.task import Task
-f = Function('tasks:handle', jobs=1); f.open(); print(f.run(Task(b'', 'q', '', 1, False))); f.close()
+import asyncio
+class Run:
+    task, begun = Task(b'', 'q', '', 1, False), lambda _: None
+    def ended(self, outcome): print(outcome); over.set()
+async def main():
+    global over; over = asyncio.Event()
+    f = Function('tasks:handle', jobs=1)
+    await f.open(); f.begin(Run()); await over.wait(); await f.close()
+asyncio.run(main())
 """
         command = [sys.executable, "-Ic", script]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
@@ -417,7 +505,7 @@ class TestOpen:
     def test_an_import_that_takes_for_ever(self) -> None:
         """Only kill() ends it, and then it does."""
         _module(f"{WRITE_PID}\n    pid(); time.sleep(1000)")
-        function = Function("tasks:handle", jobs=1)
+        function = Driven()
         with ThreadPoolExecutor(1) as pool:
             opening = pool.submit(function.open)
             _pid()
@@ -426,6 +514,7 @@ class TestOpen:
                 opening.result(SECONDS)
         with pytest.raises(UsageError, match="killed"):
             function.open()
+        function.stop()
 
     def test_children_that_ended_unseen(self, opened: Opened) -> None:
         """A worker that was started with SIGCHLD ignored still learns how its processes end."""
@@ -551,15 +640,19 @@ class TestDeath:
             pid("over")
         """)
         script = """
-import threading, time
+import asyncio
 from rqtool.handlers.callables import Function
 from rqtool.task import Task
-f = Function('tasks:handle', jobs=2); f.open()
-threading.Thread(target=f.run, args=(Task(b'at_work', 'q', '', 1, False),)).start()
-f.run(Task(b'idle', 'q', '', 1, False))
-time.sleep(1000)
+from tests.unit.test_callables import Run
+async def main():
+    f = Function('tasks:handle', jobs=2)
+    await f.open()
+    f.begin(Run(Task(b'at_work', 'q', '', 1, False)))
+    f.begin(Run(Task(b'idle', 'q', '', 1, False)))
+    await asyncio.sleep(1000)
+asyncio.run(main())
 """
-        worker = subprocess.Popen([sys.executable, "-c", script])
+        worker = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)})
         try:
             idle, at_work = _pid("idle"), _pid("at_work")
             assert idle != at_work
@@ -624,10 +717,11 @@ class TestTimeout:
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The grace period is a number; what is tried here is what comes after it."""
         monkeypatch.setattr(callables, "KILL_AFTER", GRACE)
+        monkeypatch.setattr(callable_processes, "KILL_AFTER", GRACE)
 
     def test_it_is_ended(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its process gets SIGTERM when its time is up, and the next task a new one as soon as that has ended."""
-        monkeypatch.setattr(callables, "KILL_AFTER", 1000.0)
+        monkeypatch.setattr(callable_processes, "KILL_AFTER", 1000.0)
         _module(f"""{WRITE_PID}
     def handle(body):
         if body == b"task":
@@ -722,22 +816,185 @@ class TestTimeout:
         """A task that has done nothing wrong says that it was another."""
         _module(f"""{WRITE_PID}
     async def handle(body):
-        await asyncio.sleep(0.5)  # its time is up that much earlier
-        pid("here")
+        pid(body.decode())
+        if body == b"beside": await asyncio.sleep(1000)
+        while not os.path.exists("beside"): await asyncio.sleep(0.01)
         time.sleep(1000)
         """)
         function = opened(jobs=2, timeout=2.0)
-        with ThreadPoolExecutor(2) as pool:
-            late = pool.submit(function.run, TASK)
-            _pid("here")
-            beside = pool.submit(function.run, replace(TASK, body=b"beside"))
-            assert late.result(SECONDS) == Failed("timed out after 2s")
-            assert "shared its process with a task that did not end" in getattr(beside.result(SECONDS), "why", "")
+        [late] = function.begin(TASK)
+        _pid("task")
+        [beside] = function.begin(replace(TASK, body=b"beside"))
+        assert late.outcome.result(SECONDS) == Failed("timed out after 2s")
+        assert "shared its process with a task that did not end" in getattr(beside.outcome.result(SECONDS), "why", "")
 
     def test_an_endless_timeout(self, opened: Opened) -> None:
         """More than poll() can count is no error."""
         _module("def handle(body): pass")
         assert opened(timeout=1e12).run(TASK) == Done()
+
+
+def _tasks(*bodies: bytes) -> list[Task]:
+    return [replace(TASK, body=body) for body in bodies]
+
+
+def _results(runs: list[Run]) -> list[Outcome]:
+    return [run.outcome.result(SECONDS) for run in runs]
+
+
+def _begin_and_withdraw(function: Function, run: Run) -> None:
+    function.begin(run)
+    function.withdraw()
+
+
+class TestAhead:
+    """More tasks than jobs: they wait at the process, and are nobody else's business until they begin."""
+
+    WRITE_AND_WAIT = f"""{WRITE_PID}
+    def handle(body):
+        pid(body.decode())
+        while body.startswith(b"wait") and not os.path.exists("go"): time.sleep(0.01)
+        if body == b"die": os._exit(3)
+    """
+
+    def test_short_ones_are_wanted_ahead(self, opened: Opened) -> None:
+        """How many depends on how long they take; none before that is known."""
+        _module("import time\ndef handle(body): time.sleep(float(body))")
+        function = opened(jobs=2)
+        assert function.function.capacity == 2
+        assert function.work_off(*_tasks(*[b"0"] * 50)) == [Done()] * 50
+        assert function.function.capacity > 10
+        assert function.work_off(*_tasks(b"0.3", b"0.3")) == [Done()] * 2
+        assert function.function.capacity == 2
+
+    def test_they_begin_one_by_one(self, opened: Opened) -> None:
+        """Whoever looks on sees each begin when the one before has ended, in the order in which they came."""
+        _module("def handle(body): pass")
+        function = opened()
+        seen: list[tuple[str, bytes]] = []
+
+        class Seen(Run):
+            def begun(self) -> None:
+                seen.append(("begun", self.task.body))
+
+            def ended(self, outcome: Outcome) -> None:
+                seen.append(("ended", self.task.body))
+                super().ended(outcome)
+
+        runs = [Seen(task) for task in _tasks(*(b"%d" % n for n in range(200)))]
+        function.call(lambda: [function.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
+        assert _results([*runs]) == [Done()] * 200
+        assert seen == [(what, b"%d" % n) for n in range(200) for what in ("begun", "ended")]
+
+    def test_bodies_of_all_sizes(self, opened: Opened) -> None:
+        """Those that are too large for a datagram keep their place."""
+        _module("import hashlib, rqtool\ndef handle(body): raise rqtool.Reject(hashlib.sha256(body).hexdigest())")
+        bodies = [os.urandom(size) for size in (0, 1, 16_000, 16_371, 16_372, 16_373, 20_000, 70_000, 5_000_000) * 5]
+        expected = [Rejected(hashlib.sha256(body).hexdigest()) for body in bodies]
+        assert opened().work_off(*_tasks(*bodies)) == expected
+
+    def test_withdrawn(self, opened: Opened) -> None:
+        """What waits behind a task is returned at once, and only that; it is not run, and can be handed over again."""
+        _module(self.WRITE_AND_WAIT)
+        function = opened()
+        at_work, *behind = function.begin(*_tasks(b"wait", b"a", b"b" * 20_000, b"c"))
+        _pid("wait")
+        function.call(function.function.withdraw)
+        assert [run.told for run in (at_work, *behind)] == [["begun"], *[["returned"]] * 3]
+        function.call(lambda: function.function.begin(behind[0]))
+        Path("go").touch()
+        assert _results([at_work, behind[0]]) == [Done()] * 2
+        assert sorted(os.listdir()) == ["a", "go", "tasks.py", "wait"]
+
+    def test_withdrawn_before_it_is_taken(self, opened: Opened) -> None:
+        """A task that has begun, as far as anyone can know, goes on, whether its process has taken it or not."""
+        _module("def handle(body): pass")
+        function = opened()
+        for _ in range(200):
+            [run] = (Run(task) for task in _tasks(b"x"))
+            function.call(partial(_begin_and_withdraw, function.function, run))
+            assert run.outcome.result(SECONDS) == Done()
+            assert run.told == ["begun", "ended"]
+
+    def test_nothing_waits_behind_a_slow_one(self, opened: Opened) -> None:
+        """What waits behind it is returned, and goes to other processes from then on."""
+        _module(self.WRITE_AND_WAIT)
+        function = opened(jobs=2)
+        slow, beside, behind = function.begin(*_tasks(b"wait", b"a", b"b"))
+        eventually(lambda: behind.told[-1:] in (["returned"], ["ended"]))
+        for n in range(20):
+            assert function.run(replace(TASK, body=b"c%d" % n)) == Done()
+        assert beside.outcome.result(SECONDS) == Done()
+        assert not slow.outcome.done()
+        Path("go").touch()
+        assert slow.outcome.result(SECONDS) == Done()
+
+    def test_a_death_is_nobody_elses(self, opened: Opened) -> None:
+        """Of all that wait at a process that dies only the task at work has failed."""
+        _module(self.WRITE_AND_WAIT)
+        outcomes = opened().work_off(*_tasks(b"a", b"die", b"b", b"c", b"die", b"d"))
+        died = Failed("the process of the function ended with exit code 3", exit_code=3)
+        assert outcomes == [Done(), died, Done(), Done(), died, Done()]
+
+    def test_a_timeout_is_nobody_elses(self, opened: Opened) -> None:
+        """Its time begins when the one before has ended; what waits behind one that is late is returned."""
+        _module("import time\ndef handle(body): time.sleep(float(body))")
+        function = opened(timeout=1.0)
+        runs = function.begin(*_tasks(b"0.6", b"0.6"))
+        eventually(lambda: runs[1].told == ["returned"])
+        assert runs[0].outcome.result(SECONDS) == Done()
+        late, behind = function.begin(*_tasks(b"1000", b"0"))
+        assert late.outcome.result(SECONDS) == Failed("timed out after 1s")
+        assert behind.told == ["returned"]
+
+    def test_a_killed_workers_are_not_begun(self) -> None:
+        """The broker gives them to others: the process ends after the task at work."""
+        _module(self.WRITE_AND_WAIT)
+        script = """
+import asyncio
+from rqtool.handlers.callables import Function
+from tests.unit.test_callables import Run, _tasks
+async def main():
+    f = Function('tasks:handle', jobs=1)
+    await f.open()
+    f._pace.add(0.0)
+    for task in _tasks(b'wait', b'a', b'b'): f.begin(Run(task))
+    import time; time.sleep(1000)
+asyncio.run(main())
+"""
+        worker = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)})
+        try:
+            at_work = _pid("wait")
+        finally:
+            worker.kill()
+            worker.wait()
+        Path("go").touch()
+        eventually(lambda: _is_gone(at_work))
+        assert sorted(os.listdir()) == ["go", "tasks.py", "wait"]
+
+    def test_a_full_disk(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A body that can't be stored is that task's trouble."""
+        _module("def handle(body): pass")
+        monkeypatch.setattr("tempfile.TemporaryFile", Mock(side_effect=OSError(28, "No space left")))
+        large = replace(TASK, body=b"x" * 100_000)
+        assert opened().work_off(TASK, large, TASK) == [Done(), Failed("[Errno 28] No space left"), Done()]
+
+    def test_an_async_one_has_its_jobs_and_no_more(self, opened: Opened) -> None:
+        """Whatever waits there, no more tasks are at work at once than there are jobs."""
+        _module("""
+            import asyncio, rqtool
+            here = 0
+            async def handle(body):
+                global here
+                here += 1
+                most = here
+                await asyncio.sleep(0.001)
+                most = max(most, here)
+                here -= 1
+                raise rqtool.Reject(str(most))
+        """)
+        outcomes = opened(jobs=3).work_off(*_tasks(*[b""] * 100))
+        assert {int(outcome.why) for outcome in outcomes if isinstance(outcome, Rejected)} <= {1, 2, 3}
 
 
 class TestTheEnd:
@@ -796,22 +1053,25 @@ class TestTheEnd:
         assert _processes() == []
         function.close()
 
-    def test_no_descriptor_is_left(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_descriptor_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However often processes die, time out or end: their sockets are closed."""
         monkeypatch.setattr(callables, "KILL_AFTER", GRACE)
+        monkeypatch.setattr(callable_processes, "KILL_AFTER", GRACE)
         _module("""
             import asyncio, os, time
             def handle(body): os._exit(1) if body == b"task" else time.sleep(1000)
             async def later(body): os._exit(1) if body == b"task" else time.sleep(1000)
         """)
-        before = set(os.listdir("/dev/fd"))
         for target in ("tasks:handle", "tasks:later"):
-            function = opened(target, jobs=5, timeout=0.3)
-            assert len(os.listdir("/dev/fd")) == len(before) + (1 if target == "tasks:handle" else 5)
+            function = Driven(target, jobs=5, timeout=0.3)
+            before = set(os.listdir("/dev/fd"))
+            function.open()
+            assert len(os.listdir("/dev/fd")) == len(before) + 3
             for body in (b"task", b"sleep", b"task"):
                 assert isinstance(function.run(replace(TASK, body=body)), Failed)
             function.close()
-        assert set(os.listdir("/dev/fd")) == before
+            assert set(os.listdir("/dev/fd")) == before
+            function.stop()
 
 
 def test_the_process_imports_no_more_than_it_needs(opened: Opened) -> None:
@@ -824,7 +1084,7 @@ def test_the_process_imports_no_more_than_it_needs(opened: Opened) -> None:
 
 
 def test_tasks_are_run_from_several_threads_and_by_one_loop(opened: Opened) -> None:
-    """More threads than jobs never come; as many as there are jobs never wait for each other."""
+    """As many tasks as there are jobs never wait for each other."""
     _module("def handle(body): pass")
     function = opened(jobs=3)
     meeting = threading.Barrier(3)

@@ -28,13 +28,11 @@ JOINED: Reception[Delivery, str] = Reception(known=True)
 
 @pytest.fixture
 def held() -> Held:
-    return Jobs(2)
+    return Jobs()
 
 
 def start(held: Held) -> Job[Delivery]:
-    job = held.start_next()
-    assert job is not None
-    return job
+    return held.start_next()
 
 
 def take(held: Held, delivery: Delivery) -> Job[Delivery]:
@@ -62,15 +60,12 @@ def come_back(held: Held, delivery: Delivery) -> tuple[Job[Delivery], str]:
 class TestTheOrderOfWork:
     """What waits, what runs, and how many at once."""
 
-    def test_in_order_and_no_more_than_slots(self, held: Held) -> None:
-        """Deliveries start in the order they came, as many at once as there are slots."""
+    def test_in_order(self, held: Held) -> None:
+        """Deliveries start in the order they came."""
         for name in "abc":
             assert held.receive(Delivery(name)) == WORK
-        first, second = start(held), start(held)
-        assert (first.delivery.key, second.delivery.key) == ("a", "b")
-        assert held.start_next() is None
-        held.ended(first)
-        assert start(held).delivery.key == "c"
+        assert [start(held).delivery.key for _ in range(3)] == ["a", "b", "c"]
+        assert held.first_waiting is None
         assert held.received == 3
 
     def test_idle(self, held: Held) -> None:
@@ -84,12 +79,10 @@ class TestTheOrderOfWork:
         held.settled(job, "ack", told=True)
         assert held.idle
 
-    def test_a_result_frees_the_slot_but_not_the_hands(self) -> None:
+    def test_a_result_does_not_free_the_hands(self, held: Held) -> None:
         """Until it is settled the next task runs, and the worker is not idle: the end of a queue is not yet there."""
-        held: Held = Jobs(1)
         first = take(held, Delivery("a"))
         held.receive(Delivery("b"))
-        assert held.start_next() is None
         held.ended(first)
         assert ({first}, set()) == (held.settling, held.running)
         assert not held.idle
@@ -110,7 +103,7 @@ class TestTheOrderOfWork:
         """After a lost connection nothing waits here; it comes anew and is worked off."""
         held.receive(Delivery("a", 1))
         held.connection_lost()
-        assert held.start_next() is None
+        assert held.first_waiting is None
         assert held.idle
         take(held, Delivery("a", 2))
 
@@ -122,18 +115,18 @@ class TestTheOrderOfWork:
         assert [delivery.key for delivery in held.give_up_waiting()] == ["b", "c"]
         assert {job} == held.running
         assert held.give_up_waiting() == []
-        assert held.start_next() is None
+        assert held.first_waiting is None
 
     def test_the_last_one_can_be_taken_out(self, held: Held) -> None:
-        """What was received last is settled without being run; it needs no slot, and the others wait on."""
+        """What was received last is settled without being run, and the others wait on."""
         for name in "abc":
             held.receive(Delivery(name))
         first, second = start(held), start(held)
         last = held.take_last()
         assert last.delivery.key == "c"
         assert ({first, second}, {last}) == (held.running, held.settling)
+        assert held.first_waiting is None
         held.ended(first)
-        assert held.start_next() is None
         for job in (first, second):
             held.settled(job, "ack", told=True)
         assert not held.idle
@@ -154,7 +147,7 @@ class TestTheOrderOfWork:
         held.put_back(held.take_last())
         assert held.settling == set()
         assert [start(held).delivery.key, start(held).delivery.key] == ["b", "a"]
-        assert held.start_next() is None
+        assert held.first_waiting is None
 
 
 class TestWithinAConnection:
@@ -183,7 +176,7 @@ class TestInHandWhenTheConnectionWent:
         job = take(held, Delivery("a", 1))
         held.connection_lost()
         assert held.receive(Delivery("a", 2)) == JOINED
-        assert held.start_next() is None
+        assert held.first_waiting is None
         assert job.delivery.tag == 2
         take(held, Delivery("a", 3))
 
@@ -193,7 +186,7 @@ class TestInHandWhenTheConnectionWent:
         held.ended(job)
         held.connection_lost()
         assert held.receive(Delivery("a", 2)) == JOINED
-        assert held.start_next() is None
+        assert held.first_waiting is None
         assert job.delivery.tag == 2
         assert {job} == held.settling
         held.settled(job, "ack", told=True)
@@ -298,7 +291,7 @@ class TestResults:
             assert rest == "move"
             assert ({job}, set()) == (held.settling, held.running)
             assert not held.idle
-            assert held.start_next() is None
+            assert held.first_waiting is None
             held.settled(job, rest, told=False)
             assert held.idle
 
@@ -376,7 +369,7 @@ class TestDropped:
     @pytest.mark.parametrize("ended", [True, False])
     def test_it_is_out_of_the_hands(self, ended: bool) -> None:
         """Its slot is free, and nothing of it is left."""
-        held: Held = Jobs(1)
+        held: Held = Jobs()
         job = take(held, Delivery("a", 1))
         if ended:
             held.ended(job)

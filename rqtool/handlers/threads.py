@@ -1,0 +1,56 @@
+"""Runs in threads what can block: a command, pretended work."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+from rqtool.handlers.handler import Run
+from rqtool.outcomes import Failed, Outcome
+from rqtool.task import Task
+
+
+class Runner(Protocol):
+    """`run` is called in several threads at once, and `kill` beside it; `open` raises what Handler.open does."""
+
+    runs: str
+
+    def open(self) -> None: ...
+
+    def run(self, task: Task) -> Outcome: ...
+
+    def kill(self) -> None: ...
+
+
+class Threads:
+    """A handler that runs `jobs` tasks at once, each in a thread."""
+
+    def __init__(self, runner: Runner, jobs: int) -> None:
+        self._runner = runner
+        self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="task")
+        self.runs = runner.runs
+        self.capacity = jobs
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._runner.open)
+
+    def begin(self, run: Run) -> None:
+        run.begun()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self._runner.run, run.task)
+        future.add_done_callback(partial(_ended, run))
+
+    def withdraw(self) -> None:
+        """All have begun."""
+
+    def kill(self) -> None:
+        self._runner.kill()
+
+    async def close(self) -> None:
+        self._pool.shutdown(wait=False)
+
+
+def _ended(run: Run, future: asyncio.Future[Outcome]) -> None:
+    error = future.exception()
+    run.ended(Failed(f"internal error: {error!r}") if error is not None else future.result())

@@ -6,14 +6,13 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
 from rqtool.handlers.processes import Group, notice_ends, signal_name
+from rqtool.handlers.spawning import fill, keep_descriptors, nameless_file, spawn
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 
@@ -37,7 +36,9 @@ class Command:
         self._lock = threading.Lock()
         self._running: set[Group] = set()
         self._killed = False
+        self._environment = dict(os.environb)
         notice_ends()
+        keep_descriptors()
 
     def open(self) -> None:
         if shutil.which(self._command[0]) is None:
@@ -48,10 +49,9 @@ class Command:
     def run(self, task: Task) -> Outcome:
         arguments = [task.body if argument == "{}" else os.fsencode(argument) for argument in self._command]
         try:
-            with tempfile.TemporaryFile() as stdin:
-                stdin.write(task.body)
-                stdin.seek(0)
-                group = self._start(arguments, stdin.fileno(), _environment(task))
+            with nameless_file() as stdin:
+                fill(stdin, task.body)
+                group = self._start(arguments, stdin.fileno(), self._environment | _metadata(task))
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in _NOT_RUNNABLE and error.filename is not None:
                 return CannotRun(f"The command can't be run: {self._command[0]}: {(error.strerror or '').lower()}")
@@ -85,16 +85,8 @@ class Command:
         with self._lock:
             if self._killed:
                 return None
-            process = subprocess.Popen(
-                arguments,
-                bufsize=0,
-                stdin=stdin,
-                stdout=self._stdout,
-                stderr=subprocess.PIPE,
-                env=environment,
-                process_group=0,
-            )
-            group = Group(process, self._timeout)
+            pid, stderr = spawn(arguments, environment, stdin=stdin, stdout=self._stdout)
+            group = Group(pid, stderr, self._timeout)
             self._running.add(group)
             return group
 
@@ -114,7 +106,7 @@ def _outcome(command: str, code: int, detail: str) -> Outcome:
     return Failed(why, detail, code)
 
 
-def _environment(task: Task) -> dict[bytes, bytes]:
+def _metadata(task: Task) -> dict[bytes, bytes]:
     own = {
         "RQTOOL_QUEUE": task.queue,
         "RQTOOL_MESSAGE_ID": task.message_id,
@@ -125,4 +117,4 @@ def _environment(task: Task) -> dict[bytes, bytes]:
         variable = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
         own[f"RQTOOL_HEADER_{variable}"] = value
     # An environment can hold no NUL; an id or header from elsewhere can.
-    return dict(os.environb) | {os.fsencode(k): os.fsencode(v.replace("\0", "")) for k, v in own.items()}
+    return {os.fsencode(k): os.fsencode(v.replace("\0", "")) for k, v in own.items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from typing import IO, cast
 
 KILL_AFTER = 5.0
 """Seconds that a command has to end in once its time is up."""
@@ -47,10 +46,10 @@ class Stderr:
     As long as somebody reads, a process left behind by its command can write without a SIGPIPE.
     """
 
-    def __init__(self, pipe: IO[bytes]) -> None:
+    def __init__(self, pipe: io.FileIO) -> None:
         self._pipe = pipe
         self._last = b""
-        self._reader = threading.Thread(target=self._read, name="stderr", daemon=True)
+        self._reader: threading.Thread | None = None
 
     def start(self, quick: float) -> None:
         """Read from now on; for the first `quick` seconds wait here whether there is anything to read."""
@@ -59,11 +58,12 @@ class Stderr:
         if [event for _, event in poll.poll(quick * 1000)] == [select.POLLHUP]:
             self._pipe.close()
         else:
+            self._reader = threading.Thread(target=self._read, name="stderr", daemon=True)
             self._reader.start()
 
     def last_lines(self) -> str:
         """What was written last, when all of it is here or the time for it is over."""
-        if self._reader.is_alive():
+        if self._reader is not None:
             self._reader.join(END_OF_STDERR)
         return "\n".join(self._last.decode(errors="replace").splitlines()[-LAST_LINES:])
 
@@ -82,9 +82,9 @@ class Group:
     and whose last member ends between two looks at it; and systems without waitid.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], timeout: float | None) -> None:
-        self._process = process
-        self._stderr = Stderr(cast("IO[bytes]", process.stderr))  # whoever starts the command asks for a pipe
+    def __init__(self, pid: int, stderr: io.FileIO, timeout: float | None) -> None:
+        self._pid = pid
+        self._stderr = Stderr(stderr)
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
@@ -121,19 +121,22 @@ class Group:
         with self._lock:
             if not self._over:
                 try:
-                    os.killpg(self._process.pid, number)
+                    os.killpg(self._pid, number)
                 except (ProcessLookupError, PermissionError):  # macOS refuses where all are zombies
                     self._over = True
             return not self._over
 
     def _reap(self) -> int:
         if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+            with self._lock:
+                self._over = self._over or not self.timed_out
+                _, status = os.waitpid(self._pid, 0)
         else:  # macOS before Python 3.13: a signal sent between this line and the next one may go astray
-            self._process.wait()
-        with self._lock:
-            self._over = self._over or not self.timed_out
-            return self._process.wait()
+            _, status = os.waitpid(self._pid, 0)
+            with self._lock:
+                self._over = self._over or not self.timed_out
+        return os.waitstatus_to_exitcode(status)
 
     def _time_left(self) -> float:
         if self._deadline is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -52,6 +53,19 @@ class TestBody:
     def test_the_body_is_on_stdin(self, body: bytes) -> None:
         """Byte for byte, and stdin ends behind it."""
         assert body == _output(["cat"], replace(TASK, body=body))
+
+    def test_where_no_file_can_be_in_memory_it_is_in_the_temporary_folder(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not every system has such files."""
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+        assert _output(["cat"]) == TASK.body
+
+    def test_a_command_may_seek_in_it(self) -> None:
+        """It is a file: what was read can be read again."""
+        assert _output([sys.executable, "-c", "import os; [print(os.pread(0, 99, 0)) for _ in 'ab']"]) == (
+            b"b'task...'\nb'task...'\n"
+        )
 
     def test_a_body_that_nobody_reads_blocks_nobody(self) -> None:
         """A command may ignore stdin, or close it half-way, whatever the body's size."""
@@ -187,9 +201,97 @@ class TestOutcome:
         assert isinstance(_run([str(tmp_path / "file" / "program")]), CannotRun)
 
     def test_without_room_for_the_body_the_task_is_settled(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A full or missing temporary folder is an outcome, not an exception that leaves the task unsettled."""
+        """No memory, a full or missing temporary folder: an outcome, no exception that leaves the task unsettled."""
+
+        def refuse(_: str) -> int:
+            raise OSError(errno.ENOMEM, "No memory")
+
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+        assert _run(["true"]) == Failed("[Errno 12] No memory")
+        monkeypatch.delattr(os, "memfd_create")
         monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
         assert isinstance(_run(["true"]), Failed | CannotRun)
+
+
+class TestLookUp:
+    """Where a program is looked for."""
+
+    @pytest.fixture
+    def folders(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+        """Two folders that are the PATH, before what it was."""
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        second.mkdir()
+        monkeypatch.setenv("PATH", os.pathsep.join([str(first), str(second), os.environ["PATH"]]))
+        return first, second
+
+    def _program(self, path: Path, says: str, mode: int = 0o755) -> None:
+        path.write_text(f"#!/bin/sh\necho {says}\n")
+        path.chmod(mode)
+
+    def test_the_first_one_in_path_is_run(self, folders: tuple[Path, Path]) -> None:
+        """A name without a slash is looked for in PATH, in its order, for each task anew."""
+        first, second = folders
+        self._program(second / "rqtool-program", "second")
+        assert _output(["rqtool-program"]) == b"second\n"
+        self._program(first / "rqtool-program", "first")
+        assert _output(["rqtool-program"]) == b"first\n"
+
+    def test_what_is_not_executable_is_passed_over(self, folders: tuple[Path, Path]) -> None:
+        """And where there is nothing else, it is what is wrong."""
+        first, second = folders
+        self._program(first / "rqtool-program", "first", mode=0o644)
+        assert _run(["rqtool-program"]) == CannotRun("The command can't be run: rqtool-program: permission denied")
+        self._program(second / "rqtool-program", "second")
+        assert _output(["rqtool-program"]) == b"second\n"
+
+    def test_a_path_is_not_looked_for(self, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A name with a slash starts from the working directory, whatever is in PATH."""
+        first, second = folders
+        self._program(first / "rqtool-program", "first")
+        monkeypatch.chdir(second)
+        assert _run(["./rqtool-program"]) == CannotRun(
+            "The command can't be run: ./rqtool-program: no such file or directory"
+        )
+        monkeypatch.chdir(first)
+        assert _output(["./rqtool-program"]) == b"first\n"
+
+
+class TestInherited:
+    """What a command has from us besides its task."""
+
+    def test_a_descriptor_that_was_left_open_to_us_is_not_passed_on(self) -> None:
+        """A lock, say, that a process left behind would hold for ever."""
+        ended = _program(
+            """
+            os.fstat(5)
+            assert Command(["sh", "-c", "test ! -e /dev/fd/5"]).run(TASK) == Done()
+            """,
+            before="exec 5</dev/null;",
+        )
+        assert ended == 0
+
+    @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+    def test_standard_streams_that_are_closed_to_us_confuse_nobody(self, closed: str) -> None:
+        """The body is on stdin, stderr is heard; stdout is closed to the command where it is closed to us."""
+        writable = " >&-" not in f" {closed}"
+        ended = _program(
+            f"""
+            import concurrent.futures
+            script = 'test "$(cat)" = task... || exit 3; echo heard >&2; (echo) 2>&- && exit 1; exit 2'
+            command = Command(["sh", "-c", script])
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                outcomes = list(pool.map(command.run, [TASK] * 80))
+            told = {{(outcome.detail.splitlines()[0], outcome.exit_code) for outcome in outcomes}}
+            os._exit(told != {{("heard", {1 if writable else 2})}})
+            """,
+            before=f"exec {closed};",
+        )
+        assert ended == 0
+
+    def test_signals_that_python_ignores_end_it_as_usual(self) -> None:
+        """`yes | head` must not go on for ever."""
+        assert _run(_sh("kill -PIPE $$")) == Failed("killed by SIGPIPE", "", -signal.SIGPIPE)
 
 
 class TestKill:

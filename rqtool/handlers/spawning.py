@@ -1,0 +1,72 @@
+"""Starts a command's process with posix_spawn, which takes half the processor time that subprocess.Popen takes."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""A command expects them to end it, and what is ignored is inherited."""
+
+
+def keep_descriptors() -> None:
+    """See to it that commands inherit the standard streams and nothing else. To be called before the first one.
+
+    Whoever started us may have left us descriptors, a lock perhaps, that a command must not hold. Or it has closed a
+    standard stream: its number is taken here, lest a file get it that is to become a command's stream. Not every system
+    hands on a descriptor that is copied to itself.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    with suppress(FileNotFoundError):  # without /proc they can't be listed
+        for name in os.listdir("/dev/fd"):
+            with suppress(OSError):  # the listing's own descriptor is gone
+                if int(name) > 2:
+                    os.set_inheritable(int(name), False)
+
+
+def nameless_file() -> io.FileIO:
+    """Return an empty file to write and read, in memory where the system can. Raises OSError."""
+    if hasattr(os, "memfd_create"):
+        return io.FileIO(os.memfd_create("task"), "r+")
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def fill(file: io.FileIO, content: bytes) -> None:
+    """Write all of it, to be read from its start. Raises OSError."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.seek(0)
+
+
+def spawn(
+    arguments: list[bytes], environment: Mapping[bytes, bytes], *, stdin: int, stdout: int | None
+) -> tuple[int, io.FileIO]:
+    """Start a program as the leader of a process group of its own. Returns its pid and the pipe from its stderr.
+
+    A program without a slash is looked for in our PATH. Raises OSError, with a filename where the program is at fault;
+    ValueError for a NUL in an argument.
+    """
+    # A path goes to the system as it is: macOS would have posix_spawnp hand a script without `#!` to a shell.
+    start = os.posix_spawn if os.path.dirname(arguments[0]) else os.posix_spawnp
+    reader, writer = os.pipe()
+    pipe = io.FileIO(reader)
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, writer, 2)]
+        if stdout is not None:  # before stderr, which it may be
+            actions.insert(1, (os.POSIX_SPAWN_DUP2, stdout, 1))
+        pid = start(
+            arguments[0], arguments, environment, file_actions=actions, setpgroup=0, setsigdef=_IGNORED_BY_PYTHON
+        )
+    except BaseException:
+        pipe.close()
+        raise
+    finally:
+        os.close(writer)
+    return pid, pipe

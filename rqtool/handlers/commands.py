@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
 from rqtool.handlers.processes import Group, notice_ends, signal_name
-from rqtool.handlers.spawning import fill, keep_descriptors, nameless_file, spawn
+from rqtool.handlers.spawning import file_with, keep_descriptors, spawn
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 
@@ -49,9 +49,11 @@ class Command:
     def run(self, task: Task) -> Outcome:
         arguments = [task.body if argument == "{}" else os.fsencode(argument) for argument in self._command]
         try:
-            with nameless_file() as stdin:
-                fill(stdin, task.body)
-                group = self._start(arguments, stdin.fileno(), self._environment | _metadata(task))
+            stdin = file_with(task.body)
+            try:
+                group = self._start(arguments, stdin, self._environment | _metadata(task))
+            finally:
+                os.close(stdin)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in _NOT_RUNNABLE and error.filename is not None:
                 return CannotRun(f"The command can't be run: {self._command[0]}: {(error.strerror or '').lower()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import select
 import signal
@@ -46,7 +45,7 @@ class Stderr:
     As long as somebody reads, a process left behind by its command can write without a SIGPIPE.
     """
 
-    def __init__(self, pipe: io.FileIO) -> None:
+    def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         self._last = b""
         self._reader: threading.Thread | None = None
@@ -56,10 +55,14 @@ class Stderr:
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         if [event for _, event in poll.poll(quick * 1000)] == [select.POLLHUP]:
-            self._pipe.close()
+            os.close(self._pipe)
         else:
             self._reader = threading.Thread(target=self._read, name="stderr", daemon=True)
-            self._reader.start()
+            try:
+                self._reader.start()
+            except RuntimeError:
+                os.close(self._pipe)
+                raise
 
     def last_lines(self) -> str:
         """What was written last, when all of it is here or the time for it is over."""
@@ -68,10 +71,10 @@ class Stderr:
         return "\n".join(self._last.decode(errors="replace").splitlines()[-LAST_LINES:])
 
     def _read(self) -> None:
-        with self._pipe as pipe:
-            while data := pipe.read(65536):
-                self._last = (self._last + data)[-LAST_BYTES:]
-                _write_to_our_own(data)
+        while data := os.read(self._pipe, 65536):
+            self._last = (self._last + data)[-LAST_BYTES:]
+            _write_to_our_own(data)
+        os.close(self._pipe)
 
 
 class Group:
@@ -82,7 +85,7 @@ class Group:
     and whose last member ends between two looks at it; and systems without waitid.
     """
 
-    def __init__(self, pid: int, stderr: io.FileIO, timeout: float | None) -> None:
+    def __init__(self, pid: int, stderr: int, timeout: float | None) -> None:
         self._pid = pid
         self._stderr = Stderr(stderr)
         self._deadline = None if timeout is None else time.monotonic() + timeout

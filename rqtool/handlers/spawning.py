@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import tempfile
@@ -30,25 +29,27 @@ def keep_descriptors() -> None:
                     os.set_inheritable(int(name), False)
 
 
-def nameless_file() -> io.FileIO:
-    """Return an empty file to write and read, in memory where the system can. Raises OSError."""
+def file_with(content: bytes) -> int:
+    """Return the descriptor of a file to be read from its start, in memory where the system can. Raises OSError."""
     if hasattr(os, "memfd_create"):
-        return io.FileIO(os.memfd_create("task"), "r+")
-    return tempfile.TemporaryFile(buffering=0)
-
-
-def fill(file: io.FileIO, content: bytes) -> None:
-    """Write all of it, to be read from its start. Raises OSError."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
-    file.seek(0)
+        descriptor = os.memfd_create("task")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(descriptor, memoryview(content)[written:], written)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def spawn(
     arguments: list[bytes], environment: Mapping[bytes, bytes], *, stdin: int, stdout: int | None
-) -> tuple[int, io.FileIO]:
-    """Start a program as the leader of a process group of its own. Returns its pid and the pipe from its stderr.
+) -> tuple[int, int]:
+    """Start a program as the leader of a process group of its own. Returns its pid and a pipe from its stderr.
 
     A program without a slash is looked for in our PATH. Raises OSError, with a filename where the program is at fault;
     ValueError for a NUL in an argument.
@@ -56,7 +57,6 @@ def spawn(
     # A path goes to the system as it is: macOS would have posix_spawnp hand a script without `#!` to a shell.
     start = os.posix_spawn if os.path.dirname(arguments[0]) else os.posix_spawnp
     reader, writer = os.pipe()
-    pipe = io.FileIO(reader)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, writer, 2)]
         if stdout is not None:  # before stderr, which it may be
@@ -65,8 +65,8 @@ def spawn(
             arguments[0], arguments, environment, file_actions=actions, setpgroup=0, setsigdef=_IGNORED_BY_PYTHON
         )
     except BaseException:
-        pipe.close()
+        os.close(reader)
         raise
     finally:
         os.close(writer)
-    return pid, pipe
+    return pid, reader

@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-bench
 BIN := $(VENV)/bin
 
 # What else is worth trying on a cluster: crashes, retries, redelivery.
@@ -29,20 +30,29 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit -q
 
-bench: $(VENV)/installed rabbitmq ## how fast it sends, and in how much memory
-	$(BIN)/python bench/send.py
+bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (QUICK=1: a tenth of it)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 pictures: $(VENV)/installed rabbitmq ## the README's pictures, from a real run of three minutes
 	$(BIN)/python scripts/pictures.py
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.PHONY: rabbitmq
+.PHONY: rabbitmq amqp-tools
 rabbitmq:
 	@scripts/install-rabbitmq
+
+amqp-tools:
+	@command -v amqp-publish >/dev/null || scripts/install-package amqp-tools rabbitmq-c
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# What rqtool is measured against is no dependency of it, and stays out of its environment.
+$(PEERS)/installed: bench/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -37,9 +37,13 @@ async def open_channel(url: str, name: str) -> Any:
     parameters = pika.URLParameters(url)
     parameters.client_properties = {"connection_name": name}
     opened: asyncio.Future[Any] = loop.create_future()
+
+    def connected(connection: Any) -> None:
+        connection.channel(on_open_callback=opened.set_result)
+
     AsyncioConnection(
         parameters,
-        on_open_callback=lambda connection: connection.channel(on_open_callback=opened.set_result),
+        on_open_callback=connected,
         on_open_error_callback=lambda _, error: opened.set_exception(RuntimeError(str(error))),
         custom_ioloop=loop,
     )

@@ -1,0 +1,82 @@
+"""The broker that everybody is measured on: a private node, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pika
+import pika.exceptions
+
+from bench.peers.frames import Wire, encoded
+from rqtool.localbroker import LocalBroker
+from rqtool.localnode import Node
+from rqtool.rabbitmq_server import find_server
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A node, what it says of itself, and a folder for whatever a measurement needs."""
+
+    node: Node
+    folder: Path
+    rabbitmq: str
+    erlang: str
+
+    @property
+    def url(self) -> str:
+        return self.node.amqp_url
+
+    @property
+    def c_url(self) -> str:
+        """As amqp-tools want it: what follows a slash, and be it nothing, is the vhost's name."""
+        return self.url.rstrip("/")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every program that is measured."""
+        return os.environ | {"RQTOOL_URL": self.url, "RQTOOL_API_URL": self.node.api_url}
+
+    @property
+    def rabbitmqctl(self) -> Path:
+        return find_server().with_name("rabbitmqctl")
+
+    def fresh(self, queue: str, kind: str = "classic") -> None:
+        """Make a durable queue anew, without anything in it."""
+        self.delete(queue)
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            connection.channel().queue_declare(queue, durable=True, arguments={"x-queue-type": kind})
+
+    def delete(self, *queues: str) -> None:
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            channel = connection.channel()
+            for queue in queues:
+                channel.queue_delete(queue)
+
+    def fill(self, queue: str, tasks: Iterable[bytes]) -> None:
+        """Make a durable queue anew, with these tasks in it."""
+        self.fresh(queue)
+        with Wire(self.url) as wire:
+            wire.publish(*encoded(queue, tasks))
+
+
+@contextmanager
+def private_broker() -> Iterator[Broker]:
+    """Start a node of RQTOOL_RABBITMQ_SERVER's, or of the one that is installed, and end it.
+
+    Raises Unreachable where it does not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="rqtool-bench.") as folder:
+        local = LocalBroker(Path(folder) / "broker")
+        [node] = local.start()
+        try:
+            with Wire(node.amqp_url) as wire:
+                rabbitmq, platform = (str(wire.server[key]) for key in ("version", "platform"))
+            yield Broker(node, Path(folder), rabbitmq, re.sub(r"^Erlang/OTP ", "", platform))
+        finally:
+            local.stop()

@@ -1,0 +1,58 @@
+"""Taking turns: whatever else the machine does, it does to everybody alike."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bench.figures import Group, Row, Sample
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured; `quick`: a tenth of everything, to see that it works."""
+
+    quick: bool = False
+
+    def of(self, count: int) -> int:
+        return count // 10 if self.quick else count
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What is run when a row's turn has come, the two rows that are compared there, and what is particular to it."""
+
+    run: Callable[[], Sample]
+    compare: tuple[str, str] | None = None
+    note: str = ""
+
+
+def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> dict[str, list[Sample]]:
+    """Run A B C A B C ... and return each one's samples, a round's at the same place."""
+    samples: defaultdict[str, list[Sample]] = defaultdict(list)
+    for number in range(rounds):
+        for name, run in runs.items():
+            samples[name].append(run())
+            print(f"  {number + 1}/{rounds}  {name:40} {samples[name][-1].value:>10,.1f}", file=sys.stderr, flush=True)
+    return samples
+
+
+def measured(title: str, unit: str, comparison: str, turns: Mapping[str, Turn], rounds: int = ROUNDS) -> Group:
+    """Run the rows of a group in turn."""
+    print(f" {title}, {unit}", file=sys.stderr, flush=True)
+    samples = in_turn({name: turn.run for name, turn in turns.items()}, rounds)
+    rows = [
+        Row(
+            name,
+            [sample.value for sample in samples[name]],
+            [sample.cpu for sample in samples[name] if sample.cpu is not None],
+            turn.compare,
+            turn.note,
+        )
+        for name, turn in turns.items()
+    ]
+    return Group(title, unit, rows, comparison)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import pika
 import pika.exceptions
 
-from bench.peers.frames import Wire, encoded
+from bench.peers.frames import Wire, copies, encoded
 from rqtool.localbroker import LocalBroker
 from rqtool.localnode import Node
 from rqtool.rabbitmq_server import find_server
@@ -63,6 +64,17 @@ class Broker:
         self.fresh(queue)
         with Wire(self.url) as wire:
             wire.publish(*encoded(queue, tasks))
+
+    def multiply(self, queue: str, count: int) -> None:
+        """Replace the message of dramatiq's or celery's in a queue by `count` copies, each with an id of its own."""
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            _, properties, body = connection.channel().basic_get(queue, auto_ack=True)
+        if properties is None or body is None:
+            raise RuntimeError(f"nothing is in {queue}")
+        # The one has it in the body, the other in the properties as well.
+        own_id = properties.correlation_id or json.loads(body)["message_id"]
+        with Wire(self.url) as wire:
+            wire.publish(*copies(queue, body, properties, own_id, count))
 
 
 @contextmanager

@@ -10,6 +10,9 @@ import time
 from itertools import count
 from pathlib import Path
 
+BEGIN, END = 0.1, 0.9
+"""Between these parts of all tasks a rate is taken."""
+
 _FILE = os.environ.get("BENCH_STAMPS")
 _EVERY = int(os.environ.get("BENCH_EVERY", "100"))
 _stamps = os.open(_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if _FILE else None
@@ -29,16 +32,16 @@ def read(path: Path) -> list[tuple[float, int]]:
 
 
 def rate(stamps: list[tuple[float, int]], total: int) -> float:
-    """Return tasks per second of all processes together, between the first tenth of `total` and the last.
+    """Return tasks per second of all processes together, from the first tenth of `total` to the ninth.
 
-    What is left out: starting, and the last tasks, which not every process shares. Raises ValueError where too few
+    Starting is left out, and so are the last tasks, which not every process shares. Raises ValueError where too few
     tasks were stamped.
     """
     done, first = 0, None
     for seconds, tasks in stamps:
         done += tasks
-        if first is None and done >= total / 10:
+        if first is None and done >= total * BEGIN:
             first = (seconds, done)
-        elif first is not None and done >= total * 9 / 10:
+        elif first is not None and done >= total * END:
             return (done - first[1]) / (seconds - first[0])
     raise ValueError(f"{done:,} of {total:,} tasks were stamped")

@@ -26,6 +26,7 @@ TARGETS = {
     ("rqtool send", "celery"): Target(10),
     ("rqtool work --call", "dramatiq, 8 threads"): Target(4),
     ("rqtool work --call", "dramatiq, 1 thread"): Target(4),
+    ("rqtool work --call", "dramatiq, prefetch 16"): Target(4),
     ("rqtool work --call", "pika, single acks"): Target(0.6),
     ("rqtool work -- cat", "amqp-consume cat"): Target(0.95),
     ("rqtool work -j 2 -- cat", "amqp-consume cat"): Target(1.5),

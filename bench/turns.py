@@ -24,11 +24,12 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What is run when a row's turn has come, the two rows that are compared there, and what is particular to it."""
+    """What is run when a row's turn has come, what the row is compared with, and what is particular to it."""
 
     run: Callable[[], Sample]
-    compare: tuple[str, str] | None = None
     note: str = ""
+    before: str = ""
+    """The row that this one is divided by."""
 
 
 def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> dict[str, list[Sample]]:
@@ -41,18 +42,13 @@ def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> d
     return samples
 
 
-def measured(title: str, unit: str, comparison: str, turns: Mapping[str, Turn], rounds: int = ROUNDS) -> Group:
-    """Run the rows of a group in turn."""
+def measured(title: str, unit: str, turns: Mapping[str, Turn], ours: str = "", rounds: int = ROUNDS) -> Group:
+    """Run the rows of a group in turn. With `ours`, that row is compared with every other."""
     print(f" {title}, {unit}", file=sys.stderr, flush=True)
     samples = in_turn({name: turn.run for name, turn in turns.items()}, rounds)
-    rows = [
-        Row(
-            name,
-            [sample.value for sample in samples[name]],
-            [sample.cpu for sample in samples[name] if sample.cpu is not None],
-            turn.compare,
-            turn.note,
-        )
-        for name, turn in turns.items()
-    ]
-    return Group(title, unit, rows, comparison)
+    rows = []
+    for name, turn in turns.items():
+        cpu = [sample.cpu for sample in samples[name] if sample.cpu is not None]
+        compare = (name, turn.before) if turn.before else (ours, name) if ours not in ("", name) else None
+        rows.append(Row(name, [sample.value for sample in samples[name]], cpu, compare, turn.note))
+    return Group(title, unit, rows, f"{ours} to it" if ours else "to the row before")

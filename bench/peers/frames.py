@@ -120,6 +120,21 @@ def encoded(queue: str, bodies: Iterable[bytes]) -> tuple[bytes, list[int]]:
         method + _header(len(body)).replace(_ID, str(uuid.uuid4()).encode()) + frame.Body(1, body).marshal()
         for body in bodies
     ]
+    return _joined(messages)
+
+
+def copies(queue: str, body: bytes, original: pika.BasicProperties, own_id: str, count: int) -> tuple[bytes, list[int]]:
+    """Return frames as `encoded` does: copies of a message, each with a UUID for `own_id`."""
+    parts = [
+        frame.Method(1, spec.Basic.Publish(exchange="", routing_key=queue, mandatory=True)),
+        frame.Header(1, len(body), original),
+        frame.Body(1, body),
+    ]
+    message = b"".join(part.marshal() for part in parts)
+    return _joined([message.replace(own_id.encode(), str(uuid.uuid4()).encode()) for _ in range(count)])
+
+
+def _joined(messages: list[bytes]) -> tuple[bytes, list[int]]:
     return b"".join(messages), list(accumulate(map(len, messages)))
 
 

@@ -65,17 +65,17 @@ def _group(stream: Stream, what: str, few: int = 0) -> Group:
     c = ["amqp-publish", f"--url={stream.broker.c_url}", f"--routing-key={QUEUE}", "--persistent", "--line-buffered"]
     turns = {
         OURS: Turn(partial(stream.by_program, rqtool)),
-        "raw frames": _beside(stream, "raw frames", PYTHON, "raw_send", QUEUE, stream.count, "encoded beforehand"),
-        "amqp-publish": Turn(partial(stream.by_program, c), (OURS, "amqp-publish"), "C, unconfirmed"),
-        "pika": _beside(stream, "pika", PYTHON, "pika_send", QUEUE, stream.count, "confirms pipelined"),
+        "raw frames": _beside(stream, PYTHON, "raw_send", QUEUE, stream.count, "encoded beforehand"),
+        "amqp-publish": Turn(partial(stream.by_program, c), "C, unconfirmed"),
+        "pika": _beside(stream, PYTHON, "pika_send", QUEUE, stream.count, "confirms pipelined"),
     }
     if few:
         python = PEERS / "python"
         note = f"{few:,} messages"
-        turns["dramatiq"] = _beside(stream, "dramatiq", python, "dramatiq_app", DRAMATIQ_QUEUE, few, note)
-        turns["celery"] = _beside(stream, "celery", python, "celery_app", CELERY_QUEUE, few, note)
-    return measured(f"{stream.count:,} x {what}, {stream.kind} queue", "/s", f"{OURS} to it", turns)
+        turns["dramatiq"] = _beside(stream, python, "dramatiq_app", DRAMATIQ_QUEUE, few, note)
+        turns["celery"] = _beside(stream, python, "celery_app", CELERY_QUEUE, few, note)
+    return measured(f"{stream.count:,} x {what}, {stream.kind} queue", "/s", turns, OURS)
 
 
-def _beside(stream: Stream, name: str, python: str | Path, module: str, queue: str, count: int, note: str) -> Turn:
-    return Turn(partial(stream.by_script, python, module, queue, count), (OURS, name), note)
+def _beside(stream: Stream, python: str | Path, module: str, queue: str, count: int, note: str) -> Turn:
+    return Turn(partial(stream.by_script, python, module, queue, count), note)

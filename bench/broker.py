@@ -62,8 +62,16 @@ class Broker:
     def fill(self, queue: str, tasks: Iterable[bytes]) -> None:
         """Make a durable queue anew, with these tasks in it."""
         self.fresh(queue)
+        self.put(queue, tasks)
+
+    def put(self, queue: str, tasks: Iterable[bytes]) -> None:
+        """Return when all are confirmed."""
         with Wire(self.url) as wire:
             wire.publish(*encoded(queue, tasks))
+
+    def consumers(self, queue: str) -> int:
+        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+            return int(connection.channel().queue_declare(queue, passive=True).method.consumer_count)
 
     def multiply(self, queue: str, count: int) -> None:
         """Replace the message of dramatiq's or celery's in a queue by `count` copies, each with an id of its own."""

@@ -54,7 +54,7 @@ def table(group: Group) -> Iterable[str]:
         cells = [
             f"{row.name} ({row.note})" if row.note else row.name,
             number(median(row.values)),
-            *([f"{number(median(row.cpu) * 1e6)} µs" if row.cpu else ""] if with_cpu else []),
+            *([_cpu(median(row.cpu)) if row.cpu else ""] if with_cpu else []),
             "" if figure is None else number(figure),
             str(target or ""),
             "" if figure is None else _verdict(row, figure),
@@ -72,6 +72,10 @@ def number(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _cpu(seconds: float) -> str:
+    return f"{number(seconds * 1e3)} ms" if seconds >= 1e-3 else f"{number(seconds * 1e6)} µs"
 
 
 def _provenance(versions: Mapping[str, Results]) -> Iterable[str]:

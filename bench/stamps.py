@@ -25,6 +25,12 @@ def tick() -> None:
         os.write(_stamps, b"%.6f %d\n" % (time.monotonic(), _EVERY))
 
 
+def delay(sent: bytes) -> None:
+    """Write how many nanoseconds ago a task was sent, whose body says when (`time.time_ns`)."""
+    if _stamps is not None:
+        os.write(_stamps, b"%d\n" % (time.time_ns() - int(sent)))
+
+
 def read(path: Path) -> list[tuple[float, int]]:
     """Return the stamps so far, the earliest first: seconds, and how many tasks each stands for."""
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from bench.stamps import tick
+from bench import stamps
 
 
 def nothing(body: bytes) -> None:  # noqa: ARG001
     """The smallest of all tasks: being counted."""
-    tick()
+    stamps.tick()
+
+
+def delay(body: bytes) -> None:
+    """Note how long the task was on its way."""
+    stamps.delay(body)

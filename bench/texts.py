@@ -47,8 +47,8 @@ A message every 5 ms from one connection to an idle worker: the time from publis
 The largest resident set of the process, one run each.
 """,
     "growth": """
-Functions that do nothing, as above: worker processes of `rqtool work --call` on one queue, and one worker with other
-prefetches.
+Functions that do nothing, as above: worker processes of `rqtool work --call` on one queue, all there before the first
+task, with a prefetch of 100; and one worker with other prefetches.
 """,
 }
 """How each section is measured."""

@@ -29,7 +29,7 @@ class Turn:
     run: Callable[[], Sample]
     note: str = ""
     before: str = ""
-    """The row that this one is divided by."""
+    """The row that this one is compared with."""
 
 
 def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> dict[str, list[Sample]]:
@@ -42,7 +42,16 @@ def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> d
     return samples
 
 
-def measured(title: str, unit: str, turns: Mapping[str, Turn], ours: str = "", rounds: int = ROUNDS) -> Group:
+def measured(
+    title: str,
+    unit: str,
+    turns: Mapping[str, Turn],
+    ours: str = "",
+    rounds: int = ROUNDS,
+    *,
+    heading: str = "",
+    difference: bool = False,
+) -> Group:
     """Run the rows of a group in turn. With `ours`, that row is compared with every other."""
     print(f" {title}, {unit}", file=sys.stderr, flush=True)
     samples = in_turn({name: turn.run for name, turn in turns.items()}, rounds)
@@ -51,4 +60,4 @@ def measured(title: str, unit: str, turns: Mapping[str, Turn], ours: str = "", r
         cpu = [sample.cpu for sample in samples[name] if sample.cpu is not None]
         compare = (name, turn.before) if turn.before else (ours, name) if ours not in ("", name) else None
         rows.append(Row(name, [sample.value for sample in samples[name]], cpu, compare, turn.note))
-    return Group(title, unit, rows, f"{ours} to it" if ours else "to the row before")
+    return Group(title, unit, rows, heading or f"{ours} to it", difference)

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench import stamps
@@ -36,11 +36,26 @@ class Workers:
             if process.poll() is not None:
                 raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {self._log.read_text()[-2000:]}")
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Raises RuntimeError where it does not come true in time, or one of them ends before."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.processes[0].args!r} is not done within {PATIENCE:.0f} s")
+            time.sleep(0.1)
+
+    def send(self, number: signal.Signals) -> None:
+        for process in self.processes:
+            process.send_signal(number)
+
     def stop(self) -> float:
         """End them all and return the CPU seconds that they took, with those of their own children."""
         running = [process for process in self.processes if process.returncode is None]
         for process in running:
             process.send_signal(signal.SIGTERM)
+            # For one that is stopped.
+            process.send_signal(signal.SIGCONT)
         cpu = 0.0
         for process in running:
             _, status, usage = os.wait4(process.pid, 0)
@@ -59,19 +74,44 @@ def running(commands: Sequence[Command], environment: Mapping[str, str], log: Pa
         workers.stop()
 
 
-def rate(broker: Broker, commands: Sequence[Command], total: int, environment: Mapping[str, str]) -> Sample:
-    """Return how many tasks a second these workers do together, of a queue with `total` tasks in it.
+def rate(broker: Broker, command: Command, total: int, environment: Mapping[str, str]) -> Sample:
+    """Return how many tasks a second a worker does, of a queue with `total` tasks in it.
+
+    Raises RuntimeError where it does not.
+    """
+    file = _no_stamps(broker)
+    with _stamping(broker, [command], total, file, environment) as workers:
+        return _timed(workers, file, total)
+
+
+def rate_together(broker: Broker, commands: Sequence[Command], queue: str, tasks: Sequence[bytes]) -> Sample:
+    """Return how many tasks a second these workers do together, all of them there from the first task on.
 
     Raises RuntimeError where they don't.
     """
+    file = _no_stamps(broker)
+    broker.fresh(queue)
+    with _stamping(broker, commands, len(tasks), file, {}) as workers:
+        workers.wait_until(lambda: broker.consumers(queue) == len(commands))
+        workers.send(signal.SIGSTOP)
+        broker.put(queue, tasks)
+        workers.send(signal.SIGCONT)
+        return _timed(workers, file, len(tasks))
+
+
+def _no_stamps(broker: Broker) -> Path:
     file = broker.folder / "stamps"
     file.unlink(missing_ok=True)
+    return file
+
+
+def _stamping(
+    broker: Broker, commands: Sequence[Command], total: int, file: Path, environment: Mapping[str, str]
+) -> AbstractContextManager[Workers]:
     stamping = {"BENCH_STAMPS": str(file), "BENCH_EVERY": str(max(1, total // 200))}
-    with running(commands, broker.environment | stamping | dict(environment), broker.folder / "workers.log") as workers:
-        deadline = time.monotonic() + PATIENCE
-        while sum(tasks for _, tasks in stamps.read(file)) < total * stamps.END:
-            workers.check()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{commands[0]!r} did not do {total:,} tasks within {PATIENCE:.0f} s")
-            time.sleep(0.1)
-        return Sample(stamps.rate(stamps.read(file), total), workers.stop() / total)
+    return running(commands, broker.environment | stamping | dict(environment), broker.folder / "workers.log")
+
+
+def _timed(workers: Workers, file: Path, total: int) -> Sample:
+    workers.wait_until(lambda: sum(tasks for _, tasks in stamps.read(file)) >= total * stamps.END)
+    return Sample(stamps.rate(stamps.read(file), total), workers.stop() / total)

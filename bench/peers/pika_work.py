@@ -1,5 +1,7 @@
-"""`python -m bench.peers.pika_work QUEUE PREFETCH EVERY`: consume with pika alone, and acknowledge every EVERY-th
-message with all before it. 1: each by itself.
+"""`python -m bench.peers.pika_work QUEUE PREFETCH EVERY WHAT`: consume with pika alone.
+
+Acknowledges every EVERY-th message with all before it; 1: each by itself. WHAT is a function of
+bench.tasks.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from typing import Any
 import pika
 from pika.adapters.select_connection import SelectConnection
 
-from bench.stamps import tick
+from bench import tasks
 
 
-def main(queue: str, prefetch: str, every: str) -> None:
-    several = int(every)
+def main(queue: str, prefetch: str, every: str, what: str) -> None:
+    several, work = int(every), getattr(tasks, what)
 
-    def received(channel: Any, method: Any, *_: Any) -> None:
-        tick()
+    def received(channel: Any, method: Any, _: Any, body: bytes) -> None:
+        work(body)
         if method.delivery_tag % several == 0:
             channel.basic_ack(method.delivery_tag, multiple=several > 1)
 

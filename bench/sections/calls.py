@@ -24,14 +24,14 @@ def measure(broker: Broker, size: Size) -> list[Group]:
 
     def ours(command: Command) -> Sample:
         broker.fill(QUEUE, bodies.short(many))
-        return rate(broker, [command], many, {})
+        return rate(broker, command, many, {})
 
     def theirs(module: str, queue: str, command: Command, prefetch: int = PREFETCH) -> Sample:
         """Their first task is sent by themselves, since their messages are their own."""
         broker.delete(queue)
         run([PEERS / "python", "-m", f"bench.peers.{module}", queue, one, "1"], broker.environment)
         broker.multiply(queue, few)
-        return rate(broker, [command], few, {"dramatiq_queue_prefetch": str(prefetch), "BENCH_PREFETCH": str(prefetch)})
+        return rate(broker, command, few, {"dramatiq_queue_prefetch": str(prefetch), "BENCH_PREFETCH": str(prefetch)})
 
     def dramatiq(threads: int, prefetch: int = PREFETCH) -> Turn:
         one_process = ["bench.peers.dramatiq_app", "--processes", "1", "--threads", str(threads)]
@@ -46,8 +46,8 @@ def measure(broker: Broker, size: Size) -> list[Group]:
     pika = [PYTHON, "-m", "bench.peers.pika_work", QUEUE, str(PREFETCH)]
     turns = {
         OURS: Turn(partial(ours, rqtool(QUEUE, PREFETCH))),
-        "pika, single acks": Turn(partial(ours, [*pika, "1"])),
-        "pika, acks of 50 at once": Turn(partial(ours, [*pika, "50"])),
+        "pika, single acks": Turn(partial(ours, [*pika, "1", "nothing"])),
+        "pika, acks of 50 at once": Turn(partial(ours, [*pika, "50", "nothing"])),
         "dramatiq, 8 threads": dramatiq(8),
         "dramatiq, 1 thread": dramatiq(1),
         # What it takes by itself: two for each thread.
@@ -58,6 +58,7 @@ def measure(broker: Broker, size: Size) -> list[Group]:
     return [measured(f"{many:,} tasks, one worker", "/s", turns, OURS)]
 
 
-def rqtool(queue: str, prefetch: int) -> Command:
-    """Return a worker's command."""
-    return [RQTOOL, "work", "--queue", queue, "--prefetch", str(prefetch), "--quiet", "--call", "bench.tasks:nothing"]
+def rqtool(queue: str, prefetch: int, function: str = "nothing") -> Command:
+    """Return a worker's command; `function` is one of bench.tasks."""
+    call = f"bench.tasks:{function}"
+    return [RQTOOL, "work", "--queue", queue, "--prefetch", str(prefetch), "--quiet", "--call", call]

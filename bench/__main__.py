@@ -38,9 +38,9 @@ def main() -> None:
             section = results.Section(date, chosen.quick, results.machine(), used, groups)
             # Each at once: a run that is interrupted has not been for nothing.
             results.write(path, results.read(path) | {name: section})
+            write_report()
             for group in groups:
                 print(*report.table(group), "", sep="\n")
-    write_report()
 
 
 def write_report() -> None:

@@ -66,7 +66,7 @@ class Wire:
             if writable:
                 sent += self._socket.send(view[sent : min(most, sent + _CHUNK)], socket.MSG_DONTWAIT)
             if readable:
-                self._unread = _count(self._unread + self._received(), confirms)
+                self._unread = count_acks(self._unread + self._received(), confirms)
 
     def _call(self, channel: int, method: Any) -> Any:
         self._send(channel, method)
@@ -95,7 +95,7 @@ def _decoded(received: bytes) -> tuple[int, Any]:
     return size, answer
 
 
-def _count(received: bytes, confirms: Confirms) -> bytes:
+def count_acks(received: bytes, confirms: Confirms) -> bytes:
     """Count the acks in what was received, and return what is left of it: the beginning of a frame."""
     at = 0
     while len(received) - at >= _HEAD.size:

@@ -130,6 +130,7 @@ def _handler(command: list[str], call: str | None, jobs: int, timeout: str | Non
     from rqtool.handlers.callables import Function
     from rqtool.handlers.commands import Command
     from rqtool.handlers.dots import Dots
+    from rqtool.handlers.quick_commands import QuickCommands
     from rqtool.handlers.threads import Threads
 
     seconds = None if timeout is None else parse_duration(timeout)
@@ -140,7 +141,7 @@ def _handler(command: list[str], call: str | None, jobs: int, timeout: str | Non
     if command and call is not None:
         raise UsageError("--call and a command contradict each other", "Use one of the two")
     if command:
-        return Threads(Command(command, stdout=stdout, timeout=seconds), jobs)
+        return QuickCommands(Command(command, stdout=stdout, timeout=seconds), jobs)
     if call is not None:
         return Function(call, jobs=jobs, stdout=stdout, timeout=seconds)
     if seconds is not None:

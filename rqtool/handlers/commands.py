@@ -47,6 +47,11 @@ class Command:
             )
 
     def run(self, task: Task) -> Outcome:
+        started = self.start(task)
+        return self.finish(started) if isinstance(started, Group) else started
+
+    def start(self, task: Task) -> Group | Outcome:
+        """Start the command; what is returned must be given to `finish`. An outcome: it could not be started."""
         arguments = [task.body if argument == "{}" else os.fsencode(argument) for argument in self._command]
         try:
             stdin = file_with(task.body)
@@ -59,8 +64,10 @@ class Command:
                 return CannotRun(f"The command can't be run: {self._command[0]}: {(error.strerror or '').lower()}")
             # Too long an argument list, a NUL in the body, a full disk: this attempt's trouble.
             return Failed(str(error))
-        if group is None:
-            return Failed("killed")
+        return Failed("killed") if group is None else group
+
+    def finish(self, group: Group) -> Outcome:
+        """Wait for the end of what was started."""
         try:
             group.watch()
             code = group.wait()
@@ -79,9 +86,6 @@ class Command:
             self._killed = True
             for group in self._running:
                 group.signal(signal.SIGKILL)
-
-    def close(self) -> None:
-        """Each run has cleaned up behind itself."""
 
     def _start(self, arguments: list[bytes], stdin: int, environment: dict[bytes, bytes]) -> Group | None:
         with self._lock:
@@ -110,13 +114,13 @@ def _outcome(command: str, code: int, detail: str) -> Outcome:
 
 def _metadata(task: Task) -> dict[bytes, bytes]:
     own = {
-        "RQTOOL_QUEUE": task.queue,
-        "RQTOOL_MESSAGE_ID": task.message_id,
-        "RQTOOL_ATTEMPT": str(task.attempt),
-        "RQTOOL_REDELIVERED": str(int(task.redelivered)),
+        b"RQTOOL_QUEUE": task.queue,
+        b"RQTOOL_MESSAGE_ID": task.message_id,
+        b"RQTOOL_ATTEMPT": str(task.attempt),
+        b"RQTOOL_REDELIVERED": "1" if task.redelivered else "0",
     }
     for name, value in task.headers.items():
         variable = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
-        own[f"RQTOOL_HEADER_{variable}"] = value
+        own[b"RQTOOL_HEADER_" + variable.encode()] = value
     # An environment can hold no NUL; an id or header from elsewhere can.
-    return {os.fsencode(k): os.fsencode(v.replace("\0", "")) for k, v in own.items()}
+    return {name: os.fsencode(value.replace("\0", "")) for name, value in own.items()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rqtool.handlers.handler import Run
 from rqtool.outcomes import Failed, Outcome
 from rqtool.task import Task
+
+T = TypeVar("T")
 
 
 class Runner(Protocol):
@@ -38,8 +41,15 @@ class Threads:
 
     def begin(self, run: Run) -> None:
         run.begun()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._runner.run, run.task)
-        future.add_done_callback(partial(_ended, run))
+        self.submit(run, self._runner.run, run.task)
+
+    def submit(self, run: Run, work: Callable[[T], Outcome], argument: T) -> None:
+        """Do in a thread what ends a run."""
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
+        future.add_done_callback(partial(self._done, run))
+
+    def ended(self, run: Run, outcome: Outcome) -> None:
+        run.ended(outcome)
 
     def withdraw(self) -> None:
         """All have begun."""
@@ -50,7 +60,6 @@ class Threads:
     async def close(self) -> None:
         self._pool.shutdown(wait=False)
 
-
-def _ended(run: Run, future: asyncio.Future[Outcome]) -> None:
-    error = future.exception()
-    run.ended(Failed(f"internal error: {error!r}") if error is not None else future.result())
+    def _done(self, run: Run, future: asyncio.Future[Outcome]) -> None:
+        error = future.exception()
+        self.ended(run, Failed(f"internal error: {error!r}") if error is not None else future.result())

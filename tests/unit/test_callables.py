@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,10 +28,10 @@ from rqtool.handlers.callables import Function
 from rqtool.handlers.processes import KILL_AFTER
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
+from tests.driven import SECONDS, Driven, Run
 from tests.tools import eventually
 
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
-SECONDS = 20.0
 GRACE = 1.0
 ROOT = Path(__file__).parents[2]
 
@@ -57,91 +56,20 @@ def _module(text: str, name: str = "tasks") -> None:
     Path(f"{name}.py").write_text(textwrap.dedent(text))
 
 
-class Run:
-    """A run whose end can be waited for; `told` is what it was told, in order."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.told: list[str] = []
-        self.outcome: Future[Outcome] = Future()
-
-    def begun(self) -> None:
-        self.told.append("begun")
-
-    def ended(self, outcome: Outcome) -> None:
-        self.told.append("ended")
-        self.outcome.set_result(outcome)
-
-    def returned(self) -> None:
-        self.told.append("returned")
+def _driven(target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> Driven[Function]:
+    return Driven(Function(target, jobs=jobs, **options))  # type: ignore[arg-type]
 
 
-class Driven:
-    """A function on an event loop that runs in a thread of its own, for tests that wait."""
-
-    def __init__(self, target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> None:
-        self.function = Function(target, jobs=jobs, **options)  # type: ignore[arg-type]
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-
-    def open(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.function.open(), self.loop).result(SECONDS)
-
-    def begin(self, *tasks: Task) -> list[Run]:
-        """Hand tasks over, all in one turn of the loop."""
-        runs = [Run(task) for task in tasks]
-        self.call(lambda: [self.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
-        return runs
-
-    def work_off(self, *tasks: Task) -> list[Outcome]:
-        """Hand tasks over, all at once, and whatever is returned once more; wait for their ends."""
-
-        class Persistent(Run):
-            def returned(run) -> None:  # noqa: N805
-                self.loop.call_soon(self.function.begin, run)
-
-        runs = [Persistent(task) for task in tasks]
-        self.call(lambda: [self.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
-        return [run.outcome.result(SECONDS) for run in runs]
-
-    def run(self, task: Task) -> Outcome:
-        [run] = self.begin(task)
-        return run.outcome.result(SECONDS)
-
-    def call(self, act: Callable[[], object]) -> None:
-        """Do something on the loop, and wait until it is done."""
-
-        async def acting() -> None:
-            act()
-
-        asyncio.run_coroutine_threadsafe(acting(), self.loop).result(SECONDS)
-
-    def kill(self) -> None:
-        self.function.kill()
-
-    def close(self) -> None:
-        if self.loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.function.close(), self.loop).result(SECONDS)
-
-    def stop(self) -> None:
-        """Close, and end the loop."""
-        self.close()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        eventually(lambda: not self.loop.is_running())
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
-
-
-Opened = Callable[..., Driven]
+Opened = Callable[..., Driven[Function]]
 
 
 @pytest.fixture
 def opened() -> Iterator[Opened]:
     """Opens a function, and closes it after the test."""
-    all_of_them: list[Driven] = []
+    all_of_them: list[Driven[Function]] = []
 
-    def opened(target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> Driven:
-        function = Driven(target, jobs=jobs, **options)
+    def opened(target: str = "tasks:handle", *, jobs: int = 1, **options: float | int | None) -> Driven[Function]:
+        function = _driven(target, jobs=jobs, **options)
         all_of_them.append(function)
         function.open()
         return function
@@ -152,7 +80,7 @@ def opened() -> Iterator[Opened]:
 
 
 def _refused(target: str = "tasks:handle") -> str:
-    function = Driven(target, jobs=2)
+    function = _driven(target, jobs=2)
     with pytest.raises(UsageError) as refusal:
         function.open()
     function.stop()
@@ -505,7 +433,7 @@ class TestOpen:
     def test_an_import_that_takes_for_ever(self) -> None:
         """Only kill() ends it, and then it does."""
         _module(f"{WRITE_PID}\n    pid(); time.sleep(1000)")
-        function = Driven()
+        function = _driven()
         with ThreadPoolExecutor(1) as pool:
             opening = pool.submit(function.open)
             _pid()
@@ -643,7 +571,7 @@ class TestDeath:
 import asyncio
 from rqtool.handlers.callables import Function
 from rqtool.task import Task
-from tests.unit.test_callables import Run
+from tests.driven import Run
 async def main():
     f = Function('tasks:handle', jobs=2)
     await f.open()
@@ -861,11 +789,11 @@ class TestAhead:
         """How many depends on how long they take; none before that is known."""
         _module("import time\ndef handle(body): time.sleep(float(body))")
         function = opened(jobs=2)
-        assert function.function.capacity == 2
+        assert function.handler.capacity == 2
         assert function.work_off(*_tasks(*[b"0"] * 50)) == [Done()] * 50
-        assert function.function.capacity > 10
+        assert function.handler.capacity > 10
         assert function.work_off(*_tasks(b"0.3", b"0.3")) == [Done()] * 2
-        assert function.function.capacity == 2
+        assert function.handler.capacity == 2
 
     def test_they_begin_one_by_one(self, opened: Opened) -> None:
         """Whoever looks on sees each begin when the one before has ended, in the order in which they came."""
@@ -882,7 +810,7 @@ class TestAhead:
                 super().ended(outcome)
 
         runs = [Seen(task) for task in _tasks(*(b"%d" % n for n in range(200)))]
-        function.call(lambda: [function.function.begin(run) for run in runs])  # type: ignore[func-returns-value]
+        function.call(lambda: [function.handler.begin(run) for run in runs])  # type: ignore[func-returns-value]
         assert _results([*runs]) == [Done()] * 200
         assert seen == [(what, b"%d" % n) for n in range(200) for what in ("begun", "ended")]
 
@@ -899,9 +827,9 @@ class TestAhead:
         function = opened()
         at_work, *behind = function.begin(*_tasks(b"wait", b"a", b"b" * 20_000, b"c"))
         _pid("wait")
-        function.call(function.function.withdraw)
+        function.call(function.handler.withdraw)
         assert [run.told for run in (at_work, *behind)] == [["begun"], *[["returned"]] * 3]
-        function.call(lambda: function.function.begin(behind[0]))
+        function.call(lambda: function.handler.begin(behind[0]))
         Path("go").touch()
         assert _results([at_work, behind[0]]) == [Done()] * 2
         assert sorted(os.listdir()) == ["a", "go", "tasks.py", "wait"]
@@ -912,7 +840,7 @@ class TestAhead:
         function = opened()
         for _ in range(200):
             [run] = (Run(task) for task in _tasks(b"x"))
-            function.call(partial(_begin_and_withdraw, function.function, run))
+            function.call(partial(_begin_and_withdraw, function.handler, run))
             assert run.outcome.result(SECONDS) == Done()
             assert run.told == ["begun", "ended"]
 
@@ -953,7 +881,8 @@ class TestAhead:
         script = """
 import asyncio
 from rqtool.handlers.callables import Function
-from tests.unit.test_callables import Run, _tasks
+from tests.driven import Run
+from tests.unit.test_callables import _tasks
 async def main():
     f = Function('tasks:handle', jobs=1)
     await f.open()
@@ -1063,7 +992,7 @@ class TestTheEnd:
             async def later(body): os._exit(1) if body == b"task" else time.sleep(1000)
         """)
         for target in ("tasks:handle", "tasks:later"):
-            function = Driven(target, jobs=5, timeout=0.3)
+            function = _driven(target, jobs=5, timeout=0.3)
             before = set(os.listdir("/dev/fd"))
             function.open()
             assert len(os.listdir("/dev/fd")) == len(before) + 3

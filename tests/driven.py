@@ -1,0 +1,92 @@
+"""Handlers as a worker uses them, for tests: from an event loop, told of every step."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from rqtool.handlers.handler import Handler
+from rqtool.outcomes import Outcome
+from rqtool.task import Task
+from tests.tools import eventually
+
+SECONDS = 20.0
+H = TypeVar("H", bound=Handler)
+
+
+class Run:
+    """A run whose end can be waited for; `told` is what it was told, in order."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.told: list[str] = []
+        self.outcome: Future[Outcome] = Future()
+
+    def begun(self) -> None:
+        self.told.append("begun")
+
+    def ended(self, outcome: Outcome) -> None:
+        self.told.append("ended")
+        self.outcome.set_result(outcome)
+
+    def returned(self) -> None:
+        self.told.append("returned")
+
+
+class Driven(Generic[H]):
+    """A handler on an event loop that runs in a thread of its own, for tests that wait."""
+
+    def __init__(self, handler: H) -> None:
+        self.handler = handler
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def open(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.handler.open(), self.loop).result(SECONDS)
+
+    def begin(self, *tasks: Task) -> list[Run]:
+        """Hand tasks over, all in one turn of the loop."""
+        runs = [Run(task) for task in tasks]
+        self.call(lambda: [self.handler.begin(run) for run in runs])
+        return runs
+
+    def work_off(self, *tasks: Task) -> list[Outcome]:
+        """Hand tasks over, all at once, and whatever is returned once more; wait for their ends."""
+
+        class Persistent(Run):
+            def returned(run) -> None:  # noqa: N805
+                self.loop.call_soon(self.handler.begin, run)
+
+        runs = [Persistent(task) for task in tasks]
+        self.call(lambda: [self.handler.begin(run) for run in runs])
+        return [run.outcome.result(SECONDS) for run in runs]
+
+    def run(self, task: Task) -> Outcome:
+        [run] = self.begin(task)
+        return run.outcome.result(SECONDS)
+
+    def call(self, act: Callable[[], object]) -> None:
+        """Do something on the loop, and wait until it is done."""
+
+        async def acting() -> None:
+            act()
+
+        asyncio.run_coroutine_threadsafe(acting(), self.loop).result(SECONDS)
+
+    def kill(self) -> None:
+        self.handler.kill()
+
+    def close(self) -> None:
+        if self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.handler.close(), self.loop).result(SECONDS)
+
+    def stop(self) -> None:
+        """Close, and end the loop."""
+        self.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        eventually(lambda: not self.loop.is_running())
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()

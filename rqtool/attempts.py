@@ -17,12 +17,14 @@ from rqtool.errors import AccessRefused, RqtoolError, UsageError
 from rqtool.handlers.handler import Handler
 from rqtool.jobs import Job
 from rqtool.listener import Listener
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, why
+from rqtool.outcomes import Failed, Outcome, Rejected, why
 from rqtool.retry import Ack, Delay, GiveUp, RetryAfter, Return, judge
 from rqtool.settling import Acknowledge, Move, Settler, WorkerJobs
 from rqtool.suspects import is_poison, is_suspect, take_out
 from rqtool.task import Task
 from rqtool.text import plural
+
+_FAILURES = (Failed, Rejected)
 
 
 class Attempt:
@@ -252,7 +254,7 @@ class Attempts:
         job, task = attempt.job, attempt.task
         self._careful.discard(job)
         self._jobs.ended(job)
-        if not isinstance(outcome, Done | Postponed | CannotRun):
+        if isinstance(outcome, _FAILURES):
             self._tell(self._listener.failed, task, outcome, seconds)
         match judge(outcome, task.attempt, self._delays):
             case Ack():

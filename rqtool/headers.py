@@ -36,13 +36,17 @@ Headers = Mapping[str, Any]
 
 def count(headers: Headers, name: str) -> int:
     """Return a counter, 0 where it is not there or is no counter: anybody can write headers."""
-    value = headers.get(name)
+    if name not in headers:
+        return 0
+    value = headers[name]
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def text(headers: Headers, name: str) -> str:
     """Return a header as text, empty where it is not there."""
-    value = headers.get(name)
+    if name not in headers:
+        return ""
+    value = headers[name]
     return "" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

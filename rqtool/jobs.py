@@ -56,6 +56,7 @@ class Jobs(Generic[D, R]):
     """R: what is to be done with a delivery, once the result is there."""
 
     def __init__(self) -> None:
+        self._work: Reception[D, R] = Reception()
         self._waiting: deque[D] = deque()
         self._sure: OrderedDict[Hashable, R] = OrderedDict()
         self._unsure: OrderedDict[Hashable, R] = OrderedDict()
@@ -79,7 +80,7 @@ class Jobs(Generic[D, R]):
         if key is not None and key in self._unsure:
             return Reception(known=True, ended=(self._settle(delivery), self._unsure.pop(key)))
         self._waiting.append(delivery)
-        return Reception()
+        return self._work
 
     @property
     def first_waiting(self) -> D | None:

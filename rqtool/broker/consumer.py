@@ -17,6 +17,9 @@ from rqtool.broker.window import Message
 from rqtool.broker.words import words
 from rqtool.headers import COPY, text
 
+_SHORT = 64
+"""Bytes of a body that are not worth a hash."""
+
 
 class Delivery:
     """One message in our hands. Settling it after its channel went does nothing: the broker has it again."""
@@ -42,7 +45,8 @@ class Delivery:
         """
         if not (self.message_id or self.copy_token):
             return None
-        return (self.message_id or "", self.copy_token, hashlib.blake2b(self.body, digest_size=16).digest())
+        body = self.body if len(self.body) <= _SHORT else hashlib.blake2b(self.body, digest_size=16).digest()
+        return (self.message_id or "", self.copy_token, body)
 
     @property
     def may_repeat(self) -> bool:

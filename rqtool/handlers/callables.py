@@ -88,6 +88,9 @@ class Function:
         while (failure := line.send()) is not None:
             entry, error = failure
             self._tell_end(entry, Failed(str(error)))  # a full disk
+        self._tell_begun(line)
+
+    def _tell_begun(self, line: Line) -> None:
         while (begun := line.next()) is not None:
             self._limit(line, begun)
             begun.run.begun()
@@ -114,10 +117,12 @@ class Function:
             answered = line.answered(number, head)
             if answered is not None:
                 self._tell_end(*answered)
-                self._go_on(line)
+                self._tell_begun(line)
+        self._go_on(line)
 
     def _tell_end(self, entry: Entry, outcome: Outcome) -> None:
-        self._unlimit(entry)
+        if self._timers:
+            self._unlimit(entry)
         killed = self._processes.killed and not isinstance(outcome, Done)
         entry.run.ended(Failed("killed") if killed else outcome)
 

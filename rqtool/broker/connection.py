@@ -14,11 +14,12 @@ from weakref import WeakSet
 import pika
 import pika.exceptions
 import pika.frame
-from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel as PikaChannel
 
 from rqtool.broker import fields
 from rqtool.broker.acks import Acks
+from rqtool.broker.reading import Arrived
+from rqtool.broker.wire import Wire
 from rqtool.broker.words import words
 from rqtool.errors import AccessRefused
 from rqtool.urls import BrokerURL
@@ -50,12 +51,14 @@ class Lost(Exception):
 class Channel:
     """One AMQP channel. `lost` resolves (it never raises) to the reason when the channel or its connection goes."""
 
-    def __init__(self, raw: PikaChannel) -> None:
+    def __init__(self, raw: PikaChannel, wire: Wire) -> None:
         self.raw = raw
+        self._wire = wire
         self.acks = Acks()
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[Lost] = self._loop.create_future()
         raw.add_on_close_callback(lambda _, reason: resolve(self.lost, reason))
+        self.lost.add_done_callback(lambda _: self.on_delivery(None))
 
     async def call(self, method: Callable[..., Any], /, **arguments: Any) -> Any:
         """Call a pika method that answers by `callback` and return its answer. Raises Lost when none comes."""
@@ -94,15 +97,21 @@ class Channel:
 
     def write(self, frames: bytes) -> None:
         """Write encoded frames of this channel, in order with what pika writes. One that is closed takes nothing."""
-        if self.raw.is_open and self.raw.connection.is_open:
-            # All that pika does with a frame that it has encoded, and the only way for one that it has not.
-            self.raw.connection._output_marshaled_frames([frames])
+        if self.raw.is_open and self._wire.is_open:
+            self._wire.write(frames)
+
+    def on_delivery(self, take: Callable[[Arrived], None] | None) -> None:
+        """Have deliveries taken at once; None: they go pika's way, to whom it knows as their consumer."""
+        if take is not None:
+            self._wire.takers[self.raw.channel_number] = take
+        else:
+            self._wire.takers.pop(self.raw.channel_number, None)
 
 
 class Connection:
     """One open AMQP connection. `lost` resolves (it never raises) to the reason when it goes."""
 
-    def __init__(self, raw: AsyncioConnection, url: BrokerURL, lost: asyncio.Future[Lost]) -> None:
+    def __init__(self, raw: Wire, url: BrokerURL, lost: asyncio.Future[Lost]) -> None:
         self._raw = raw
         self._channels: WeakSet[Channel] = WeakSet()
         self.url = url
@@ -125,7 +134,7 @@ class Connection:
         def opened_now(raw: PikaChannel) -> None:
             # Wrapped inside the callback: a channel that closes before we run again must find us listening.
             if not opened.done():
-                channel = Channel(raw)
+                channel = Channel(raw, self._raw)
                 self._channels.add(channel)
                 opened.set_result(channel)
 

@@ -13,6 +13,7 @@ import pika.exceptions
 
 from rqtool.broker.connection import Channel, Connection, Lost, answered
 from rqtool.broker.messages import APP_ID, copied
+from rqtool.broker.reading import Arrived
 from rqtool.broker.window import Message
 from rqtool.broker.words import words
 from rqtool.headers import COPY, text
@@ -130,16 +131,23 @@ class Consumer:
             if not channel.lost.done():
                 channel.lost.set_result(Lost(0, _CANCELLED))
 
+        def arrived(delivery: Arrived) -> None:
+            properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
+            properties.decode(delivery.properties)  # type: ignore[no-untyped-call]
+            on_delivery(Delivery(channel, delivery.tag, delivery.redelivered, properties, delivery.body))
+
         channel.raw.add_on_cancel_callback(cancelled)
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         answer = await channel.call(
             channel.raw.basic_consume, queue=queue, on_message_callback=delivered, auto_ack=False
         )
         consumer._tag = answer.method.consumer_tag
+        channel.on_delivery(arrived)
         return consumer
 
     async def cancel(self) -> None:
         """Ask for no more deliveries; those in our hands stay ours."""
+        self._channel.on_delivery(None)  # pika sends back what still comes
         try:
             await self._channel.call(self._channel.raw.basic_cancel, consumer_tag=self._tag)
         except Lost:

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pika
-from pika.adapters.asyncio_connection import AsyncioConnection
 
 from rqtool import __version__
 from rqtool.broker.connection import Connection, Lost, resolve
 from rqtool.broker.parameters import read_parameters
+from rqtool.broker.wire import Wire
 from rqtool.broker.words import refusal
 from rqtool.endpoint import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
@@ -122,7 +122,7 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
         if not opened.done():
             opened.set_exception(refusal(url, error))
 
-    raw = AsyncioConnection(
+    raw = Wire(
         parameters,
         on_open_callback=succeeded,
         on_open_error_callback=failed,

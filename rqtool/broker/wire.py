@@ -1,0 +1,37 @@
+"""pika's connection, which writes frames that are encoded already, and reads deliveries at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pika.adapters.asyncio_connection import AsyncioConnection
+
+from rqtool.broker.reading import Arrived, Reader
+
+
+class Wire(AsyncioConnection):
+    """`takers`: who gets the deliveries of a channel, by its number; without one they go pika's way.
+
+    Uses what pika's adapters and its connection share: `_on_data_available`, `_process_frame` and
+    `_output_marshaled_frames`, alike in all of pika 1.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self.takers: dict[int, Callable[[Arrived], None]] = {}
+        self._reader = Reader(self.takers)
+        super().__init__(*arguments, **more)
+
+    def write(self, frames: bytes) -> None:
+        """Write encoded frames, in order with what pika writes."""
+        self._output_marshaled_frames([frames])
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        self.bytes_received += len(data_in)  # by which pika sees that the broker lives
+        for item in self._reader.feed(data_in):
+            if isinstance(item, Arrived):
+                self.takers[item.channel](item)
+            else:
+                self._process_frame(item)
+            if self.is_closed:
+                return

@@ -256,7 +256,10 @@ class Attempts:
         self._jobs.ended(job)
         if isinstance(outcome, _FAILURES):
             self._tell(self._listener.failed, task, outcome, seconds)
-        match judge(outcome, task.attempt, self._delays):
+        verdict = judge(outcome, task.attempt, self._delays)
+        if not isinstance(verdict, Ack):
+            self._handler.withdraw()  # nothing is begun before it is known that this one could be stored
+        match verdict:
             case Ack():
                 self._settler.settle(job, Acknowledge())
                 self._tell(self._listener.done, task, seconds)

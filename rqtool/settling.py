@@ -38,11 +38,14 @@ WorkerJobs = Jobs[Delivery, Rest]
 
 
 class Settler:
-    """Settles jobs. `changed` is called after each; `fail` gets what no further try would mend."""
+    """Settles jobs, of which `slots` are at work at once. `changed` is called after each; `fail` gets what no further
+    try would mend.
+    """
 
     def __init__(
         self,
         jobs: WorkerJobs,
+        slots: int,
         courier: Courier,
         *,
         say: Callable[[str], None],
@@ -54,13 +57,17 @@ class Settler:
         self._say = say
         self._changed = changed
         self._fail = fail
+        self._slots = slots
+        self._moving: set[Job[Delivery]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._troubled: set[Job[Delivery]] = set()
 
     @property
     def stuck(self) -> bool:
-        """Whether some copy can't be stored for now: no further task is to be begun that may fail as well."""
-        return bool(self._troubled) or (self._courier.blocked and bool(self._tasks))
+        """Whether no further task is to be begun, since it may fail as well: some copy can't be stored for now, or that
+        is not yet known of as many copies as there are slots.
+        """
+        return bool(self._troubled) or (self._courier.blocked and bool(self._tasks)) or len(self._moving) >= self._slots
 
     def settle(self, job: Job[Delivery], rest: Rest) -> None:
         """Do what is left to do for a job that has its result. A copy is on its way when this returns."""
@@ -68,6 +75,7 @@ class Settler:
             self._jobs.settled(job, rest, told=job.delivery.ack())
             self._changed()
         else:
+            self._moving.add(job)
             self.spawn(self._settle_by_move(job, rest))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -87,7 +95,7 @@ class Settler:
 
     async def _settle_by_move(self, job: Job[Delivery], move: Move) -> None:
         try:
-            stored = await self.store(job, move)
+            stored = await self._store_for_good(job, move)
         except RqtoolError as error:
             job.delivery.requeue()
             self._jobs.dropped(job)
@@ -99,6 +107,12 @@ class Settler:
         else:
             self._jobs.settled(job, move, told=False)
         self._changed()
+
+    async def _store_for_good(self, job: Job[Delivery], move: Move) -> str | None:
+        try:
+            return await self.store(job, move)
+        finally:
+            self._moving.discard(job)
 
     async def store(self, job: Job[Delivery], move: Move) -> str | None:
         """Have the copy confirmed, for as long as that takes and the original is ours.

@@ -52,7 +52,7 @@ class Working:
         self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
         self._jobs: WorkerJobs = Jobs()
         courier = Courier(endpoint, options.queue, options.kind, "work, retries", say)
-        self._settler = Settler(self._jobs, courier, say=say, changed=self._changed, fail=self._fail)
+        self._settler = Settler(self._jobs, options.jobs, courier, say=say, changed=self._changed, fail=self._fail)
         self._attempts = Attempts(
             options.queue,
             options.jobs,
@@ -223,7 +223,8 @@ class Working:
         self._wake.set()
 
     def _begin_jobs(self) -> None:
-        self._attempts.begin_again()
+        if not self._settler.stuck:
+            self._attempts.begin_again()
         while not (self._ending or self._settler.stuck or self._consumer is None):
             delivery = self._jobs.first_waiting
             if delivery is None or not self._attempts.has_room(delivery):

@@ -1,7 +1,7 @@
 """Starts commands, and sees off on the event loop those that end at once and say nothing; the others get a thread each.
 
 The hand-over to a thread and back takes as long as a quarter of the life of a `cat`. For the same reason the next
-command is started first of all when one has ended: its task is here already.
+command is started first of all when one is done: its task is here already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rqtool.handlers.commands import Command
 from rqtool.handlers.handler import Run
 from rqtool.handlers.processes import Group
 from rqtool.handlers.threads import Threads
-from rqtool.outcomes import Failed, Outcome
+from rqtool.outcomes import Done, Failed, Outcome
 
 QUICK = 0.02
 """Seconds after which a thread costs a command little of its time; and that what it says may be late."""
@@ -81,8 +81,13 @@ class QuickCommands(Threads):
             self._watch(_Quick(run, group, descriptor))
 
     def ended(self, run: Run, outcome: Outcome) -> None:
-        started = self._start_next()
-        run.ended(outcome)
+        """Go on with the next task: first of all where this one is done, else when it is known what becomes of it."""
+        if isinstance(outcome, Done):
+            started = self._start_next()
+            run.ended(outcome)
+        else:
+            run.ended(outcome)
+            started = self._start_next()
         self._follow(started)
 
     # On the event loop.
@@ -104,10 +109,8 @@ class QuickCommands(Threads):
         if not quick.group.is_silent():
             self._hand_over(quick)
             return
-        started = self._start_next()
         self._unwatch(quick)
-        quick.run.ended(self._command.finish(quick.group))
-        self._follow(started)
+        self.ended(quick.run, self._command.finish(quick.group))
 
     def _hand_over(self, quick: _Quick) -> None:
         self._unwatch(quick)

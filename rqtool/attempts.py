@@ -52,7 +52,8 @@ class Attempt:
 class Attempts:
     """Runs jobs, `slots` at once.
 
-    `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people.
+    `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people, `changed` is called
+    when a task can be handed over again.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Attempts:
         say: Callable[[str], None],
         tell: Callable[..., None],
         fail: Callable[[RqtoolError], None],
+        changed: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._slots = slots
@@ -79,6 +81,7 @@ class Attempts:
         self._say = say
         self._tell = tell
         self._fail = fail
+        self._changed = changed
         self._again: deque[Attempt] = deque()  # returned by the handler
         self._preparing: dict[Job[Delivery], asyncio.Task[None]] = {}
         self._careful: set[Job[Delivery]] = set()
@@ -247,6 +250,7 @@ class Attempts:
 
     def returned(self, attempt: Attempt) -> None:
         self._again.appendleft(attempt)
+        self._changed()
 
     def ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         if self._cut_off:

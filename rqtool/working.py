@@ -64,6 +64,7 @@ class Working:
             say=say,
             tell=self._tell,
             fail=self._fail,
+            changed=self._changed,
         )
         self._empty = False
         self._told = False

@@ -8,7 +8,7 @@ import subprocess
 from typing import Any
 
 from rqtool.handlers.callable_sockets import Sockets, give, take
-from rqtool.handlers.callable_wire import CHUNK, Answers, unpack
+from rqtool.handlers.callable_wire import CHUNK, Answers
 from rqtool.handlers.processes import signal_name
 
 
@@ -43,8 +43,9 @@ class Child:
     def take_back(self) -> list[int]:
         """Return the numbers of the tasks that the process has not taken, in order; it doesn't get them any more."""
         numbers = []
-        while (data := take(self._sockets.untaken)) is not None:
-            numbers.append(unpack(data)[0])
+        while (taken := take(self._sockets.untaken)) is not None:
+            numbers.append(taken.number)
+            taken.drop()
         return numbers
 
     def receive(self) -> list[tuple[int, bytes]]:

@@ -22,7 +22,7 @@ from rqtool.durations import format_duration
 from rqtool.errors import UsageError
 from rqtool.handlers.callable_sockets import take
 from rqtool.handlers.callable_target import Target, load
-from rqtool.handlers.callable_wire import pack, pack_outcome, unpack, unpack_task
+from rqtool.handlers.callable_wire import pack, pack_outcome, unpack_task
 from rqtool.handlers.tracebacks import Story, one_line
 from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
 from rqtool.retry import LONGEST_DELAY
@@ -86,10 +86,14 @@ class _Worker:
     def take(self) -> tuple[int, object] | None:
         """Take a task: its number, and what the function gets of it. None where none is there."""
         # What a worker that has died had handed over belongs to others by now.
-        if os.getppid() != self._pid or (data := take(self.tasks)) is None:
-            return None
-        number, head, body = unpack(data)
-        return number, unpack_task(head, body) if self._wants_task else body
+        while os.getppid() == self._pid and (taken := take(self.tasks)) is not None:
+            try:
+                head, body = taken.read()
+            except OSError as error:
+                self.answer(taken.number, Failed(str(error)))
+            else:
+                return taken.number, unpack_task(head, body) if self._wants_task else body
+        return None
 
     def answer(self, number: int, outcome: Outcome) -> None:
         _flush()

@@ -8,12 +8,13 @@ as a stream, whose end tells of the end of the process.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 import tempfile
 from contextlib import ExitStack
 
-from rqtool.handlers.callable_wire import LONGEST_INLINE, pack
+from rqtool.handlers.callable_wire import LONGEST_INLINE, pack, unpack
 
 _MOST = LONGEST_INLINE + 1024
 _ROOM_FOR_A_FILE = socket.CMSG_SPACE(4)
@@ -53,9 +54,10 @@ def give(tasks: socket.socket, number: int, head: bytes, body: bytes) -> bool:
                     raise
             else:
                 return True
-        with tempfile.TemporaryFile(buffering=0) as file:
+        with tempfile.TemporaryFile() as file:
             file.write(packed)
-            socket.send_fds(tasks, [b"\0"], [file.fileno()])
+            file.flush()  # all of it, or an error: on a full disk the system writes what fits
+            socket.send_fds(tasks, [pack(number, b"")], [file.fileno()])
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.ENOBUFS):  # Linux, macOS
             return False
@@ -63,16 +65,36 @@ def give(tasks: socket.socket, number: int, head: bytes, body: bytes) -> bool:
     return True
 
 
-def take(untaken: socket.socket) -> bytes | None:
-    """Take the next task, as it was packed; None where none is there."""
+class Taken:
+    """A task that was taken out of the line. To be read or dropped."""
+
+    def __init__(self, packed: bytes, descriptor: int | None, *, cut: bool) -> None:
+        self.number, self._head, self._body = unpack(packed)
+        self._descriptor = descriptor
+        self._cut = cut
+
+    def read(self) -> tuple[bytes, bytes]:
+        """Return head and body. Raises OSError."""
+        if self._cut:  # the system hands no file to a process that has as many as it may
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if self._descriptor is None:
+            return self._head, self._body
+        with open(self._descriptor, "rb") as file:
+            file.seek(0)
+            _, head, body = unpack(file.read())
+        return head, body
+
+    def drop(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+def take(untaken: socket.socket) -> Taken | None:
+    """Take the next task; None where none is there."""
     try:
         # Not recv_fds: it forgets the flags (CPython before 3.13).
-        data, about, _, _ = untaken.recvmsg(_MOST, _ROOM_FOR_A_FILE, socket.MSG_DONTWAIT)
+        data, about, flags, _ = untaken.recvmsg(_MOST, _ROOM_FOR_A_FILE, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return None
-    if not about:
-        return data
-    [(_, _, number)] = about
-    with open(int.from_bytes(number, sys.byteorder), "rb") as file:
-        file.seek(0)
-        return file.read()
+    descriptor = int.from_bytes(about[0][2], sys.byteorder) if about else None
+    return Taken(data, descriptor, cut=bool(flags & socket.MSG_CTRUNC))

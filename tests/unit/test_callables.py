@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -907,6 +908,31 @@ asyncio.run(main())
         monkeypatch.setattr("tempfile.TemporaryFile", Mock(side_effect=OSError(28, "No space left")))
         large = replace(TASK, body=b"x" * 100_000)
         assert opened().work_off(TASK, large, TASK) == [Done(), Failed("[Errno 28] No space left"), Done()]
+
+    def test_a_disk_that_has_room_for_a_part(self, opened: Opened) -> None:
+        """No function is called with the beginning of a body: the system writes what fits, and calls that no error."""
+        _module("import rqtool\ndef handle(body): raise rqtool.Reject(str(len(body)))")
+        function = opened()
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+        try:
+            outcomes = function.work_off(*_tasks(b"x" * 100_000, b"x" * 40_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert outcomes == [Failed("[Errno 27] File too large"), Rejected("40000")]
+
+    @pytest.mark.parametrize("keyword", ["def", "async def"])
+    def test_a_process_that_may_open_no_more_files(self, opened: Opened, keyword: str) -> None:
+        """It can't take a large body, and says so; the next one it can."""
+        _module(f"""
+            import os, resource
+            {keyword} handle(body):
+                most = os.dup(0) if body == b"few" else 1024
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        """)
+        large = b"x" * 100_000
+        outcomes = opened().work_off(*_tasks(large, b"few", large, b"many", large))
+        assert outcomes == [Done(), Done(), Failed("[Errno 24] Too many open files"), Done(), Done()]
 
     def test_an_async_one_has_its_jobs_and_no_more(self, opened: Opened) -> None:
         """Whatever waits there, no more tasks are at work at once than there are jobs."""

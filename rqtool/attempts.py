@@ -53,7 +53,7 @@ class Attempts:
     """Runs jobs, `slots` at once.
 
     `fail` gets what ends the worker, `tell` calls a listener's method, `say` has lines for people, `changed` is called
-    when a task can be handed over again.
+    when a task can be handed over again, or another one in its place.
     """
 
     def __init__(
@@ -139,6 +139,7 @@ class Attempts:
         self.handed_over -= 1
         self._careful.discard(job)
         self._jobs.dropped(job)
+        self._changed()
 
     def _prepared(self, job: Job[Delivery], task: asyncio.Task[None]) -> None:
         self._preparing.pop(job, None)

@@ -148,11 +148,13 @@ class Working:
     async def _open(self) -> None:
         """Connect, declare, consume. The first time a failure ends the worker; later it tries for ever."""
         first = self._connection is None
-        if self._consumer is not None:
+        if self._connection is not None:
             self._attempts.give_back()
             self._jobs.connection_lost()
-            self._tell(self._listener.connection_lost, str(self._consumer.lost.result()))
-        if self._connection is not None:
+            # Without a consumer: there was enough to do, and some of it went back.
+            lost = self._connection.lost if self._consumer is None else self._consumer.lost
+            if lost.done():
+                self._tell(self._listener.connection_lost, str(lost.result()))
             await self._connection.close()
 
         def on_failure(error: RqtoolError) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -15,7 +17,7 @@ def handle(body):
     with open("log", "a") as log:
         log.write(body.decode() + "\\n")
     if body.startswith(b"slow"):
-        while not os.path.exists("go"):
+        while not os.path.exists(body.decode().replace("slow", "go")):
             time.sleep(0.01)
 
 def mortal(body):
@@ -41,6 +43,20 @@ def log_of(folder: Path) -> list[bytes]:
     return log.read_bytes().split() if log.exists() else []
 
 
+def _consumers(vhost: Vhost) -> int:
+    with vhost.channel() as channel:
+        return channel.queue_declare("task_queue", passive=True).method.consumer_count
+
+
+def _close_the_worker(vhost: Vhost) -> None:
+    def worker() -> list[str]:
+        rows = vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")
+        return [row["name"] for row in rows if "rqtool work" in str(row.get("client_properties"))]
+
+    [name] = eventually(worker)
+    vhost.api("DELETE", f"/api/connections/{quote(name)}")
+
+
 @pytest.mark.usefixtures("functions")
 def test_no_process_is_idle_while_a_task_waits_behind_a_slow_one(rqtool: Program, vhost: Vhost) -> None:
     """What was behind it goes to the other process, and not only when the slow one is over."""
@@ -63,3 +79,27 @@ def test_a_process_that_takes_long_to_start_again(rqtool: Program, vhost: Vhost)
     rqtool.start("work", "--prefetch", "50", "--retry-delays", "none", "--call", "functions:mortal")
     eventually(lambda: vhost.figures() == (0, 0))
     assert sorted(log_of(rqtool.cwd)) == sorted(tasks)
+
+
+@pytest.mark.usefixtures("functions")
+def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: Vhost) -> None:
+    """What goes back makes room for others, and what is at work is not begun again for that."""
+    behind = [b"behind-%d" % number for number in range(12)]
+    tasks = [*FAST, b"slow", b"slow-2", *behind]
+    worker = rqtool.start(
+        "work", "-j", "2", "--prefetch", "50", "--max-tasks", str(len(tasks)), "--call", "functions:handle"
+    )
+    rqtool("send", "--from", "-", input=lines(*FAST))
+    eventually(lambda: vhost.figures() == (0, 0) and len(log_of(rqtool.cwd)) == len(FAST))
+    worker.signal(signal.SIGSTOP)  # it gets all the rest at once
+    rqtool("send", "--from", "-", input=lines(b"slow", b"slow-2", *behind))
+    worker.signal(signal.SIGCONT)
+    eventually(lambda: not _consumers(vhost))
+    eventually(lambda: set(log_of(rqtool.cwd)) == {*FAST, b"slow", b"slow-2"})
+    _close_the_worker(vhost)
+    (rqtool.cwd / "go").touch()
+    eventually(lambda: set(behind) <= set(log_of(rqtool.cwd)))
+    (rqtool.cwd / "go-2").touch()
+    assert worker.wait().code == 0
+    assert sorted(log_of(rqtool.cwd)) == sorted(tasks)
+    assert vhost.figures() == (0, 0)

@@ -45,7 +45,7 @@ def log_of(folder: Path) -> list[bytes]:
 
 def _consumers(vhost: Vhost) -> int:
     with vhost.channel() as channel:
-        return channel.queue_declare("task_queue", passive=True).method.consumer_count
+        return int(channel.queue_declare("task_queue", passive=True).method.consumer_count)
 
 
 def _close_the_worker(vhost: Vhost) -> None:

@@ -82,6 +82,24 @@ def test_a_process_that_takes_long_to_start_again(rqtool: Program, vhost: Vhost)
 
 
 @pytest.mark.usefixtures("functions")
+def test_ctrl_c_gives_back_what_waits_behind_a_slow_one(rqtool: Program, vhost: Vhost) -> None:
+    """At once, and none of it is begun."""
+    worker = rqtool.start("work", "--prefetch", "50", "--call", "functions:handle")
+    rqtool("send", "--from", "-", input=lines(*FAST))
+    eventually(lambda: vhost.figures() == (0, 0) and len(log_of(rqtool.cwd)) == len(FAST))
+    worker.signal(signal.SIGSTOP)  # it gets all the rest at once
+    rqtool("send", "--from", "-", input=lines(b"slow", *[b"behind"] * 12))
+    worker.signal(signal.SIGCONT)
+    eventually(lambda: b"slow" in log_of(rqtool.cwd))
+    worker.signal(signal.SIGINT)
+    eventually(lambda: vhost.figures() == (12, 1))
+    (rqtool.cwd / "go").touch()
+    assert worker.wait().code == 0
+    assert vhost.figures() == (12, 0)
+    assert sorted(log_of(rqtool.cwd)) == sorted([*FAST, b"slow"])
+
+
+@pytest.mark.usefixtures("functions")
 def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: Vhost) -> None:
     """What goes back makes room for others, and what is at work is not begun again for that."""
     behind = [b"behind-%d" % number for number in range(12)]

@@ -850,10 +850,10 @@ class TestAhead:
         _module(self.WRITE_AND_WAIT)
         function = opened(jobs=2)
         slow, beside, behind = function.begin(*_tasks(b"wait", b"a", b"b"))
-        eventually(lambda: behind.told[-1:] in (["returned"], ["ended"]))
+        for run in (beside, behind):
+            eventually(lambda run=run: run.told[-1:] in (["returned"], ["ended"]))  # type: ignore[misc]
         for n in range(20):
-            assert function.run(replace(TASK, body=b"c%d" % n)) == Done()
-        assert beside.outcome.result(SECONDS) == Done()
+            assert function.work_off(replace(TASK, body=b"c%d" % n)) == [Done()]
         assert not slow.outcome.done()
         Path("go").touch()
         assert slow.outcome.result(SECONDS) == Done()
@@ -864,6 +864,19 @@ class TestAhead:
         outcomes = opened().work_off(*_tasks(b"a", b"die", b"b", b"c", b"die", b"d"))
         died = Failed("the process of the function ended with exit code 3", exit_code=3)
         assert outcomes == [Done(), died, Done(), Done(), died, Done()]
+
+    def test_a_task_that_was_not_taken_is_for_the_next_process(self, opened: Opened) -> None:
+        """It has begun, as far as anyone can know, and yet not died with a process that had not taken it."""
+        _module(f"{WRITE_PID}\n    def handle(body): pid()")
+        function = opened()
+        assert function.run(TASK) == Done()
+        first = _pid()
+        os.kill(first, signal.SIGSTOP)
+        [run] = function.begin(TASK)
+        assert run.told == ["begun"]
+        os.kill(first, signal.SIGKILL)
+        assert run.outcome.result(SECONDS) == Done()
+        assert _pid() != first
 
     def test_a_timeout_is_nobody_elses(self, opened: Opened) -> None:
         """Its time begins when the one before has ended; what waits behind one that is late is returned."""
@@ -901,6 +914,38 @@ asyncio.run(main())
         Path("go").touch()
         eventually(lambda: _is_gone(at_work))
         assert sorted(os.listdir()) == ["go", "tasks.py", "wait"]
+
+    @pytest.mark.parametrize("keyword", ["def", "async def"])
+    def test_a_killed_workers_are_not_begun_by_an_idle_process(self, keyword: str) -> None:
+        """What it was handed in the worker's last moment, and had not taken, is others' by now."""
+        _module(f"""{WRITE_PID}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it comes with the wake-up
+    {keyword} handle(body): pid("begun")
+        """)
+        script = """
+import asyncio, os, signal
+from rqtool.handlers.callables import Function
+from tests.unit.test_callables import Run, _tasks
+async def main():
+    f = Function('tasks:handle', jobs=1)
+    await f.open()
+    child = f._lines[0].child.process.pid
+    os.kill(child, signal.SIGSTOP)
+    for task in _tasks(b'a'): f.begin(Run(task))
+    print(child, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+        worker = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            timeout=SECONDS,
+        )
+        idle = int(worker.stdout)
+        os.kill(idle, signal.SIGCONT)
+        eventually(lambda: _is_gone(idle))
+        assert "begun" not in os.listdir()
 
     def test_a_full_disk(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         """A body that can't be stored is that task's trouble."""

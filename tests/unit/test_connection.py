@@ -19,8 +19,7 @@ def _written(act: Acted) -> list[str]:
     """What pika gets to write when something is done with three deliveries."""
     written: list[str] = []
 
-    def output(frames: list[bytes]) -> None:
-        data = b"".join(frames)
+    def write(data: bytes) -> None:
         while data:
             size, frame = pika.frame.decode_frame(data)
             assert isinstance(frame, pika.frame.Method)
@@ -33,10 +32,9 @@ def _written(act: Acted) -> list[str]:
 
     async def run() -> None:
         raw = Mock(channel_number=1, is_open=True)
-        raw.connection._output_marshaled_frames = output
         raw.basic_nack = nack
         raw.close = lambda: written.append("close")
-        channel = Channel(raw)
+        channel = Channel(raw, Mock(is_open=True, write=write, takers={}))
         properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
         done = act(channel, [Delivery(channel, tag, False, properties, b"") for tag in (1, 2, 3)])
         await (done if isinstance(done, Awaitable) else asyncio.sleep(0))

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -936,14 +937,13 @@ async def main():
     os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
-        worker = subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            timeout=SECONDS,
-        )
-        idle = int(worker.stdout)
-        os.kill(idle, signal.SIGCONT)
+        # Its process has the same stdout, and would keep a pipe open.
+        with Path("child").open("wb") as stdout:
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            subprocess.run([sys.executable, "-c", script], env=environment, stdout=stdout, timeout=SECONDS)
+        idle = int(Path("child").read_text())
+        with suppress(ProcessLookupError):
+            os.kill(idle, signal.SIGCONT)
         eventually(lambda: _is_gone(idle))
         assert "begun" not in os.listdir()
 

@@ -32,13 +32,17 @@ class Publishes:
         self._channel = channel
         self._longest = frame - _AROUND
 
-    def encode(self, message: Message) -> bytes:
+    def encode(self, message: Message, pieces: list[bytes]) -> int:
+        """Add the frames in pieces, since a body is copied when all is written together. Returns the number of bytes."""
         body, properties = message.body, message.properties
-        size = len(body)
-        header = _HEADER.pack(pika.spec.FRAME_HEADER, self._channel, _IN_HEADER + len(properties), _CLASS, 0, size)
-        pieces = [self._method, header, properties]
-        for start in range(0, size, self._longest):
-            piece = body if size <= self._longest else body[start : start + self._longest]
+        size, longest = len(body), self._longest
+        in_header = _IN_HEADER + len(properties)
+        header = _HEADER.pack(pika.spec.FRAME_HEADER, self._channel, in_header, _CLASS, 0, size)
+        pieces += (self._method, header, properties)
+        count = 0
+        for start in range(0, size, longest):
+            piece = body if size <= longest else body[start : start + longest]
             pieces += (_BODY.pack(_END, pika.spec.FRAME_BODY, self._channel, len(piece)), piece)
+            count += 1
         pieces.append(_END)
-        return b"".join(pieces)
+        return len(self._method) + len(header) + len(properties) + size + count * _BODY.size + len(_END)

@@ -66,9 +66,7 @@ class Publisher:
     def publish(self, queue: str, message: Message) -> None:
         """Hand a message to the connection. Where that is gone, the message stays in the window as unknown."""
         publishes = self._publishes.get(queue) or self._publishes_to(queue)
-        encoded = publishes.encode(message)
-        self._unwritten.append(encoded)
-        self._unwritten_size += len(encoded)
+        self._unwritten_size += publishes.encode(message, self._unwritten)
         self.window.add(message)
         if self._unwritten_size >= WRITE_BYTES:
             self._write()

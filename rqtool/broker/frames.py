@@ -33,7 +33,7 @@ class Publishes:
         self._longest = frame - _AROUND
 
     def encode(self, message: Message, pieces: list[bytes]) -> int:
-        """Add the frames in pieces, since a body is copied when all is written together. Returns the number of bytes."""
+        """Add the frames in pieces, since a body is copied when all is written together. Returns the bytes."""
         body, properties = message.body, message.properties
         size, longest = len(body), self._longest
         in_header = _IN_HEADER + len(properties)

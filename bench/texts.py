@@ -23,11 +23,12 @@ what was compared within each round. CPU is that of the program, not of the brok
 
 NOTES = {
     "stream": """
-Persistent messages from a file. `rqtool send` and `amqp-publish` are timed as whole processes, start and end included.
-The others are scripts with a clock of their own: from the connection's beginning to the last confirm, without the
-interpreter's start and reading the input. Raw frames, encoded before the clock starts and written to a plain socket in
-the same window as rqtool's, are the limit for any sender with confirms. `amqp-publish` asks for no confirm. dramatiq
-and celery put the line into an envelope of theirs, and wait for each confirm before they send the next task.
+Persistent messages from a file. `rqtool send` and `amqp-publish` are timed beside each other as whole processes, start
+and end included. The others are scripts with a clock of their own, from the connection's beginning to the last confirm,
+without the interpreter's start and reading the input; beside them stands rqtool by its own clock, reading included. Raw
+frames, encoded before the clock starts and written to a plain socket in the same window as rqtool's, are the limit for
+any sender with confirms. `amqp-publish` asks for no confirm, and sends the line end with each line. dramatiq and celery
+put the line into an envelope of theirs, and wait for each confirm before they send the next task.
 """,
     "calls": """
 Tasks per second from the first tenth to the ninth: neither the start nor the end counts. Each consumer's own code

@@ -30,6 +30,8 @@ class Turn:
     note: str = ""
     before: str = ""
     """The row that this one is compared with."""
+    ours: str | None = None
+    """The row that is compared with this one, where it is not the group's; empty: none."""
 
 
 def in_turn(runs: Mapping[str, Callable[[], Sample]], rounds: int = ROUNDS) -> dict[str, list[Sample]]:
@@ -58,6 +60,7 @@ def measured(
     rows = []
     for name, turn in turns.items():
         cpu = [sample.cpu for sample in samples[name] if sample.cpu is not None]
-        compare = (name, turn.before) if turn.before else (ours, name) if ours not in ("", name) else None
+        to_it = ours if turn.ours is None else turn.ours
+        compare = (name, turn.before) if turn.before else (to_it, name) if to_it not in ("", name) else None
         rows.append(Row(name, [sample.value for sample in samples[name]], cpu, compare, turn.note))
     return Group(title, unit, rows, heading or f"{ours} to it", difference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,12 +10,12 @@ from pathlib import Path
 from bench import bodies
 from bench.broker import Broker
 from bench.figures import Group, Sample
-from bench.process import PEERS, PYTHON, RQTOOL, Command, run
+from bench.process import PEERS, PYTHON, RQTOOL, Command, Ended, run
 from bench.turns import Size, Turn, measured
 
 QUEUE, DRAMATIQ_QUEUE, CELERY_QUEUE = "bench-stream", "bench-dramatiq", "bench-celery"
 """The peers' queues are named in their modules."""
-OURS = "rqtool send"
+OURS, WHOLE = "rqtool send", "rqtool send, whole process"
 FEW = 5_000
 """What the slow ones send: enough for a rate."""
 
@@ -28,11 +29,13 @@ class Stream:
     count: int
     kind: str
 
-    def by_program(self, command: Command) -> Sample:
-        """The whole process, as its user sees it."""
+    def by_program(self, command: Command) -> Ended:
         self.broker.fresh(QUEUE, self.kind)
         with self.file.open("rb") as lines:
-            ended = run(command, self.broker.environment, stdin=lines)
+            return run(command, self.broker.environment, stdin=lines)
+
+    def whole(self, ended: Ended) -> Sample:
+        """The whole process, as its user sees it."""
         return Sample(self.count / ended.seconds, ended.cpu / self.count)
 
     def by_script(self, python: str | Path, module: str, queue: str, count: int) -> Sample:
@@ -61,12 +64,18 @@ def measure(broker: Broker, size: Size) -> list[Group]:
 
 def _group(stream: Stream, what: str, few: int = 0) -> Group:
     """`few`: how many the slow peers send; without it they don't take part."""
-    rqtool = [RQTOOL, "send", "--queue", QUEUE, "--quiet"]
+    runs: list[Ended] = []
+
+    def rqtool() -> Sample:
+        runs.append(stream.by_program([RQTOOL, "send", "--queue", QUEUE, "--json"]))
+        return Sample(stream.count / json.loads(runs[-1].stdout)["seconds"], runs[-1].cpu / stream.count)
+
     c = ["amqp-publish", f"--url={stream.broker.c_url}", f"--routing-key={QUEUE}", "--persistent", "--line-buffered"]
     turns = {
-        OURS: Turn(partial(stream.by_program, rqtool)),
+        OURS: Turn(rqtool, "by its own clock"),
+        WHOLE: Turn(lambda: stream.whole(runs[-1]), "the same run", ours=""),
         "raw frames": _beside(stream, PYTHON, "raw_send", QUEUE, stream.count, "encoded beforehand"),
-        "amqp-publish": Turn(partial(stream.by_program, c), "C, unconfirmed"),
+        "amqp-publish": Turn(lambda: stream.whole(stream.by_program(c)), "C, unconfirmed", ours=WHOLE),
         "pika": _beside(stream, PYTHON, "pika_send", QUEUE, stream.count, "confirms pipelined"),
     }
     if few:

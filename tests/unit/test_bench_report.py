@@ -13,14 +13,15 @@ from bench.results import Section
 from bench.targets import TARGETS
 from bench.texts import NOTES, TITLES
 
-OURS = "rqtool send"
+OURS, WHOLE = "rqtool send", "rqtool send, whole process"
 GROUP = Group(
     "10 tasks",
     "/s",
     [
         Row(OURS, [9_000.0, 8_000.0, 10_000.0], [1e-5, 2e-5, 3e-5]),
         Row("raw frames", [10_000.0] * 3, compare=(OURS, "raw frames"), note="encoded beforehand"),
-        Row("amqp-publish", [20_000.0] * 3, compare=(OURS, "amqp-publish")),
+        Row(WHOLE, [8_000.0] * 3),
+        Row("amqp-publish", [20_000.0] * 3, compare=(WHOLE, "amqp-publish")),
         Row("pika", [1.5] * 3, compare=(OURS, "pika")),
     ],
     "rqtool send to it",
@@ -38,7 +39,8 @@ def test_a_table_says_what_was_reached_and_what_not() -> None:
         "|---|---:|---:|---:|---|---|",
         "| rqtool send | 9,000 | 20.0 µs |  |  |  |",
         "| raw frames (encoded beforehand) | 10,000 |  | 0.90 | ≥ 0.8 | met |",
-        "| amqp-publish | 20,000 |  | 0.45 | ≥ 0.65 | **not met** |",
+        "| rqtool send, whole process | 8,000 |  |  |  |  |",
+        "| amqp-publish | 20,000 |  | 0.40 | ≥ 0.65 | **not met** |",
         "| pika | 1.50 |  | 6,000 |  |  |",
     ]
 
@@ -50,7 +52,7 @@ def test_versions_stand_side_by_side() -> None:
         text.index(part)
         for part in (
             "| rqtool send to raw frames (10 tasks) ≥ 0.8 | 3.10 | 0.90 | met |",
-            "| rqtool send to amqp-publish (10 tasks) ≥ 0.65 | 4.3 | 0.45 | **not met** |",
+            "| rqtool send, whole process to amqp-publish (10 tasks) ≥ 0.65 | 4.3 | 0.40 | **not met** |",
             "## A stream of tasks",
             "### RabbitMQ 3.10\n",
             "### RabbitMQ 4.3, quick",

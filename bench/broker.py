@@ -40,8 +40,9 @@ class Broker:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of every program that is measured."""
-        return os.environ | {"RQTOOL_URL": self.url, "RQTOOL_API_URL": self.node.api_url}
+        """Of every program that is measured. A Python that may not keep what it has compiled would do so each time."""
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return inherited | {"RQTOOL_URL": self.url, "RQTOOL_API_URL": self.node.api_url}
 
     @property
     def rabbitmqctl(self) -> Path:

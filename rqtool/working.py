@@ -121,7 +121,12 @@ class Working:
 
     @property
     def _ending(self) -> bool:
-        return self._signals.finish or self._enough or self._empty or self._error is not None
+        return self._stopping or self._enough or self._empty
+
+    @property
+    def _stopping(self) -> bool:
+        """Whether what was handed over is not to be begun any more either."""
+        return self._signals.finish or self._error is not None
 
     @property
     def _enough(self) -> bool:
@@ -191,7 +196,7 @@ class Working:
 
     async def _give_back(self) -> None:
         """Ask for no more, and return what was not begun. Once."""
-        if self._signals.finish or self._error is not None:
+        if self._stopping:
             self._attempts.give_back()
         if self._signals.finish and not self._told:
             self._told = True
@@ -226,7 +231,7 @@ class Working:
         self._wake.set()
 
     def _begin_jobs(self) -> None:
-        if not self._settler.stuck:
+        if not (self._stopping or self._settler.stuck):
             self._attempts.begin_again()
         while not (self._ending or self._settler.stuck or self._consumer is None):
             delivery = self._jobs.first_waiting

@@ -108,7 +108,7 @@ class Working:
             self._begin_jobs()
             if self._ending:
                 await self._give_back()
-                if not self._jobs.running:
+                if self._ending and not self._jobs.running:
                     await self._signals.interrupt(self._settler.finish(CLOSE_SECONDS), lambda: self._signals.leave)
                     return
             if not self._signals.leave:
@@ -196,7 +196,7 @@ class Working:
 
     async def _give_back(self) -> None:
         """Ask for no more, and return what was not begun. Once."""
-        if self._stopping:
+        if self._stopping or (self._connection is not None and self._connection.lost.done()):
             self._attempts.give_back()
         if self._signals.finish and not self._told:
             self._told = True

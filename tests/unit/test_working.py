@@ -52,11 +52,11 @@ class Broker:
         return Mock(lost=self.lost, cancel=AsyncMock())
 
 
-def _worker(script: str, max_tasks: int | None = None) -> working.Working:
+def _worker(script: str, listener: Mock | None = None, max_tasks: int | None = None) -> working.Working:
     handler = QuickCommands(Command(["sh", "-c", script]), 1)
     options = WorkOptions("q", (), prefetch=10, max_tasks=max_tasks)
     endpoint = Endpoint((BrokerURL(False, "nowhere", 1, "", ""),), ())
-    return working.Working(endpoint, options, handler, Mock(), say=Mock(), api=Mock())
+    return working.Working(endpoint, options, handler, listener or Mock(), say=Mock(), api=Mock())
 
 
 def test_a_command_that_cannot_run_is_the_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -67,3 +67,25 @@ def test_a_command_that_cannot_run_is_the_last(monkeypatch: pytest.MonkeyPatch, 
         asyncio.run(asyncio.wait_for(worker.run(), SECONDS))
     assert (tmp_path / "log").read_bytes() == b"1"
     assert sorted(broker.settled) == [("nack", 1), ("nack", 2), ("nack", 3)]
+
+
+def test_what_waits_when_enough_was_handed_over_and_the_connection_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The broker has it again: it is not begun here, and another one makes up the number."""
+    broker = Broker(monkeypatch, [b"1", b"2"], [b"3"])
+    begun = asyncio.Event()
+    listener = Mock(received=lambda _: begun.set())
+    worker = _worker(f'cd "{tmp_path}"; cat >> log; while [ ! -e go ]; do sleep 0.01; done', listener, max_tasks=2)
+
+    async def scenario() -> None:
+        work = asyncio.ensure_future(worker.run())
+        await begun.wait()
+        broker.lose()
+        await asyncio.sleep(0.05)
+        (tmp_path / "go").touch()
+        await work
+
+    asyncio.run(asyncio.wait_for(scenario(), SECONDS))
+    assert (tmp_path / "log").read_bytes() == b"13"
+    assert broker.settled == [("ack", 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -44,9 +44,15 @@ class Threads:
         self.submit(run, self._runner.run, run.task)
 
     def submit(self, run: Run, work: Callable[[T], Outcome], argument: T) -> None:
-        """Do in a thread what ends a run."""
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
-        future.add_done_callback(partial(self._done, run))
+        """Do in a thread what ends a run. Raises RuntimeError, and leaves it undone, where no thread is to be had."""
+        result: Future[Outcome] = Future()
+        try:
+            self._pool.submit(_settle, result, work, argument)
+        except RuntimeError:
+            # The pool has kept it nevertheless, and one of its threads may get free for it, now or later.
+            if result.cancel():
+                raise
+        asyncio.wrap_future(result).add_done_callback(partial(self._done, run))
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         run.ended(outcome)
@@ -63,3 +69,11 @@ class Threads:
     def _done(self, run: Run, future: asyncio.Future[Outcome]) -> None:
         error = future.exception()
         self.ended(run, Failed(f"internal error: {error!r}") if error is not None else future.result())
+
+
+def _settle(result: Future[Outcome], work: Callable[[T], Outcome], argument: T) -> None:
+    if result.set_running_or_notify_cancel():
+        try:
+            result.set_result(work(argument))
+        except BaseException as error:
+            result.set_exception(error)

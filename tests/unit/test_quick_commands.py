@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rqtool.handlers.commands import Command
+from rqtool.handlers.processes import Group
 from rqtool.handlers.quick_commands import QuickCommands
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
@@ -147,6 +148,34 @@ def test_without_a_thread_it_is_killed(opened: Opened, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", no_thread)
     assert _results(command.begin(*_bodies(2))) == [Failed("can't start new thread"), Done()]
+
+
+def test_without_a_second_thread_the_first_one_leaves_it_alone(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was killed and seen off: its descriptors and its pid may be another one's by then."""
+    command = opened(f'while [ ! -e "{tmp_path}/go" ]; do sleep 0.01; done', jobs=2)
+    finish, seen_off = Command.finish, []
+
+    def counted(self: Command, group: Group) -> Outcome:
+        seen_off.append(group)
+        return finish(self, group)
+
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Command, "finish", counted)
+    [first] = command.begin(_bodies(1)[0])
+    eventually(lambda: seen_off)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        assert command.run(TASK) == Failed("can't start new thread")
+    (tmp_path / "go").touch()
+    assert first.outcome.result(SECONDS) == Done()
+    assert command.run(TASK) == Done()
+    command.close()
+    eventually(lambda: not any(thread.name.startswith("task") for thread in threading.enumerate()))
+    assert len(seen_off) == len(set(seen_off))
 
 
 def test_neither_threads_nor_descriptors_are_left(opened: Opened, life: str) -> None:

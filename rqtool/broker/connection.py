@@ -102,7 +102,7 @@ class Channel:
 
     def on_delivery(self, take: Callable[[Arrived], None] | None) -> None:
         """Have deliveries taken at once; None: they go pika's way, to whom it knows as their consumer."""
-        if take is not None:
+        if take is not None and not self.lost.done():  # the number of one that is lost can be another one's soon
             self._wire.takers[self.raw.channel_number] = take
         else:
             self._wire.takers.pop(self.raw.channel_number, None)

@@ -69,3 +69,17 @@ def test_acks_before_the_connections_close() -> None:
         return connection.close()
 
     assert _written(act) == ["ack 2", "close"]
+
+
+def test_a_channel_that_is_lost_takes_no_deliveries() -> None:
+    """Not even if it went before it was said who takes them: its number is another one's soon."""
+
+    async def run() -> dict[int, object]:
+        takers: dict[int, object] = {}
+        channel = Channel(Mock(channel_number=1), Mock(takers=takers))
+        channel.lost.set_result(Lost(404, "gone"))
+        await asyncio.sleep(0)
+        channel.on_delivery(Mock())
+        return takers
+
+    assert asyncio.run(run()) == {}

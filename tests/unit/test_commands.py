@@ -57,8 +57,14 @@ class TestBody:
     def test_where_no_file_can_be_in_memory_it_is_in_the_temporary_folder(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Not every system has such files."""
-        monkeypatch.delattr(os, "memfd_create", raising=False)
+        """Not every system has such files, or allows them."""
+
+        def refuse(_: str) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+        assert _output(["cat"]) == TASK.body
+        monkeypatch.delattr(os, "memfd_create")
         assert _output(["cat"]) == TASK.body
 
     def test_a_command_may_seek_in_it(self) -> None:

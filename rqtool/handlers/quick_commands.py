@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rqtool.handlers.commands import Command
 from rqtool.handlers.handler import Run
 from rqtool.handlers.processes import Group
-from rqtool.handlers.threads import Threads
+from rqtool.handlers.threads import Threads, answer_of
 from rqtool.outcomes import Done, Failed, Outcome
 
 QUICK = 0.02
@@ -65,7 +65,7 @@ class QuickCommands(Threads):
             self._free += 1
             return None
         run = self._waiting.popleft()
-        return run, self._command.start(run.task)
+        return run, answer_of(self._command.start, run.task)
 
     def _follow(self, started: tuple[Run, Group | Outcome] | None) -> None:
         """Tell that it has begun, and watch over it."""
@@ -110,7 +110,7 @@ class QuickCommands(Threads):
             self._hand_over(quick)
             return
         self._unwatch(quick)
-        self.ended(quick.run, self._command.finish(quick.group))
+        self.ended(quick.run, answer_of(self._command.finish, quick.group))
 
     def _hand_over(self, quick: _Quick) -> None:
         self._unwatch(quick)

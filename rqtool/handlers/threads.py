@@ -13,6 +13,7 @@ from rqtool.outcomes import Failed, Outcome
 from rqtool.task import Task
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Runner(Protocol):
@@ -67,13 +68,17 @@ class Threads:
         self._pool.shutdown(wait=False)
 
     def _done(self, run: Run, future: asyncio.Future[Outcome]) -> None:
-        error = future.exception()
-        self.ended(run, Failed(f"internal error: {error!r}") if error is not None else future.result())
+        self.ended(run, future.result())
+
+
+def answer_of(work: Callable[[T], R], argument: T) -> R | Failed:
+    """Whatever goes wrong: a run without an end would hold its place, and its task, for ever."""
+    try:
+        return work(argument)
+    except Exception as error:
+        return Failed(f"internal error: {error!r}")
 
 
 def _settle(result: Future[Outcome], work: Callable[[T], Outcome], argument: T) -> None:
     if result.set_running_or_notify_cancel():
-        try:
-            result.set_result(work(argument))
-        except BaseException as error:
-            result.set_exception(error)
+        result.set_result(answer_of(work, argument))

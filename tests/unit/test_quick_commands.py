@@ -150,6 +150,21 @@ def test_without_a_thread_it_is_killed(opened: Opened, monkeypatch: pytest.Monke
     assert _results(command.begin(*_bodies(2))) == [Failed("can't start new thread"), Done()]
 
 
+@pytest.mark.parametrize("step", ["start", "finish"])
+def test_what_nobody_expects_is_a_failure(opened: Opened, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Neither the task nor the place for the next one is lost."""
+    does = getattr(Command, step)
+    steps = iter(range(3))
+
+    def fails_once(self: Command, what: object) -> object:
+        if next(steps) == 1:
+            raise MemoryError
+        return does(self, what)
+
+    monkeypatch.setattr(Command, step, fails_once)
+    assert _results(opened("exit 0").begin(*_bodies(3))) == [Done(), Failed("internal error: MemoryError()"), Done()]
+
+
 def test_without_a_second_thread_the_first_one_leaves_it_alone(
     opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

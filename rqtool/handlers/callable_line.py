@@ -86,14 +86,23 @@ class Line:
         entry = self.running.pop(number, None)
         return None if entry is None else (entry, unpack_outcome(head))
 
-    def withdraw(self) -> list[Entry]:
-        """Take out what is not at work, in order. `send` must follow: what is at work may have to be sent again."""
+    def withdraw(self) -> tuple[list[Entry], list[Entry]]:
+        """Take out what is not at work, in order; and what turns out to be at work instead. `send` must follow."""
         untaken = self._take_back()
-        self._again += [entry for number, entry in self.running.items() if number in untaken]
+        not_taken = [entry for number, entry in self.running.items() if number in untaken]
+        begun = [entry for entry in self._behind if entry.number not in untaken]
         back = [*(entry for entry in self._behind if entry.number in untaken), *self._unsent]
-        self._behind = deque(entry for entry in self._behind if entry.number not in untaken)
+        self._behind.clear()
         self._unsent.clear()
-        return back
+        if begun:
+            # The process took them while we took what was before them, and that has not begun after all.
+            back = not_taken + back
+            for entry in not_taken:
+                del self.running[entry.number]
+            self.running |= {entry.number: entry for entry in begun}
+        else:
+            self._again += not_taken
+        return back, begun
 
     def part(self) -> list[Entry]:
         """Part with a process that is at its end, and return those at work that end with it; they stay for now. What it

@@ -96,7 +96,12 @@ class Function:
             begun.run.begun()
 
     def _withdraw(self, line: Line) -> None:
-        for entry in reversed(line.withdraw()):
+        back, begun = line.withdraw()
+        for entry in begun:
+            self._limit(line, entry)
+            entry.run.begun()
+        for entry in reversed(back):
+            self._unlimit(entry)
             entry.run.returned()
         self._go_on(line)
 

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -845,6 +846,36 @@ class TestAhead:
             function.call(partial(_begin_and_withdraw, function.handler, run))
             assert run.outcome.result(SECONDS) == Done()
             assert run.told == ["begun", "ended"]
+
+    @pytest.mark.parametrize("keyword", ["def", "async def"])
+    def test_withdrawn_again_and_again(self, opened: Opened, keyword: str) -> None:
+        """While we take a task back, the process may take the one behind it: each of them has its end all the same."""
+        _module(f"import rqtool\n{keyword} handle(body): raise rqtool.Reject(body.decode())")
+        function = opened(jobs=2)
+        left = iter(_tasks(*(b"%d" % number for number in range(5_000))))
+        ended: dict[bytes, Outcome] = {}
+        over = threading.Event()
+
+        class Persistent(Run):
+            def ended(self, outcome: Outcome) -> None:
+                assert ended.setdefault(self.task.body, outcome) is outcome
+                if len(ended) == 5_000:
+                    over.set()
+
+            def returned(self) -> None:
+                function.loop.call_soon(function.handler.begin, self)
+
+        def hand_over_and_withdraw() -> None:
+            if over.is_set():
+                return
+            for task in islice(left, 5):
+                function.handler.begin(Persistent(task))
+            function.handler.withdraw()
+            function.loop.call_later(0.0002, hand_over_and_withdraw)
+
+        function.call(hand_over_and_withdraw)
+        assert over.wait(SECONDS), f"{len(ended)} have ended"
+        assert ended == {b"%d" % number: Rejected(str(number)) for number in range(5_000)}
 
     def test_nothing_waits_behind_a_slow_one(self, opened: Opened) -> None:
         """What waits behind it is returned, and goes to other processes from then on."""

@@ -36,7 +36,7 @@ class Line:
         self.since = 0.0
         """When the last answer came, or, after a pause, the first task."""
         self.running: dict[int, Entry] = {}
-        self._again: deque[Entry] = deque()  # running, and to be sent once more
+        self._to_send: deque[Entry] = deque()  # those of the running that the process has not been given
         self._behind: deque[Entry] = deque()
         self._unsent: deque[Entry] = deque()
         self._numbers = 0
@@ -56,7 +56,7 @@ class Line:
 
     def send(self) -> tuple[Entry, OSError] | None:
         """Hand over what the process takes. Returns, taken out, the first one that can't be handed over."""
-        for waiting, handed in ((self._again, None), (self._unsent, self._behind)):
+        for waiting, handed in ((self._to_send, None), (self._unsent, self._behind)):
             while self.child is not None and waiting:
                 entry = waiting[0]
                 try:
@@ -72,10 +72,14 @@ class Line:
         return None
 
     def next(self) -> Entry | None:
-        """The next task that is at work by now."""
-        if not self._behind or len(self.running) >= self.width:
+        """The next task that is at work by now, or will be as soon as it is sent."""
+        if self.child is None or len(self.running) >= self.width or not (self._behind or self._unsent):
             return None
-        entry = self._behind.popleft()
+        if self._behind:
+            entry = self._behind.popleft()
+        else:
+            entry = self._unsent.popleft()
+            self._to_send.append(entry)
         if not self.running:
             self.since = time.monotonic()
         self.running[entry.number] = entry
@@ -101,35 +105,35 @@ class Line:
                 del self.running[entry.number]
             self.running |= {entry.number: entry for entry in begun}
         else:
-            self._again += not_taken
+            self._to_send += not_taken
         return back, begun
 
     def part(self) -> list[Entry]:
         """Part with a process that is at its end, and return those at work that end with it; they stay for now. What it
         had not taken is for the next process.
         """
-        untaken = self._take_back() | {entry.number for entry in self._again}
+        untaken = self._take_back() | {entry.number for entry in self._to_send}
         self.child = None
         # What it has taken from behind is at work: the answer before that was on its way.
         self.running |= {entry.number: entry for entry in self._behind if entry.number not in untaken}
         self._unsent.extendleft(entry for entry in reversed(self._behind) if entry.number in untaken)
         self._behind.clear()
-        self._again = deque(entry for number, entry in self.running.items() if number in untaken)
-        for entry in self._again:
+        self._to_send = deque(entry for number, entry in self.running.items() if number in untaken)
+        for entry in self._to_send:
             entry.lost += 1
         return [entry for number, entry in self.running.items() if number not in untaken]
 
     def remove(self, entry: Entry) -> None:
         """Take out what was at work, or was to be sent again."""
         del self.running[entry.number]
-        if entry in self._again:
-            self._again.remove(entry)
+        if entry in self._to_send:
+            self._to_send.remove(entry)
 
     def take_all(self) -> list[Entry]:
         """Take everything out, where there is no process for it."""
         entries = [*self.running.values(), *self._unsent]
         self.running.clear()
-        self._again.clear()
+        self._to_send.clear()
         self._unsent.clear()
         return entries
 

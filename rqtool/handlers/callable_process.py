@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import io
 import json
 import os
 import select
@@ -44,6 +45,9 @@ def main() -> None:
         each.set_inheritable(False)
     # A fork of the function's must neither answer in its place nor hold the lines open after its end.
     os.register_at_fork(after_in_child=lambda: _close(tasks, answers))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
+        # PYTHONUNBUFFERED: print() would write a line and its end apart, and those of other jobs come between.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     # Only now: what has a standard module's name there must not be taken for it by the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())
@@ -218,8 +222,10 @@ def _verdict(error: BaseException) -> Outcome:
                 return Postponed(one_line(str(error.reason)) or "it asks for another attempt", delay=delay)
             line = f"Retry({delay!r}): no delay between 0 and {format_duration(LONGEST_DELAY)}{story.place()}"
         full = story.full()
-        with suppress(Exception):
-            print(full, end="", file=sys.stderr, flush=True)  # noqa: T201 - for whoever writes the function
+        # One that is cancelled was mostly out of time, which is told by itself.
+        if type(error).__name__ != "CancelledError":
+            with suppress(Exception):
+                print(full, end="", file=sys.stderr, flush=True)  # noqa: T201 - for whoever writes the function
         return Failed(line, detail="\n".join(full.splitlines()[-_DETAIL_LINES:])[-_DETAIL_CHARACTERS:])
     except Exception:
         return Failed(type(error).__qualname__)

@@ -84,7 +84,8 @@ class Function:
     # The tasks.
 
     def _go_on(self, line: Line) -> None:
-        """Hand over what the process has room for, and tell what has begun."""
+        """Tell what begins, and hand over what the process has room for: what it prints comes after it was told."""
+        self._tell_begun(line)
         while (failure := line.send()) is not None:
             entry, error = failure
             self._tell_end(entry, Failed(str(error)))  # a full disk

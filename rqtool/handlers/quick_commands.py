@@ -45,10 +45,12 @@ class QuickCommands(Threads):
         self._watched: set[_Quick] = set()
 
     def begin(self, run: Run) -> None:
-        self._waiting.append(run)
-        if self._free:
+        if not self._free:
+            self._waiting.append(run)
+        else:
             self._free -= 1
-            self._follow(self._start_next())
+            run.begun()  # before it can print anything
+            self._watch_over(run, answer_of(self._command.start, run.task))
 
     def withdraw(self) -> None:
         while self._waiting:
@@ -68,11 +70,14 @@ class QuickCommands(Threads):
         return run, answer_of(self._command.start, run.task)
 
     def _follow(self, started: tuple[Run, Group | Outcome] | None) -> None:
-        """Tell that it has begun, and watch over it."""
+        """Tell that it has begun."""
         if started is None:
             return
         run, group = started
         run.begun()
+        self._watch_over(run, group)
+
+    def _watch_over(self, run: Run, group: Group | Outcome) -> None:
         if not isinstance(group, Group):
             asyncio.get_running_loop().call_soon(self.ended, run, group)
         elif (descriptor := group.descriptor()) is None:

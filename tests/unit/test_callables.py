@@ -215,6 +215,15 @@ class TestTheCall:
             stdout.seek(0)
             assert stdout.read() == b"import\nb'task'\n"
 
+    def test_lines_are_written_whole(self, opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Other processes write there too; PYTHONUNBUFFERED, as images of containers set it, changes nothing."""
+        monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+        _module("def handle(body): print(body.decode())")
+        with (tmp_path / "out").open("wb") as out:
+            function = opened(jobs=4, stdout=out.fileno())
+            assert function.work_off(*_tasks(*[b"x" * 20] * 2_000)) == [Done()] * 2_000
+        assert (tmp_path / "out").read_bytes() == b"%s\n" % (b"x" * 20) * 2_000
+
     def test_it_sees_an_ordinary_process(self, opened: Opened) -> None:
         """Nothing on stdin, the usual signals, nothing of rqtool's in environment and arguments, the folder first."""
         _module("""
@@ -823,6 +832,22 @@ class TestAhead:
         bodies = [os.urandom(size) for size in (0, 1, 16_000, 16_371, 16_372, 16_373, 20_000, 70_000, 5_000_000) * 5]
         expected = [Rejected(hashlib.sha256(body).hexdigest()) for body in bodies]
         assert opened().work_off(*_tasks(*bodies)) == expected
+
+    def test_what_begins_at_once_is_told_before(self, opened: Opened, tmp_path: Path) -> None:
+        """What it prints comes after that it was received."""
+        _module("def handle(body): open('log', 'a').write('ran')")
+
+        class Told(Run):
+            def begun(self) -> None:
+                with (tmp_path / "log").open("a") as log:
+                    log.write("begun ")
+
+        function = opened()
+        for _ in range(50):
+            run = Told(TASK)
+            function.call(partial(function.handler.begin, run))
+            assert run.outcome.result(SECONDS) == Done()
+        assert (tmp_path / "log").read_text() == "begun ran" * 50
 
     def test_withdrawn(self, opened: Opened) -> None:
         """What waits behind a task is returned at once, and only that; it is not run, and can be handed over again."""

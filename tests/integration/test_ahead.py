@@ -103,7 +103,7 @@ def test_ctrl_c_gives_back_what_waits_behind_a_slow_one(rqtool: Program, vhost: 
 @pytest.mark.usefixtures("functions")
 def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: Vhost) -> None:
     """What goes back makes room for others, and what is at work is not begun again for that."""
-    behind = [b"behind-%d" % number for number in range(12)]
+    behind = [b"behind-%d" % number for number in range(2)]  # so few go ahead on a busy machine, too
     tasks = [*FAST, b"slow", b"slow-2", *behind]
     worker = rqtool.start(
         "work", "-j", "2", "--prefetch", "50", "--max-tasks", str(len(tasks)), "--call", "functions:handle"

@@ -30,7 +30,7 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit -q
 
-bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (QUICK=1: a tenth of it)
+bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 pictures: $(VENV)/installed rabbitmq ## the README's pictures, from a real run of three minutes

@@ -10,7 +10,7 @@ import typer
 
 from rqtool.broker.topology import check_sibling_names, dead_queue
 from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
+from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName
 from rqtool.cli.output import talker
 from rqtool.durations import parse_duration
 from rqtool.endpoint import Endpoint
@@ -44,7 +44,11 @@ def work(
     prefetch: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, metavar="N", help="Unacknowledged tasks at once.", show_default="the number of jobs"
+            min=1,
+            max=65535,
+            metavar="N",
+            help="Unacknowledged tasks at once. More than the jobs: faster with short tasks.",
+            show_default="the number of jobs",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Tasks at work at once.")] = 1,
@@ -87,7 +91,9 @@ def work(
     ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     json: Json = False,
-    quiet: Quiet = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Neither Received nor Done; only what the work prints, and errors.")
+    ] = False,
     endpoint: Endpoint,
 ) -> int:
     import asyncio

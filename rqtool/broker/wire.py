@@ -14,7 +14,7 @@ class Wire(AsyncioConnection):
     """`takers`: who gets the deliveries of a channel, by its number; without one they go pika's way.
 
     Uses what pika's adapters and its connection share: `_on_data_available`, `_process_frame` and
-    `_output_marshaled_frames`, alike in all of pika 1.
+    `_output_marshaled_frames`, as they are in pika 1.4.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:

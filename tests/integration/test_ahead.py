@@ -122,3 +122,26 @@ def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: V
     assert worker.wait().code == 0
     assert sorted(log_of(rqtool.cwd)) == sorted(tasks)
     assert vhost.figures() == (0, 0)
+
+
+def test_a_command_that_can_not_run_is_the_last(rqtool: Program, vhost: Vhost) -> None:
+    """What waits behind it is given back, and not begun: a typo must not burn the queue."""
+    rqtool("send", "1", "2", "3")
+    ended = rqtool("work", "--prefetch", "10", "--quiet", "--", "sh", "-c", "cat >> log; echo >> log; exit 127")
+    assert ended.code == 2
+    assert log_of(rqtool.cwd) == [b"1"]
+    eventually(lambda: vhost.figures() == (3, 0))
+
+
+def test_a_command_that_waits_when_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
+    """The broker has its task again: it is not begun on what is gone, though enough was handed over."""
+    rqtool("send", "1", "2")
+    script = "cat >> log; echo >> log; while [ ! -e go ]; do sleep 0.01; done"
+    worker = rqtool.start("work", "--prefetch", "10", "--max-tasks", "2", "--", "sh", "-c", script)
+    eventually(lambda: log_of(rqtool.cwd) == [b"1"] and vhost.figures() == (0, 2))
+    _close_the_worker(vhost)
+    worker.says("connection lost")
+    (rqtool.cwd / "go").touch()
+    assert worker.wait().code == 0
+    assert log_of(rqtool.cwd) == [b"1", b"2"]
+    eventually(lambda: vhost.figures() == (0, 0))

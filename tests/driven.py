@@ -36,6 +36,22 @@ class Run:
         self.told.append("returned")
 
 
+class Seen(Run):
+    """A run that notes in a list, shared with others, what it is told."""
+
+    def __init__(self, task: Task, seen: list[tuple[str, bytes]]) -> None:
+        super().__init__(task)
+        self._seen = seen
+
+    def begun(self) -> None:
+        self._seen.append(("begun", self.task.body))
+        super().begun()
+
+    def ended(self, outcome: Outcome) -> None:
+        self._seen.append(("ended", self.task.body))
+        super().ended(outcome)
+
+
 class Driven(Generic[H]):
     """A handler on an event loop that runs in a thread of its own, for tests that wait."""
 

@@ -31,7 +31,7 @@ from rqtool.handlers.callables import Function
 from rqtool.handlers.processes import KILL_AFTER
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
-from tests.driven import SECONDS, Driven, Run
+from tests.driven import SECONDS, Driven, Run, Seen
 from tests.tools import eventually
 
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
@@ -813,15 +813,7 @@ class TestAhead:
         function = opened()
         seen: list[tuple[str, bytes]] = []
 
-        class Seen(Run):
-            def begun(self) -> None:
-                seen.append(("begun", self.task.body))
-
-            def ended(self, outcome: Outcome) -> None:
-                seen.append(("ended", self.task.body))
-                super().ended(outcome)
-
-        runs = [Seen(task) for task in _tasks(*(b"%d" % n for n in range(200)))]
+        runs = [Seen(task, seen) for task in _tasks(*(b"%d" % n for n in range(200)))]
         function.call(lambda: [function.handler.begin(run) for run in runs])  # type: ignore[func-returns-value]
         assert _results([*runs]) == [Done()] * 200
         assert seen == [(what, b"%d" % n) for n in range(200) for what in ("begun", "ended")]

@@ -34,11 +34,6 @@ class Broker:
         return self.node.amqp_url
 
     @property
-    def c_url(self) -> str:
-        """As amqp-tools want it: what follows a slash, and be it nothing, is the vhost's name."""
-        return self.url.rstrip("/")
-
-    @property
     def environment(self) -> dict[str, str]:
         """Of every program that is measured. A Python that may not keep what it has compiled would do so each time."""
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -1,7 +1,7 @@
 """A private RabbitMQ on this machine, one node or a cluster: for trying out, for the demo, for the tests.
 
 It belongs to one user: loopback only, free ports, own node names, cookie and Erlang port mapper (epmd), data in the
-user's state directory. No root is needed.
+user's state directory, and one login that only its owner can read. No root is needed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.localnode import Node, end, launch, remembered, runs, wait_until_ready, write_private
+from rqtool.localuser import Login, admit, own_login, store_login, stored_login
 from rqtool.ports import free_ports, is_free, stop_epmd
 from rqtool.rabbitmq_server import find_server
 
@@ -49,8 +50,9 @@ class LocalBroker:
 
         None: as many nodes as it has, one for a new broker. Nodes can be added, and join the others. Starting twice is
         harmless. Ports are kept from one start to the next where they are still free, so that clients come back by
-        themselves. Raises UsageError where it has more nodes, Unreachable where no RabbitMQ is installed or a node does
-        not come up.
+        themselves. A broker that still has `guest`, as version 0.4 made it, gets a login of its own, running or not.
+        Raises UsageError where it has more nodes, Unreachable where no RabbitMQ is installed or a node does not come
+        up.
         """
         with self._lock():
             had = len(self.members())
@@ -59,16 +61,20 @@ class LocalBroker:
                     f"The private broker has {had} nodes already, and {nodes} are asked for",
                     f"Leave --nodes out; or, to begin anew, stop it and remove {self.home}",
                 )
-            members = [self._node(number) for number in range(1, (nodes or had) + 1)]
+            login = own_login(self.home)
+            members = [self._node(number, login) for number in range(1, (nodes or had) + 1)]
             if not all(node.pid for node in members):
                 members = self._with_ports(members)
             launched: list[Node] = []
             try:
+                if members[0].is_new:
+                    store_login(members[0])
                 for wave in _waves(members):
                     # One by one: those that were launched before one that fails must be ended.
                     launched.extend(self._launch(node, members[0]) for node in wave if not node.pid)
                     for node in wave:
                         wait_until_ready(next((new for new in launched if new.home == node.home), node))
+                admit(members[0])
             except BaseException as error:
                 end(launched)
                 self._tidy(members[0].epmd_port)
@@ -85,10 +91,12 @@ class LocalBroker:
             self._tidy(self._node(1).epmd_port)
             return stopped
 
-    def _node(self, number: int) -> Node:
+    def _node(self, number: int, login: Login | None = None) -> Node:
+        """The n-th node; without a login, with the stored one."""
         first = number == 1
         home = self.home if first else self.home / f"node{number}"
-        node = remembered("rqtool@localhost" if first else f"rqtool{number}@localhost", home, self.home)
+        name = "rqtool@localhost" if first else f"rqtool{number}@localhost"
+        node = remembered(name, home, self.home, *(login or stored_login(self.home)))
         return node if runs(node) else replace(node, pid=0)
 
     def _launch(self, node: Node, first: Node) -> Node:
@@ -161,10 +169,19 @@ def _usable(port: int) -> int:
 
 
 def default_home() -> Path:
-    """The private broker's home in the user's state directory (XDG_STATE_HOME on Linux)."""
+    """The private broker's home in the user's state directory (XDG_STATE_HOME on Linux).
+
+    Raises UsageError where this user has none: without HOME, and without an entry in the system's list of users.
+    """
     from platformdirs import user_state_path
 
-    return user_state_path("rqtool") / "broker"
+    try:
+        state = user_state_path("rqtool")
+    except RuntimeError:
+        state = Path()
+    if not state.is_absolute():
+        raise UsageError("This user has no home directory for a private broker", "Set XDG_STATE_HOME to a folder")
+    return state / "broker"
 
 
 def private_nodes() -> tuple[Node, ...]:
@@ -172,5 +189,9 @@ def private_nodes() -> tuple[Node, ...]:
 
     All of them while one runs: those that are down may be back when a client looks for another node.
     """
-    members = LocalBroker(default_home()).members()
+    try:
+        home = default_home()
+    except UsageError:
+        return ()
+    members = LocalBroker(home).members()
     return members if any(node.pid for node in members) else ()

@@ -10,11 +10,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rqtool.errors import RqtoolError, Unreachable
 from rqtool.ports import poll, speaks_amqp, speaks_http
+from rqtool.urls import BrokerURL
 
 START_SECONDS = 120.0
 """A node of a cluster waits for the others' data before it answers."""
@@ -29,7 +30,8 @@ _ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none
 class Node:
     """One node: its home, that of the broker it belongs to, its pid (0: it does not run) and its ports on 127.0.0.1.
 
-    The port mapper (epmd) is the broker's: its nodes find each other there, and nobody else's.
+    The port mapper (epmd) is the broker's: its nodes find each other there, and nobody else's. So is the login: the
+    broker's administrator, who may use every vhost.
     """
 
     name: str
@@ -40,15 +42,27 @@ class Node:
     api_port: int
     dist_port: int
     epmd_port: int
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def broker_url(self) -> BrokerURL:
+        return BrokerURL(tls=False, host="127.0.0.1", port=self.amqp_port, user=self.user, password=self.password)
 
     @property
     def amqp_url(self) -> str:
-        """The address with neither user nor password: RabbitMQ's usual `guest`, who may come from loopback only."""
-        return f"amqp://127.0.0.1:{self.amqp_port}/"
+        """The address with user and password: for programs, not for output."""
+        return self.broker_url.full
 
     @property
     def api_url(self) -> str:
+        """The address with neither user nor password."""
         return f"http://127.0.0.1:{self.api_port}/"
+
+    @property
+    def full_api_url(self) -> str:
+        """The address with user and password: for programs, not for output."""
+        return f"http://{self.user}:{self.password}@127.0.0.1:{self.api_port}/"
 
     @property
     def log(self) -> Path:
@@ -81,14 +95,14 @@ class Node:
         }
 
 
-def remembered(name: str, home: Path, broker_home: Path) -> Node:
+def remembered(name: str, home: Path, broker_home: Path, user: str, password: str) -> Node:
     """Return the node that lives in `home`, as it was started last; without ports and pid (0) where it never was."""
     try:
         state = json.loads((home / "node.json").read_text())
         known = {key: int(state[key]) for key in _STATE}
     except (OSError, ValueError, KeyError, TypeError):
         known = dict.fromkeys(_STATE, 0)
-    return Node(name=name, home=home, broker_home=broker_home, **known)
+    return Node(name=name, home=home, broker_home=broker_home, user=user, password=password, **known)
 
 
 def launch(
@@ -125,6 +139,9 @@ def _configuration(node: Node, peers: Sequence[str], settings: Mapping[str, str]
         "management.tcp.port": str(node.api_port),
         "log.dir": str(node.home / "log"),
         "log.file": "rabbit.log",
+        # They count for a database that is new. https://www.rabbitmq.com/docs/access-control
+        "default_user": node.user,
+        "default_pass": node.password,
     }
     if peers:
         # https://www.rabbitmq.com/docs/cluster-formation

@@ -113,14 +113,27 @@ class Management:
             is not None
         )
 
+    def put(self, path: str, body: object) -> None:
+        """Make, or change, what is there. Raises AccessRefused, Unreachable."""
+        self._get(path, {}, "PUT", {"Content-Type": "application/json"}, json.dumps(body))
+
+    def delete(self, path: str) -> bool:
+        """Delete what is there; False where it was gone already. Raises AccessRefused, Unreachable."""
+        return self._get(path, {}, "DELETE") is not None
+
     def _get(
-        self, path: str, query: Mapping[str, str], method: str = "GET", headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        query: Mapping[str, str],
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: str | None = None,
     ) -> object:
         """The decoded answer, None for 400 and 404, of the first address that answers."""
         failure: Unreachable | None = None
         for url in list(self._urls):
             try:
-                answer = self._ask(url, path, query, method, headers or {})
+                answer = self._ask(url, path, query, method, headers or {}, body)
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
@@ -128,17 +141,21 @@ class Management:
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 
-    def _ask(self, url: ApiURL, path: str, query: Mapping[str, str], method: str, more: Mapping[str, str]) -> object:
+    def _ask(
+        self, url: ApiURL, path: str, query: Mapping[str, str], method: str, more: Mapping[str, str], body: str | None
+    ) -> object:
         # Not urllib3.make_headers: it encodes as Latin-1, and RabbitMQ's passwords are UTF-8.
         login = b64encode(f"{url.user}:{url.password}".encode("utf-8", "surrogateescape")).decode()
         headers = {"Authorization": f"Basic {login}", **more}
         try:
-            answer = self._pool.request(method, url.base + path, fields=dict(query), headers=headers, redirect=False)
+            answer = self._pool.request(
+                method, url.base + path, fields=dict(query), headers=headers, body=body, redirect=False
+            )
         except urllib3.exceptions.HTTPError as error:
             raise _unreachable(url, error) from None
         if answer.status in (401, 403):
             raise _refusal(url, answer.data)
-        if answer.status == 204:
+        if answer.status in (201, 204):
             return True
         try:
             decoded: object = json.loads(answer.data)

@@ -31,8 +31,10 @@ def find_endpoint(
         nodes = private_nodes()
     if url_file is not None and not url:
         urls = _read(url_file)
+    elif nodes:
+        urls = tuple(node.broker_url for node in nodes)
     else:
-        urls = parse_broker_urls(url or ",".join(node.amqp_url for node in nodes) or DEFAULT_URL)
+        urls = parse_broker_urls(url or DEFAULT_URL)
     if len({each.vhost for each in urls}) > 1:
         raise UsageError("The URLs name different vhosts", "Name nodes of one cluster, with the same vhost at the end")
     if api_url:

@@ -23,6 +23,8 @@ from rqtool.localnode import Node
 
 T = TypeVar("T")
 
+ALL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
+
 PYTHON = [sys.executable, "-m", "rqtool"]
 
 
@@ -152,16 +154,20 @@ class Program:
 
 @dataclass
 class Vhost:
-    """A vhost of its own on a node, and eyes on what is in it that are not rqtool's."""
+    """A vhost of its own on a node, and eyes on what is in it that are not rqtool's. Without a user: the node's own."""
 
     node: Node
     name: str
-    user: str = "guest"
-    password: str = "guest"
+    user: str = ""
+    password: str = ""
     query: str = ""
     nodes: Sequence[Node] = ()
     """All of its cluster."""
     _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30))
+
+    def __post_init__(self) -> None:
+        if not self.user:
+            self.user, self.password = self.node.user, self.node.password
 
     @property
     def url(self) -> str:
@@ -180,7 +186,7 @@ class Vhost:
         }
 
     def api(self, method: str, path: str, body: object = None) -> Any:
-        login = urllib3.make_headers(basic_auth="guest:guest")
+        login = urllib3.make_headers(basic_auth=f"{self.node.user}:{self.node.password}")
         answer = self._pool.request(method, self.node.api_url.rstrip("/") + path, headers=login, json=body)
         assert answer.status < 300, (method, path, answer.status, answer.data)
         return answer.json() if answer.data else None
@@ -191,7 +197,7 @@ class Vhost:
 
     def create(self) -> None:
         self.api("PUT", f"/api/vhosts/{self.path}")
-        self.api("PUT", f"/api/permissions/{self.path}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        self.api("PUT", f"/api/permissions/{self.path}/{self.node.user}", ALL_RIGHTS)
         if len(self.nodes) > 1:
             eventually(self._is_everywhere)
 

@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
-from urllib.parse import urlsplit
 
 import pika
 from pika import frame, spec
 
 from bench.peers.confirms import WINDOW_BYTES, WINDOW_MESSAGES, Confirms
+from rqtool.urls import parse_broker_urls
 
 _CHUNK = 256 * 1024
 _HEAD = struct.Struct(">BHI")
@@ -32,13 +32,14 @@ class Wire:
     """An open connection with one channel, number 1. `server` is what the broker says of itself."""
 
     def __init__(self, url: str) -> None:
-        at = urlsplit(url)
-        self._socket = socket.create_connection((at.hostname, at.port))
+        [at] = parse_broker_urls(url)
+        self._socket = socket.create_connection((at.host, at.port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""
         self._socket.sendall(frame.ProtocolHeader().marshal())
         self.server: dict[str, Any] = self._answer().server_properties
-        tune = self._call(0, spec.Connection.StartOk({}, "PLAIN", "\0guest\0guest", "en_US"))
+        login = f"\0{at.user}\0{at.password}"
+        tune = self._call(0, spec.Connection.StartOk({}, "PLAIN", login, "en_US"))
         self._send(0, spec.Connection.TuneOk(tune.channel_max, tune.frame_max, 0))
         self._call(0, spec.Connection.Open("/"))
         self._call(1, spec.Channel.Open())

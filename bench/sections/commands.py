@@ -28,7 +28,7 @@ def measure(broker: Broker, size: Size) -> list[Group]:
         return _rate(command, broker, count)
 
     work = [RQTOOL, "work", "--queue", QUEUE, "--prefetch", PREFETCH, "--quiet"]
-    consume = ["amqp-consume", f"--url={broker.c_url}", f"--queue={QUEUE}", f"--prefetch-count={PREFETCH}", "cat"]
+    consume = ["amqp-consume", f"--url={broker.url}", f"--queue={QUEUE}", f"--prefetch-count={PREFETCH}", "cat"]
     xargs = ["xargs", "--arg-file", str(tasks), "--delimiter=\\n", "-n1"]
     turns = {
         OURS: Turn(partial(queued, [*work, "--", "cat"]), before=C),

@@ -26,7 +26,7 @@ def measure(broker: Broker, size: Size) -> list[Group]:  # noqa: ARG001 - a comm
         return Turn(timed)
 
     typer, pika = once([PYTHON, "-c", TYPER]), once([PYTHON, "-c", PIKA])
-    publish = ["amqp-publish", f"--url={broker.c_url}", f"--routing-key={QUEUE}", "--persistent", "--body=x"]
+    publish = ["amqp-publish", f"--url={broker.url}", f"--routing-key={QUEUE}", "--persistent", "--body=x"]
     return [
         measured("Help", "ms", {HELP: once([RQTOOL, "--help"]), TYPER: typer}, HELP, ROUNDS),
         measured(

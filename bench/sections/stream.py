@@ -70,7 +70,7 @@ def _group(stream: Stream, what: str, few: int = 0) -> Group:
         runs.append(stream.by_program([RQTOOL, "send", "--queue", QUEUE, "--json"]))
         return Sample(stream.count / json.loads(runs[-1].stdout)["seconds"], runs[-1].cpu / stream.count)
 
-    c = ["amqp-publish", f"--url={stream.broker.c_url}", f"--routing-key={QUEUE}", "--persistent", "--line-buffered"]
+    c = ["amqp-publish", f"--url={stream.broker.url}", f"--routing-key={QUEUE}", "--persistent", "--line-buffered"]
     turns = {
         OURS: Turn(rqtool, "by its own clock"),
         WHOLE: Turn(lambda: stream.whole(runs[-1]), "the same run", ours=""),

@@ -1,4 +1,4 @@
-"""`rqtool broker start | status | stop`."""
+"""`rqtool broker start | status | stop | url`."""
 
 from __future__ import annotations
 
@@ -46,13 +46,23 @@ def start(
 @app.command()
 def status(json: Json = False, quiet: Quiet = False) -> int:
     """Say whether it runs, and where. Exit code 69 where no node of it does."""
-    from rqtool.errors import Unreachable
-    from rqtool.localbroker import LocalBroker, default_home
+    _show(_members(), json=json, quiet=quiet)
+    return 0
 
-    members = LocalBroker(default_home()).members()
-    if not any(node.pid for node in members):
-        raise Unreachable("The private RabbitMQ is not running", "Start it with: rqtool broker start")
-    _show(members, json=json, quiet=quiet)
+
+@app.command()
+def url(json: Json = False) -> int:
+    """Print its URL with user and password, for programs of your own. Exit code 69 where no node of it runs.
+
+    Arguments are visible to every user of a machine: better hand it on in the environment.
+    """
+    members = _members()
+    amqp_url = ",".join(node.amqp_url for node in members)
+    if json:
+        nodes = [{"name": n.name, "amqp_url": n.amqp_url, "api_url": n.full_api_url} for n in members]
+        emit(dumps({"amqp_url": amqp_url, "api_url": ",".join(n.full_api_url for n in members), "nodes": nodes}))
+    else:
+        emit(amqp_url)
     return 0
 
 
@@ -66,20 +76,34 @@ def stop(quiet: Quiet = False) -> int:
     return 0
 
 
+def _members() -> Sequence[Node]:
+    """Every node, while one runs. Raises Unreachable where none does."""
+    from rqtool.errors import Unreachable
+    from rqtool.localbroker import LocalBroker, default_home
+
+    members = LocalBroker(default_home()).members()
+    if not any(node.pid for node in members):
+        raise Unreachable("The private RabbitMQ is not running", "Start it with: rqtool broker start")
+    return members
+
+
 def _show(members: Sequence[Node], *, json: bool, quiet: bool) -> None:
-    """What runs; of a cluster also each node, those that don't run without a pid."""
-    amqp_url = ",".join(node.amqp_url for node in members)
+    """What runs, without the password; of a cluster also each node, those that don't run without a pid."""
+    amqp_url = ",".join(str(node.broker_url) for node in members)
     api_url = ",".join(node.api_url for node in members)
     pids = [node.pid for node in members if node.pid]
     home = str(members[0].broker_home)
     if json:
-        nodes = [{"name": n.name, "amqp_url": n.amqp_url, "api_url": n.api_url, "pid": n.pid or None} for n in members]
+        nodes = [
+            {"name": n.name, "amqp_url": str(n.broker_url), "api_url": n.api_url, "pid": n.pid or None} for n in members
+        ]
         whole = {"amqp_url": amqp_url, "api_url": api_url, "pid": pids[0], "home": home, "nodes": nodes}
         emit(dumps(whole))
     elif not quiet:
         emit(f"AMQP        {amqp_url}")
         emit(f"management  {api_url}")
+        emit("password    see: rqtool broker url")
         emit(f"pid         {' '.join(map(str, pids))}")
         emit(f"home        {home}")
         for node in members if len(members) > 1 else ():
-            emit(f"node        {node.name}  {f'{node.amqp_url}  pid {node.pid}' if node.pid else 'is not running'}")
+            emit(f"node        {node.name}  {f'{node.broker_url}  pid {node.pid}' if node.pid else 'is not running'}")

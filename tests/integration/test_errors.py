@@ -66,7 +66,7 @@ def test_something_else_listens(rqtool: Program) -> None:
 def test_wrong_password(rqtool: Program, vhost: Vhost, verb: list[str]) -> None:
     """77, the user's name, never the password."""
     vhost.password = SECRET
-    expect(rqtool(*verb, env={"RQTOOL_URL": vhost.url}), 77, "'guest'", "wrong name")
+    expect(rqtool(*verb, env={"RQTOOL_URL": vhost.url}), 77, f"{vhost.user!r}", "wrong name")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

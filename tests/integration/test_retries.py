@@ -95,7 +95,7 @@ def test_a_copy_is_the_same_task(rqtool: Program, vhost: Vhost) -> None:
     headers = {"number": 7, "flag": True, "list": [1, "a"], "table": {"k": "v"}, "x-death": [{"count": 99}], "CC": []}
     properties = pika.BasicProperties(
         content_type="text/x", content_encoding="zip", correlation_id="c", reply_to="r", type="t", app_id="other",
-        message_id="same", priority=3, timestamp=1000, expiration="600000", user_id="guest", headers=headers,
+        message_id="same", priority=3, timestamp=1000, expiration="600000", user_id=vhost.user, headers=headers,
     )  # type: ignore[no-untyped-call]  # fmt: skip
     with vhost.channel() as channel:
         channel.basic_publish("", "task_queue", b"1", properties)

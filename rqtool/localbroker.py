@@ -180,7 +180,7 @@ def default_home() -> Path:
     except RuntimeError:
         state = Path()
     if not state.is_absolute():
-        raise UsageError("This user has no home directory for a private broker", "Set XDG_STATE_HOME to a folder")
+        raise UsageError("This user has no home for a private broker", "Set XDG_STATE_HOME to a folder of yours")
     return state / "broker"
 
 

@@ -7,11 +7,18 @@ import os
 import socket
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pika
 import pytest
+import urllib3
 
 from rqtool.localbroker import LocalBroker
-from tests.tools import Program, eventually, sigkill
+from rqtool.localnode import Node
+from rqtool.localuser import Login
+from tests.tools import ALL_RIGHTS, Program, Vhost, eventually, lines, sigkill
+
+GUEST = Login("guest", "guest")
 
 
 @pytest.fixture
@@ -34,34 +41,131 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
+def lets_in(node: Node, login: Login) -> tuple[bool, bool]:
+    """Whether this login opens an AMQP connection, and whether it may use the management API."""
+    credentials = pika.PlainCredentials(*login)
+    try:
+        pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", node.amqp_port, credentials=credentials)).close()
+        amqp = True
+    except pika.exceptions.ProbableAuthenticationError:
+        amqp = False
+    return amqp, api_status(node, login) == 200
+
+
+def api_status(node: Node, login: Login | None) -> int:
+    headers = urllib3.make_headers(basic_auth=":".join(login)) if login else {}
+    return urllib3.PoolManager().request("GET", f"{node.api_url}api/whoami", headers=headers).status
+
+
+def back_to_version_04(broker: LocalBroker) -> None:
+    """What version 0.4 left: `guest` is the one user, and there is no password."""
+    [node, *_] = broker.running()
+    vhost = Vhost(node, "/")
+    vhost.api("PUT", "/api/users/guest", {"password": "guest", "tags": "administrator"})
+    for row in vhost.api("GET", "/api/vhosts"):
+        vhost.api("PUT", f"/api/permissions/{Vhost(node, row['name']).path}/guest", ALL_RIGHTS)
+    (broker.home / "password").unlink()
+    [node, *_] = broker.running()
+    Vhost(node, "/").api("DELETE", "/api/users/rqtool")
+    assert (node.user, lets_in(node, GUEST)) == ("guest", (True, True))
+
+
 def test_start_use_stop(program: Program, tmp_path: Path) -> None:
-    """Start prints both addresses, twice is harmless, the verbs find it, and after stop no process is left."""
+    """Start prints both addresses without the password, twice is harmless, the verbs find it, and after stop no process
+    is left.
+    """
     home = tmp_path / "state" / "rqtool" / "broker"
     assert program("broker", "status").code == 69
     first = program("broker", "start", "--json")
     try:
         again = program("broker", "start", "--json")
         status = program("broker", "status")
-        assert program("send", "kept").code == 0
+        full = program("broker", "url")
+        both = json.loads(program("broker", "url", "--json").stdout)
+        sent = program("send", "kept")
+        listed = program("queues", "--json")
         assert "task_queue\t1\t0\t0\trunning\tclassic" in program("queues").stdout
     finally:
         stopped = program("broker", "stop")
 
     node = json.loads(first.stdout)
-    assert (first.code, again.code, status.code, stopped.code) == (0, 0, 0, 0)
+    assert {first.code, again.code, status.code, full.code, sent.code, listed.code, stopped.code} == {0}
     assert node == json.loads(again.stdout)
     assert node["amqp_url"] in status.stdout
     assert node["api_url"] in status.stdout
     assert processes_of(home) == []
     assert program("broker", "stop").code == 0
     assert program("send", "x").code == 69
+    password = (home / "password").read_text().strip()
+    assert full.stdout == f"amqp://rqtool:{password}@127.0.0.1:{urlsplit(node['amqp_url']).port}/%2F\n"
+    assert both["amqp_url"] == full.stdout.strip()
+    assert both["api_url"] == node["api_url"].replace("//", f"//rqtool:{password}@")
+    shown = [first, again, status, sent, listed, stopped]
+    assert not [ended for ended in shown if password in ended.stdout + ended.stderr]
+    assert program("broker", "url").code == 69
     readable = [p for p in home.iterdir() if p.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) and p.name != "lock"]
     assert readable == []
 
 
+def test_only_its_owner_gets_in(broker: LocalBroker, node: Node) -> None:
+    """Whoever can't read the password: neither as `guest`, nor with an empty password, nor without a name."""
+    file = broker.home / "password"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(file.read_text()) > 30
+    for login in (GUEST, Login("rqtool", ""), Login("rqtool", "rqtool"), Login("", "")):
+        assert lets_in(node, login) == (False, False), login
+    assert api_status(node, None) == 401
+    assert lets_in(node, Login(node.user, node.password)) == (True, True)
+
+    class Anonymous(pika.PlainCredentials):
+        """A mechanism of RabbitMQ 4's."""
+
+        TYPE = "ANONYMOUS"
+
+        def response_for(self, start: pika.spec.Connection.Start) -> tuple[str, bytes]:
+            return self.TYPE, b""
+
+    nobody = pika.ConnectionParameters("127.0.0.1", node.amqp_port)
+    nobody.credentials = Anonymous("", "")
+    with pytest.raises(pika.exceptions.AMQPConnectionError):
+        pika.BlockingConnection(nobody)
+
+
+def test_a_broker_of_version_04_is_taken_over(program: Program, tmp_path: Path) -> None:
+    """Running or stopped, its tasks and vhosts stay, and until then it is found; so is one whose password is lost."""
+    broker = LocalBroker(tmp_path / "state" / "rqtool" / "broker")
+    tasks = [b"%d" % n for n in range(1000)]
+    try:
+        [node] = broker.start()
+        other = Vhost(node, "an/other")
+        other.create()
+        for stopped in (False, True):
+            back_to_version_04(broker)
+            assert program("send", "--queue", "old", input=lines(*tasks)).code == 0
+            if stopped:
+                broker.stop()
+            assert program("broker", "start").code == 0
+            [node] = broker.running()
+            assert node.user == "rqtool"
+            assert lets_in(node, GUEST) == (False, False)
+            assert Vhost(node, "/").bodies("old") == tasks
+            Vhost(node, "an/other").declare("mine")
+
+        (broker.home / "password").unlink()
+        assert lets_in(node, Login(node.user, node.password)) == (True, True)
+        [found] = broker.start()
+        assert lets_in(node, Login(node.user, node.password)) == (False, False)
+        assert lets_in(found, Login(found.user, found.password)) == (True, True)
+        assert program("queues", "old").code == 0
+    finally:
+        broker.stop()
+
+
 @pytest.mark.timeout(180)
 def test_a_cluster(program: Program, tmp_path: Path) -> None:
-    """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again."""
+    """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again. A cluster of
+    version 0.4 is taken over.
+    """
     home = tmp_path / "state" / "rqtool" / "broker"
     try:
         assert program("broker", "start").code == 0
@@ -71,6 +175,7 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
         assert names == ["rqtool@localhost", "rqtool2@localhost", "rqtool3@localhost"]
         assert grown["amqp_url"].split(",") == [node["amqp_url"] for node in grown["nodes"]]
 
+        back_to_version_04(LocalBroker(home))
         sigkill(grown["nodes"][1]["pid"])
         eventually(lambda: "rqtool2@localhost  is not running" in program("broker", "status").stdout)
         assert program("send", "--queue", "new", "--type", "quorum", "x").code == 0
@@ -82,6 +187,9 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
         members = {node["name"]: node["pid"] for node in again["nodes"]}
         assert members.keys() == set(names)
         assert all(members.values())
+        for node in LocalBroker(home).running():
+            assert lets_in(node, GUEST) == (False, False)
+            assert lets_in(node, Login("rqtool", node.password)) == (True, True)
         expected = [["new", "1", "0"], ["new.dead", "0", "0"], ["old", "1", "0"]]
         # A quorum queue reports its totals every five seconds.
         eventually(lambda: [row.split("\t")[:3] for row in program("queues").stdout.splitlines()[1:]] == expected, 30)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from rqtool.cli.main import main
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
-from rqtool.localbroker import default_home
+from rqtool.localbroker import default_home, private_nodes
 from rqtool.settings import find_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
@@ -61,12 +63,54 @@ class TestWithoutAnything:
         assert _shown(find_endpoint(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
 
 
+class TestWithoutAHome:
+    """A container's user: a number without HOME, and without an entry in the system's list of users."""
+
+    @pytest.fixture(autouse=True)
+    def _no_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unknown(uid: int) -> NoReturn:
+            raise KeyError(uid)
+
+        monkeypatch.delenv("XDG_STATE_HOME")
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    def test_the_default_serves(self) -> None:
+        """There can be no private broker."""
+        assert _shown(find_endpoint(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
+
+    @pytest.mark.parametrize("verb", ["start", "status", "stop", "url"])
+    def test_no_private_broker(
+        self, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One line that says so, and what helps."""
+        monkeypatch.setattr(sys, "argv", ["rqtool", "broker", verb])
+        assert main() == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err == (
+            "rqtool: This user has no home for a private broker. Set XDG_STATE_HOME to a folder of yours.\n"
+        )
+
+
 @pytest.mark.usefixtures("node")
 class TestBesideAPrivateNode:
     """`rqtool broker start` was here."""
 
     def test_the_private_node_goes_before_the_default(self) -> None:
-        """Both of its addresses serve, with RabbitMQ's usual login."""
+        """Both of its addresses serve, with the login that is beside it."""
+        (default_home() / "password").write_text("s3cret\n")
+        endpoint = find_endpoint(None, None)
+        assert _shown(endpoint) == ([f"amqp://rqtool@127.0.0.1:{NODE_AMQP}/"], [f"http://127.0.0.1:{NODE_API}/"])
+        (url,), (api_url,) = endpoint.urls, endpoint.api_urls
+        assert {("rqtool", "s3cret")} == {(url.user, url.password), (api_url.user, api_url.password)}
+        assert "s3cret" not in f"{endpoint!r} {private_nodes()!r}"
+
+    @pytest.mark.parametrize("password", [None, b"", b"\xff"])
+    def test_a_node_of_version_0_4(self, password: bytes | None) -> None:
+        """Without a password that can be read it is RabbitMQ's usual login, until the next start."""
+        if password is not None:
+            (default_home() / "password").write_bytes(password)
         endpoint = find_endpoint(None, None)
         assert _shown(endpoint) == ([f"amqp://127.0.0.1:{NODE_AMQP}/"], [f"http://127.0.0.1:{NODE_API}/"])
         assert (endpoint.api_urls[0].user, endpoint.api_urls[0].password) == ("guest", "guest")

@@ -16,6 +16,9 @@ from rqtool.handlers.spawning import file_with, keep_descriptors, spawn
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 
+_METADATA = b"RQTOOL_TASK_"
+"""What the names of a task's metadata begin with. No option's environment twin does: a command that runs rqtool itself
+must not inherit options that its own line doesn't give."""
 CANNOT_RUN = (126, 127)
 """What a shell answers for a command that is not executable, or not there."""
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
@@ -36,7 +39,8 @@ class Command:
         self._lock = threading.Lock()
         self._running: set[Group] = set()
         self._killed = False
-        self._environment = dict(os.environb)
+        # A worker that is itself a command has metadata of its own task, which say nothing of ours.
+        self._environment = {n: value for n, value in os.environb.items() if not n.startswith(_METADATA)}
         notice_ends()
         keep_descriptors()
 
@@ -114,13 +118,13 @@ def _outcome(command: str, code: int, detail: str) -> Outcome:
 
 def _metadata(task: Task) -> dict[bytes, bytes]:
     own = {
-        b"RQTOOL_QUEUE": task.queue,
-        b"RQTOOL_MESSAGE_ID": task.message_id,
-        b"RQTOOL_ATTEMPT": str(task.attempt),
-        b"RQTOOL_REDELIVERED": "1" if task.redelivered else "0",
+        b"QUEUE": task.queue,
+        b"ID": task.message_id,
+        b"ATTEMPT": str(task.attempt),
+        b"REDELIVERED": "1" if task.redelivered else "0",
     }
     for name, value in task.headers.items():
         variable = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
-        own[b"RQTOOL_HEADER_" + variable.encode()] = value
+        own[b"HEADER_" + variable.encode()] = value
     # An environment can hold no NUL; an id or header from elsewhere can.
-    return {name: os.fsencode(value.replace("\0", "")) for name, value in own.items()}
+    return {_METADATA + name: os.fsencode(value.replace("\0", "")) for name, value in own.items()}

@@ -18,7 +18,7 @@ COMES_HOME = 240.0
 minutes (dead_letter_worker_publisher_confirm_timeout)."""
 SCRIPT = 'printf "%s\\n" "$1" >> done'
 DONE = ["--", "sh", "-c", SCRIPT, "sh", "{}"]
-FAILS_ONCE = ["--", "sh", "-c", f'[ "$RQTOOL_ATTEMPT" = 2 ] || exit 1; {SCRIPT}', "sh", "{}"]
+FAILS_ONCE = ["--", "sh", "-c", f'[ "$RQTOOL_TASK_ATTEMPT" = 2 ] || exit 1; {SCRIPT}', "sh", "{}"]
 
 
 @pytest.mark.timeout(400)

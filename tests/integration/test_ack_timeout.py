@@ -34,8 +34,9 @@ def test_a_task_longer_than_the_ack_timeout(impatient: tuple[Vhost, Program]) ->
     """It runs once, and its result counts: done, or failed and tried again; what waits beside it runs once too."""
     vhost, rqtool = impatient
     kinds = ["classic", "quorum"]
-    script = 'b=$(cat); echo "begin $b $RQTOOL_ATTEMPT" >> "log-$RQTOOL_QUEUE"; [ "$b" = short ] || sleep 8; '
-    script += 'echo "end $b $RQTOOL_ATTEMPT" >> "log-$RQTOOL_QUEUE"; [ "$b $RQTOOL_ATTEMPT" != "fails 1" ]'
+    script = 'b=$(cat); echo "begin $b $RQTOOL_TASK_ATTEMPT" >> "log-$RQTOOL_TASK_QUEUE"; [ "$b" = short ] || sleep 8; '
+    script += 'echo "end $b $RQTOOL_TASK_ATTEMPT" >> "log-$RQTOOL_TASK_QUEUE"; '
+    script += '[ "$b $RQTOOL_TASK_ATTEMPT" != "fails 1" ]'
     workers = {}
     for kind in kinds:
         assert rqtool("send", "-q", kind, "--type", kind, "fails", "short").code == 0

@@ -101,7 +101,7 @@ def test_copies_bear_what_the_sender_wrote(rqtool: Program, vhost: Vhost) -> Non
 def test_a_command_sees_bytes_as_they_came(rqtool: Program, vhost: Vhost) -> None:
     """Ids and headers that are not UTF-8 are in its environment, but for the NUL that no environment can hold."""
     _publish(vhost, {"task": properties(header(b"n", b"S" + long(b"\xff=\0")), message_id=b"\xfe\0")})
-    rqtool("work", "--drain", "--quiet", "--", "sh", "-c", 'printf %s "$RQTOOL_MESSAGE_ID $RQTOOL_HEADER_N" > seen')
+    rqtool("work", "--drain", "--quiet", "--", "sh", "-c", 'printf %s "$RQTOOL_TASK_ID $RQTOOL_TASK_HEADER_N" > seen')
     assert (rqtool.cwd / "seen").read_bytes() == b"\xfe \xff="
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.tools import Program, Vhost, eventually, lines
 
 # Writes what it was given, and ends as the body says: a number is an exit code.
-VERDICT = ["sh", "-c", 'b=$(cat); echo "$b $RQTOOL_ATTEMPT" >> log; echo "no: $b" >&2; exit "$b"']
+VERDICT = ["sh", "-c", 'b=$(cat); echo "$b $RQTOOL_TASK_ATTEMPT" >> log; echo "no: $b" >&2; exit "$b"']
 REFUSING: dict[str, str | int] = {
     "x-message-ttl": 1000,
     "x-dead-letter-exchange": "",
@@ -67,7 +67,7 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     rqtool("send", "-q", "killed", "x")
     assert rqtool("work", "--drain", *FAST, "--", *VERDICT).code == 1
     assert log_of(rqtool) == ["65 1"]
-    later = 'echo "$RQTOOL_ATTEMPT" >> later; [ "$RQTOOL_ATTEMPT" = 2 ] || exit 75'
+    later = 'echo "$RQTOOL_TASK_ATTEMPT" >> later; [ "$RQTOOL_TASK_ATTEMPT" = 2 ] || exit 75'
     temporary = rqtool("work", "-q", "temporary", "--drain", *FAST, "--", "sh", "-c", later)
     assert temporary.code == 0
     assert (rqtool.cwd / "later").read_text() == "1\n2\n"

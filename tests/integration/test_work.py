@@ -46,12 +46,23 @@ def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
 def test_a_command_gets_body_and_metadata(rqtool: Program, vhost: Vhost) -> None:
     """Body on stdin and for {}, what is known of the message in the environment, no shell in between."""
     rqtool("send", "$(touch pwned) 'x'", "--header", "Trace-Id=7")
-    told = '"$RQTOOL_QUEUE" "$RQTOOL_ATTEMPT" "$RQTOOL_REDELIVERED" "$RQTOOL_HEADER_TRACE_ID"'
+    told = '"$RQTOOL_TASK_QUEUE" "$RQTOOL_TASK_ATTEMPT" "$RQTOOL_TASK_REDELIVERED" "$RQTOOL_TASK_HEADER_TRACE_ID"'
     script = f'cat; printf "|%s|%s|%s|%s|%s" "$1" {told}'
     ended = rqtool("work", "--quiet", "--max-tasks", "1", "--", "sh", "-c", script, "sh", "{}")
 
     assert (ended.code, ended.stdout, ended.stderr) == (0, "$(touch pwned) 'x'|$(touch pwned) 'x'|task_queue|1|0|7", "")
     assert not (rqtool.cwd / "pwned").exists()
+
+
+def test_a_command_sends_where_it_says(rqtool: Program, vhost: Vhost) -> None:
+    """A command that calls `rqtool send` sends into the queue that its own line names, or the default; not into the
+    worker's, where it would feed itself forever.
+    """
+    rqtool("send", "--queue", "a", "first")
+    ended = rqtool("work", "--queue", "a", "--quiet", "--max-tasks", "1", "--", *PYTHON, "send", "--quiet", "x")
+
+    assert (ended.code, ended.stderr) == (0, "")
+    assert (vhost.bodies("task_queue"), vhost.bodies("a")) == ([b"x"], [])
 
 
 def test_json_events(rqtool: Program, vhost: Vhost) -> None:
@@ -102,7 +113,7 @@ def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str)
     running.kill()
     (rqtool.cwd / "go").touch()  # lets the orphan end
 
-    script = 'echo "$RQTOOL_REDELIVERED $(cat)" >> second'
+    script = 'echo "$RQTOOL_TASK_REDELIVERED $(cat)" >> second'
     assert rqtool("work", "--drain", "--", "sh", "-c", script).code == 0
     second = [line.split(" ", 1) for line in (rqtool.cwd / "second").read_text().splitlines()]
     assert sorted(tasks) == sorted(body.encode() for _, body in second)

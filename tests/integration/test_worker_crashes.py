@@ -35,7 +35,7 @@ def all_end(running: Iterable[Running]) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """Before the publish, between confirm and ack, after the ack: the task is done, once more at most."""
-    command = ["sh", "-c", 'echo "$RQTOOL_ATTEMPT" >> "$RQTOOL_QUEUE"; [ "$RQTOOL_ATTEMPT" = 2 ]']
+    command = ["sh", "-c", 'echo "$RQTOOL_TASK_ATTEMPT" >> "$RQTOOL_TASK_QUEUE"; [ "$RQTOOL_TASK_ATTEMPT" = 2 ]']
     for step in STEPS:
         rqtool("send", "-q", step, "--type", kind, "x")
     options = ["--retry-delays", "1s", "--", *command]
@@ -53,12 +53,12 @@ def test_killed_at_each_step_of_a_careful_start(rqtool: Program, vhost: Vhost, k
     """A redelivered task is begun with a trace; whatever step its worker dies at, it is done, once more at most."""
     for step in STEPS:
         rqtool("send", "-q", step, "--type", kind, "x")
-    hold = ["--", "sh", "-c", 'echo held >> "$RQTOOL_QUEUE"; sleep 300']
+    hold = ["--", "sh", "-c", 'echo held >> "$RQTOOL_TASK_QUEUE"; sleep 300']
     holders = [rqtool.start("work", "-q", step, *hold) for step in STEPS]
     eventually(lambda: all(log_of(rqtool, step) == ["held"] for step in STEPS))
     for holder in holders:
         holder.kill()
-    done = ["--", "sh", "-c", 'echo done >> "$RQTOOL_QUEUE"']
+    done = ["--", "sh", "-c", 'echo done >> "$RQTOOL_TASK_QUEUE"']
     assert all_end([dying(rqtool, step, "work", "-q", step, *done) for step in STEPS]) == [-signal.SIGKILL] * 3
     assert all_end([rqtool.start("work", "-q", step, "--drain", *done) for step in STEPS]) == [0] * 3
 

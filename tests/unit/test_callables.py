@@ -232,7 +232,7 @@ class TestTheCall:
                 assert sys.stdin.read() == ''
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
                 assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-                assert 'RQTOOL_MESSAGE_ID' not in os.environ
+                assert 'RQTOOL_TASK_ID' not in os.environ
                 assert len(sys.argv) == 1
                 assert sys.path[0] == os.getcwd()
                 assert os.getpgid(0) == os.getpid()

@@ -98,7 +98,7 @@ class TestBody:
 
     def test_tasks_in_several_threads_have_their_own_stdin(self) -> None:
         """Tasks at once don't get each other's body or environment."""
-        command = Command(_sh('test "$(cat)" = "$RQTOOL_MESSAGE_ID"'))
+        command = Command(_sh('test "$(cat)" = "$RQTOOL_TASK_ID"'))
         tasks = [replace(TASK, body=b"%d" % number, message_id=str(number)) for number in range(32)]
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(command.run, tasks)) == [Done()] * 32
@@ -115,13 +115,13 @@ class TestEnvironment:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("RQTOOL_QUEUE", "Grüße"),
-            ("RQTOOL_MESSAGE_ID", "id 1"),
-            ("RQTOOL_ATTEMPT", "3"),
-            ("RQTOOL_REDELIVERED", "1"),
-            ("RQTOOL_HEADER_PLAIN", "a b"),
-            ("RQTOOL_HEADER_X_MY_HEADER_2", "ü=1\n"),
-            ("RQTOOL_HEADER_NUL", "ab"),
+            ("RQTOOL_TASK_QUEUE", "Grüße"),
+            ("RQTOOL_TASK_ID", "id 1"),
+            ("RQTOOL_TASK_ATTEMPT", "3"),
+            ("RQTOOL_TASK_REDELIVERED", "1"),
+            ("RQTOOL_TASK_HEADER_PLAIN", "a b"),
+            ("RQTOOL_TASK_HEADER_X_MY_HEADER_2", "ü=1\n"),
+            ("RQTOOL_TASK_HEADER_NUL", "ab"),
         ],
     )
     def test_the_metadata_are_in_the_environment(self, name: str, value: str) -> None:
@@ -132,19 +132,21 @@ class TestEnvironment:
 
     def test_a_first_delivery_is_not_redelivered(self) -> None:
         """0 is said as plainly as 1."""
-        assert self._variable("RQTOOL_REDELIVERED", TASK) == "0"
+        assert self._variable("RQTOOL_TASK_REDELIVERED", TASK) == "0"
 
     def test_the_rest_is_inherited(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The worker's own environment is passed on; what the task says wins."""
-        monkeypatch.setenv("SOME_VARIABLE", "kept")
-        monkeypatch.setenv("RQTOOL_ATTEMPT", "99")
-        assert self._variable("SOME_VARIABLE", TASK) == "kept"
-        assert self._variable("RQTOOL_ATTEMPT", TASK) == "1"
+        """The worker's own environment is passed on, but for the metadata of a task that the worker itself serves."""
+        monkeypatch.setenv("RQTOOL_QUEUE", "kept")
+        monkeypatch.setenv("RQTOOL_TASK_ATTEMPT", "99")
+        monkeypatch.setenv("RQTOOL_TASK_HEADER_OUTER", "not ours")
+        assert self._variable("RQTOOL_QUEUE", TASK) == "kept"
+        assert self._variable("RQTOOL_TASK_ATTEMPT", TASK) == "1"
+        assert self._variable("RQTOOL_TASK_HEADER_OUTER", TASK) == "unset"
 
     def test_a_nul_in_the_message_id_does_not_fail_the_task(self) -> None:
         """A foreign program's odd message id is no reason that the task can never run."""
         assert _run(["true"], replace(TASK, message_id="a\0b")) == Done()
-        assert self._variable("RQTOOL_MESSAGE_ID", replace(TASK, message_id="\0a\0b\0")) == "ab"
+        assert self._variable("RQTOOL_TASK_ID", replace(TASK, message_id="\0a\0b\0")) == "ab"
 
 
 class TestOutcome:

@@ -95,7 +95,7 @@ def test_they_begin_in_order_and_one_by_one(opened: Opened) -> None:
 
 def test_what_waits_can_be_withdrawn(opened: Opened, tmp_path: Path) -> None:
     """It is not run, and can be handed over again; what runs goes on."""
-    command = opened(f'cd "{tmp_path}"; touch "ran_$RQTOOL_MESSAGE_ID"; while [ ! -e go ]; do sleep 0.01; done')
+    command = opened(f'cd "{tmp_path}"; touch "ran_$RQTOOL_TASK_ID"; while [ ! -e go ]; do sleep 0.01; done')
     at_work, *waiting = command.begin(*_bodies(3))
     eventually(lambda: (tmp_path / "ran_0").exists())
     command.call(command.handler.withdraw)

@@ -27,6 +27,15 @@ ALL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
 PYTHON = [sys.executable, "-m", "rqtool"]
 
+_KEPT = ("HOME", "PATH", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "RQTOOL_RABBITMQ_SERVER")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """What every login has, and `more`. What else the caller's environment holds must not decide a test: Python's own
+    variables change when output is written and what is left in folders.
+    """
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | more
+
 
 def eventually(condition: Callable[[], T], seconds: float = 15.0, what: str = "") -> T:
     """Return the first true value of `condition()`, or fail with the last one it gave."""
@@ -121,7 +130,7 @@ class Program:
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
                 [*self._program, *arguments],
-                env=os.environ | self.environment | dict(env or {}),
+                env=clean_environment() | self.environment | dict(env or {}),
                 cwd=self.cwd,
                 stdin=stdin,
                 stdout=stdout,

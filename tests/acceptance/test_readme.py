@@ -13,6 +13,7 @@ import typer.main
 
 from rqtool.cli.main import app
 from rqtool.localbroker import LocalBroker
+from tests.tools import clean_environment
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
@@ -46,7 +47,7 @@ def test_console_blocks(tmp_path: Path) -> None:
         (tmp_path / name).write_text(program)
     said = commands()
     script = "".join(f"{command}\necho '{MARK}'\n" for command, _ in said)
-    environment = os.environ | {
+    environment = clean_environment() | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "HOME": str(tmp_path),

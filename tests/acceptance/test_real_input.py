@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from tests.tools import Program, Vhost
+from tests.tools import Program, Vhost, clean_environment
 
 
 def test_checksums_of_pythons_own_library(rqtool: Program, vhost: Vhost) -> None:
@@ -38,7 +37,7 @@ def test_memory_stays_flat(rqtool: Program, vhost: Vhost) -> None:
         )
         measured = subprocess.run(
             [sys.executable, "-c", script, sys.executable, "-m", "rqtool", "send", "--quiet", "--from", "input"],
-            env=os.environ | rqtool.environment,
+            env=clean_environment() | rqtool.environment,
             cwd=rqtool.cwd, capture_output=True, text=True, check=True, timeout=80,
         )  # fmt: skip
         peaks.append(int(measured.stdout) / 1024)

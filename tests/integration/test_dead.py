@@ -20,7 +20,7 @@ import pytest
 
 from rqtool.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
 from rqtool.text import plural
-from tests.tools import PYTHON, Program, Vhost, eventually
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually
 
 DEAD = "task_queue.dead"
 KINDS = ["classic", "quorum"]
@@ -70,7 +70,7 @@ class Terminal:
         self.leader, follower = pty.openpty()
         self.process = subprocess.Popen(
             [*PYTHON, "dead", *arguments],
-            env=os.environ | vhost.environment | {"COLUMNS": "200", "TERM": "xterm"},
+            env=clean_environment() | vhost.environment | {"COLUMNS": "200", "TERM": "xterm"},
             stdin=follower,
             stdout=follower,
             stderr=follower,

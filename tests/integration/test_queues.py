@@ -12,7 +12,7 @@ import pytest
 
 from rqtool.localnode import Node
 from rqtool.rabbitmq_server import find_server
-from tests.tools import PYTHON, Program, Vhost, eventually, rabbitmqctl
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, rabbitmqctl
 
 ODD_NAMES = [
     "with space",
@@ -121,7 +121,7 @@ def test_a_table_on_a_terminal(vhost: Vhost, tmp_path: Path) -> None:
     vhost.declare("[bold]name[/bold]")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*PYTHON, "queues"], env=os.environ | vhost.environment | {"COLUMNS": "80"}, stdout=follower
+        [*PYTHON, "queues"], env=clean_environment() | vhost.environment | {"COLUMNS": "80"}, stdout=follower
     )
     os.close(follower)
     shown = b""
@@ -190,7 +190,7 @@ def test_a_pipe_needs_neither_rich_nor_pika(vhost: Vhost) -> None:
     vhost.declare("q")
     ended = subprocess.run(
         [PYTHON[0], "-X", "importtime", *PYTHON[1:], "queues", "--json"],
-        env=os.environ | vhost.environment, capture_output=True, text=True, check=True,
+        env=clean_environment() | vhost.environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     imported = {
         line.rsplit("|", 1)[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")

@@ -21,7 +21,7 @@ import pytest
 from rich.cells import cell_len
 
 from rqtool.localbroker import LocalBroker
-from tests.tools import PYTHON, Vhost, eventually
+from tests.tools import PYTHON, Vhost, clean_environment, eventually
 
 CLEAR = b"\x1b[2J"
 ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -34,7 +34,7 @@ class Terminal:
     def __init__(self, vhost: Vhost, width: int, *arguments: str) -> None:
         self._leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-        environment = os.environ | vhost.environment | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        environment = clean_environment() | vhost.environment | {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         self.before = termios.tcgetattr(follower)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import pika
 import pytest
 
 from tests.proxy import Proxy
-from tests.tools import PYTHON, Program, Vhost, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
 
 
 def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
@@ -310,7 +309,7 @@ def test_whoever_reads_the_lines_may_leave(rqtool: Program, vhost: Vhost) -> Non
     command = " ".join(PYTHON) + " work --prefetch 3 | head -n 1"
     shell = subprocess.run(
         ["bash", "-c", command],
-        env=os.environ | rqtool.environment, capture_output=True, text=True, timeout=30, check=False,
+        env=clean_environment() | rqtool.environment, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
     assert shell.stdout == " [x] Received '1.'\n"

@@ -32,7 +32,7 @@ from rqtool.handlers.processes import KILL_AFTER
 from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 from tests.driven import SECONDS, Driven, Run, Seen
-from tests.tools import eventually
+from tests.tools import clean_environment, eventually
 
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
 GRACE = 1.0
@@ -89,6 +89,11 @@ def _refused(target: str = "tasks:handle") -> str:
     function.stop()
     assert "\n" not in str(refusal.value)
     return str(refusal.value)
+
+
+def _files() -> list[str]:
+    """What is in the working folder, but for what Python leaves there by itself."""
+    return sorted(name for name in os.listdir() if name != "__pycache__")
 
 
 def _pid(name: str = "pid") -> int:
@@ -592,7 +597,7 @@ async def main():
     await asyncio.sleep(1000)
 asyncio.run(main())
 """
-        worker = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)})
+        worker = subprocess.Popen([sys.executable, "-c", script], env=clean_environment(PYTHONPATH=str(ROOT)))
         try:
             idle, at_work = _pid("idle"), _pid("at_work")
             assert idle != at_work
@@ -852,7 +857,7 @@ class TestAhead:
         function.call(lambda: function.handler.begin(behind[0]))
         Path("go").touch()
         assert _results([at_work, behind[0]]) == [Done()] * 2
-        assert sorted(os.listdir()) == ["a", "go", "tasks.py", "wait"]
+        assert _files() == ["a", "go", "tasks.py", "wait"]
 
     def test_withdrawn_before_it_is_taken(self, opened: Opened) -> None:
         """A task that has begun, as far as anyone can know, goes on, whether its process has taken it or not."""
@@ -954,7 +959,7 @@ async def main():
     import time; time.sleep(1000)
 asyncio.run(main())
 """
-        worker = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)})
+        worker = subprocess.Popen([sys.executable, "-c", script], env=clean_environment(PYTHONPATH=str(ROOT)))
         try:
             at_work = _pid("wait")
         finally:
@@ -962,7 +967,7 @@ asyncio.run(main())
             worker.wait()
         Path("go").touch()
         eventually(lambda: _is_gone(at_work))
-        assert sorted(os.listdir()) == ["go", "tasks.py", "wait"]
+        assert _files() == ["go", "tasks.py", "wait"]
 
     @pytest.mark.parametrize("keyword", ["def", "async def"])
     def test_a_killed_workers_are_not_begun_by_an_idle_process(self, keyword: str) -> None:
@@ -987,7 +992,7 @@ asyncio.run(main())
 """
         # Its process has the same stdout, and would keep a pipe open.
         with Path("child").open("wb") as stdout:
-            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            environment = clean_environment(PYTHONPATH=str(ROOT))
             subprocess.run([sys.executable, "-c", script], env=environment, stdout=stdout, timeout=SECONDS)
         idle = int(Path("child").read_text())
         with suppress(ProcessLookupError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ Batch = list[bytes]
 def open_input(name: str) -> int:
     """Return a file descriptor for `--from`: `-` is stdin. Raises UsageError for what can't be read."""
     if name == "-":
+        if sys.stdin is None:
+            raise UsageError("stdin is closed", "Give the tasks as arguments, or with --from FILE")
         return 0
     try:
         if Path(name).is_dir():

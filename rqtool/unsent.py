@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,8 @@ class UnsentFile:
             self._target = path.resolve()
         except (OSError, RuntimeError):  # too long a name, a link that leads to itself
             raise UsageError(f"{path} can't be written", "Name another file for --unsent") from None
+        self.error: RqtoolError | None = None
+        """Why `write_unsent` could not write it."""
         self._end = end
         self._file: BinaryIO | None = None
         self._fresh = Path()
@@ -64,8 +67,12 @@ class UnsentFile:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> RqtoolError:
-        begun = f"What was written is in {self._fresh}" if self._file is not None else ""
-        return RqtoolError(f"{self.path} can't be written: {error.strerror}", begun)
+        begun = ""
+        if self._file is not None:
+            begun = f"What was written is in {self._fresh}"
+            with suppress(OSError):  # what is in the buffer; Python would try it once more at its end, and complain
+                self._file.close()
+        return RqtoolError(f"{self.path} can't be written: {(error.strerror or '').lower()}", begun)
 
 
 async def write_unsent(
@@ -73,8 +80,18 @@ async def write_unsent(
 ) -> None:
     """Write what is not confirmed, and then the rest of the input, up to its end or a further signal.
 
-    `wake` is set when there is more input, and by signals. Raises RqtoolError where the file can't be written.
+    `wake` is set when there is more input, and by signals. Where the file can't be written `file.error` says why: the
+    account of what was sent must not be lost with it.
     """
+    try:
+        await _write(file, ledger, feed, signals, wake, say)
+    except RqtoolError as error:
+        file.error = error
+
+
+async def _write(
+    file: UnsentFile, ledger: Ledger, feed: Feed, signals: Signals, wake: asyncio.Event, say: Callable[[str], None]
+) -> None:
     for message in ledger.unconfirmed():
         file.add(message.body)
     if not feed.ended:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 import sys
 from typing import Annotated
@@ -11,9 +10,10 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
-from rqtool.cli.output import complain, emit
+from rqtool.cli.output import complain, emit, unwritable
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
+from rqtool.streams import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h: a bug of rqtool's own."""
@@ -49,15 +49,10 @@ def _rqtool(
 
 def main() -> int:
     """Run the command line and return the exit code. No traceback reaches a user, unless RQTOOL_DEBUG asks for it."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 is no reason to fail
-    try:
-        code = _run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has left. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    take_standard_numbers()
+    prepare_stdout()
+    prepare_stderr()
+    code = _run()
     # To look for garbage among all that was imported would take a short run's last 15 ms, and the memory goes anyway.
     gc.freeze()
     return code
@@ -77,12 +72,14 @@ def _run() -> int:
     except RqtoolError as error:
         complain(str(error))
         if isinstance(error, Stopped):
-            _exit_now(error.exit_code)
+            # Without waiting for threads: a second signal must not be held up by the work that it wants to end.
+            os._exit(error.exit_code)
         return error.exit_code
+    except OutputError as error:
+        complain(str(unwritable(error)))
+        return RqtoolError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        raise
     except Exception as error:
         if os.environ.get("RQTOOL_DEBUG"):
             raise
@@ -95,9 +92,3 @@ def _run() -> int:
         )
         return INTERNAL_ERROR
     return result if isinstance(result, int) else 0
-
-
-def _exit_now(code: int) -> None:
-    """End without waiting for threads: a second signal must not be held up by the work that it wants to end."""
-    sys.stdout.flush()
-    os._exit(code)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from rqtool.errors import RqtoolError
+from rqtool.streams import OutputError
 from rqtool.text import printable
 
 
 def emit(line: str) -> None:
-    """Print a line of data at once: whoever reads it may be waiting for it."""
+    """Print a line of data at once: whoever reads it may be waiting for it. Raises OutputError."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+def unwritable(error: OutputError) -> RqtoolError:
+    return RqtoolError(f"The output can't be written: {error}", "Send it elsewhere")
 
 
 def complain(text: str) -> None:

@@ -13,10 +13,11 @@ from typer.core import TyperCommand
 
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
-from rqtool.cli.output import complain, emit
+from rqtool.cli.output import complain, emit, unwritable
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, UsageError
+from rqtool.streams import OutputError
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
     """Whatever can't be checked is UNKNOWN."""
     try:
         yield
-    except (typer.Exit, typer.Abort, BrokenPipeError):
+    except (typer.Exit, typer.Abort, OutputError):
         raise
     except Exception as error:
         expected = isinstance(error, RqtoolError | typer.TyperException)
@@ -67,8 +68,7 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
 
         what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         result = unknown(what if expected else f"Internal error: {type(error).__name__}: {what}")
-        emit(result.line)
-        raise typer.Exit(result.status) from None
+        raise typer.Exit(_tell(result)) from None
 
 
 def _limit(metric: str, level: str, words: str, default: str) -> Any:
@@ -137,9 +137,7 @@ def queues(
             "crit": {"ready": crit_ready, "held": crit_held, "stuck": crit_stuck, "dead": crit_dead},
         }
         result = _check(endpoint, where, names or [], seconds, limits)
-        if not quiet:
-            emit(result.line)
-        return result.status
+        return result.status if quiet else _tell(result)
     found = _look(endpoint, where, names, seconds)
     if not quiet:
         _show(found, seconds, vhosts=all_vhosts, json=json, holders=holders)
@@ -196,6 +194,18 @@ def _check(
     warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
     found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
     return check(found.diagnoses, Thresholds(warn, crit), names, found.unseen)
+
+
+def _tell(result: Check) -> int:
+    """Print the line and return the exit code. What a monitor can't read is UNKNOWN."""
+    from rqtool.checking import Status
+
+    try:
+        emit(result.line)
+    except OutputError as error:
+        complain(str(unwritable(error)))
+        return Status.UNKNOWN
+    return result.status
 
 
 def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float, every: str) -> int:

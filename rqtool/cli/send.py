@@ -12,10 +12,11 @@ import typer
 from rqtool.broker.topology import LONGEST_NAME
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
-from rqtool.cli.output import complain, emit, talker
+from rqtool.cli.output import complain, emit, talker, unwritable
 from rqtool.endpoint import Endpoint
-from rqtool.errors import UsageError
+from rqtool.errors import RqtoolError, UsageError
 from rqtool.headers import COPY
+from rqtool.streams import OutputError
 from rqtool.text import is_text, quoted
 
 if TYPE_CHECKING:
@@ -135,18 +136,24 @@ def send(
         sending = Sending(
             endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file
         )
-        report = asyncio.run(sending.run(batches))
-    result = summary(report, queue, guarantee, unsent_file.path if unsent_file else None)
+        try:
+            report = asyncio.run(sending.run(batches))
+        finally:
+            unwritten = unsent_file.error if unsent_file else None
+            if unwritten is not None:
+                complain(str(unwritten))
+    result = summary(report, queue, guarantee, unsent_file.path if unsent_file and unwritten is None else None)
     if json:
-        emit(result.json)
+        display.print(result.json)
     elif not (named or quiet or result.error):
-        emit(result.line)
+        display.print(result.line)
     if result.error is not None:
         complain(str(result.error))
     if display.error is not None:
-        complain(f"The tasks are sent, but the output can't be written: {display.error}.")
-        return result.exit_code or 1
-    return result.exit_code
+        sent = f"The tasks are sent, but the output can't be written: {display.error}"
+        complain(str(unwritable(display.error) if result.error else RqtoolError(sent, "Don't send them again")))
+    failed = display.error is not None or unwritten is not None
+    return result.exit_code or (RqtoolError.exit_code if failed else 0)
 
 
 class _Display:
@@ -155,7 +162,7 @@ class _Display:
     def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
         self._lines = named and not (quiet or json)
         self._count = 0
-        self.error: Exception | None = None
+        self.error: OutputError | None = None
         self._progress = None
         if not (named or quiet or json or os.isatty(0)) and sys.stderr.isatty():
             from rqtool.render import SendProgress
@@ -174,14 +181,18 @@ class _Display:
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
         if self._lines:
-            try:
-                for message in messages:
-                    emit(f" [x] Sent {quoted(message.body)}")
-            except (OSError, ValueError) as error:
-                # Told at the end: what happens to our output is no news of the broker's.
-                self.error, self._lines = error, False
+            for message in messages:
+                self.print(f" [x] Sent {quoted(message.body)}")
         if self._progress is not None:
             self._progress.show(self._count)
+
+    def print(self, line: str) -> None:
+        """Print it, or keep the error for the end: what happens to our output is no news of the broker's."""
+        if self.error is None:
+            try:
+                emit(line)
+            except OutputError as error:
+                self.error = error
 
 
 def _headers(pairs: list[str]) -> dict[str, str]:

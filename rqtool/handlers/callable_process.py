@@ -27,6 +27,7 @@ from rqtool.handlers.callable_wire import pack, pack_outcome, unpack_task
 from rqtool.handlers.tracebacks import Story, one_line
 from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
 from rqtool.retry import LONGEST_DELAY
+from rqtool.streams import prepare_stderr
 from rqtool.task import Reject, Retry
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ def main() -> None:
         each.set_inheritable(False)
     # A fork of the function's must neither answer in its place nor hold the lines open after its end.
     os.register_at_fork(after_in_child=lambda: _close(tasks, answers))
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
-        # PYTHONUNBUFFERED: print() would write a line and its end apart, and those of other jobs come between.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A line is there when it is printed, into a pipe too; and whole: unbuffered (PYTHONUNBUFFERED), print() would
+        # write a line and its end apart, and those of other jobs come between.
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
+    prepare_stderr()
     # Only now: what has a standard module's name there must not be taken for it by the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 
+from rqtool.streams import take_standard_numbers
+
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """A command expects them to end it, and what is ignored is inherited."""
 
@@ -16,12 +18,10 @@ def keep_descriptors() -> None:
     """See to it that commands inherit the standard streams and nothing else. To be called before the first one.
 
     Whoever started us may have left us descriptors, a lock perhaps, that a command must not hold. Or it has closed a
-    standard stream: its number is taken here, lest a file get it that is to become a command's stream. Not every system
-    hands on a descriptor that is copied to itself.
+    standard stream, whose number a file must not get that is to become a command's stream: not every system hands on a
+    descriptor that is copied to itself.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
+    take_standard_numbers()
     with suppress(FileNotFoundError):  # without /proc they can't be listed
         for name in os.listdir("/dev/fd"):
             with suppress(OSError):  # the listing's own descriptor is gone

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.tools import PYTHON, Program, Vhost, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
 
 SOON_FULL: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
 
@@ -168,6 +168,29 @@ def test_a_full_queue_is_waited_for_and_then_reported(rqtool: Program, vhost: Vh
     assert unsent == sorted(unsent)
 
 
+@pytest.mark.parametrize("count", [10, 5000])
+def test_a_file_of_what_is_unsent_that_cannot_be_written(rqtool: Program, vhost: Vhost, count: int) -> None:
+    """A full disk behind --unsent, at the first byte or later: that is said, and what is confirmed and how to go on."""
+    vhost.declare("task_queue", **SOON_FULL)
+    tasks = [f"task {n}".encode() for n in range(count)]
+    (rqtool.cwd / "tasks").write_bytes(lines(*tasks))
+    send = shlex.join([*PYTHON, "send", "--give-up", "2s", "--unsent", "rest", "--from", "tasks"])
+    limit = 0 if count == 10 else 8
+    ended = subprocess.run(
+        ["sh", "-c", f"ulimit -f {limit}; exec {send}"],
+        env=clean_environment() | rqtool.environment, cwd=rqtool.cwd, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    kept = vhost.bodies()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = ended.stderr.splitlines()
+    assert len([line for line in said if line.startswith("rqtool: rest can't be written: file too large. ")]) == 1
+    assert f"{len(kept)} tasks confirmed, " in said[-1]
+    assert said[-1].endswith(f"continue with --skip {len(kept)}.")
+    assert kept == tasks[: len(kept)]
+    assert not (rqtool.cwd / "rest").exists()
+
+
 def test_a_full_queue_that_empties(rqtool: Program, vhost: Vhost) -> None:
     """When a worker makes room, the nacked tasks get in by themselves."""
     vhost.declare("task_queue", **SOON_FULL)
@@ -240,7 +263,7 @@ def test_output_that_cannot_be_written_sends_nothing_twice(rqtool: Program, vhos
     with open("/dev/full", "wb") as full:
         process = subprocess.run(
             [*PYTHON, "send", "a", "b", "c"],
-            env=os.environ | rqtool.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30,
+            env=clean_environment() | rqtool.environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30,
         )  # fmt: skip
 
     assert process.returncode == 1

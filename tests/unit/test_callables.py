@@ -220,6 +220,22 @@ class TestTheCall:
             stdout.seek(0)
             assert stdout.read() == b"import\nb'task'\n"
 
+    def test_a_line_is_out_when_it_is_printed(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Into a file or a pipe too: who looks on need not wait for the end of a long task."""
+        monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+        _module("""
+            import pathlib, time
+            def handle(body):
+                print("half")
+                while not pathlib.Path("go").exists(): time.sleep(0.01)
+        """)
+        with Path("out").open("wb") as out:
+            function = opened(stdout=out.fileno())
+            [run] = function.begin(TASK)
+            eventually(lambda: Path("out").read_bytes() == b"half\n")
+            Path("go").touch()
+            assert _results([run]) == [Done()]
+
     def test_lines_are_written_whole(self, opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Other processes write there too; PYTHONUNBUFFERED, as images of containers set it, changes nothing."""
         monkeypatch.setenv("PYTHONUNBUFFERED", "1")

@@ -174,7 +174,7 @@ def test_a_file_of_what_is_unsent_that_cannot_be_written(rqtool: Program, vhost:
     vhost.declare("task_queue", **SOON_FULL)
     tasks = [f"task {n}".encode() for n in range(count)]
     (rqtool.cwd / "tasks").write_bytes(lines(*tasks))
-    send = shlex.join([*PYTHON, "send", "--give-up", "2s", "--unsent", "rest", "--from", "tasks"])
+    send = shlex.join([*PYTHON, "send", "--give-up", "3s", "--unsent", "rest", "--from", "tasks"])
     limit = 0 if count == 10 else 8
     ended = subprocess.run(
         ["sh", "-c", f"ulimit -f {limit}; exec {send}"],

@@ -90,6 +90,7 @@ def test_a_stdout_that_cannot_be_written(verb: str, verbs: Program, vhost: Vhost
     expect_unwritable(verb, *run(verbs, verb, stdout=nobody), "its reader is gone")
 
 
+@pytest.mark.timeout(150)  # each verb starts Python anew
 @pytest.mark.parametrize("redirections", [">&- 2>&- <&-", "2>/dev/full"])
 def test_closed_streams_and_a_full_stderr_change_nothing(redirections: str, verbs: Program, vhost: Vhost) -> None:
     """Neither the work nor the exit code: a closed stdout is /dev/null, and stderr is talk."""

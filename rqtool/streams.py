@@ -71,6 +71,17 @@ def prepare_stdout() -> None:
         sys.stdout = _text(_Data(1, "w", closefd=False), sys.stdout)
 
 
+def prepare_stdout_of_function() -> None:
+    """Have each line that a function prints go out at once, and whole. A write that fails raises OutputError.
+
+    Whole: unbuffered (PYTHONUNBUFFERED), print() would write a line and its end apart, and those of other jobs come
+    between.
+    """
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        raw, before = _Data(1, "w", closefd=False), sys.stdout
+        sys.stdout = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, line_buffering=True)
+
+
 def prepare_stderr() -> None:
     """Have what is written to sys.stderr go out at once, if it can, and raise nothing."""
     if sys.stderr is sys.__stderr__:

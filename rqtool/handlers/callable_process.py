@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import inspect
-import io
 import json
 import os
 import select
@@ -25,9 +24,9 @@ from rqtool.handlers.callable_sockets import take
 from rqtool.handlers.callable_target import Target, load
 from rqtool.handlers.callable_wire import pack, pack_outcome, unpack_task
 from rqtool.handlers.tracebacks import Story, one_line
-from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.retry import LONGEST_DELAY
-from rqtool.streams import prepare_stderr
+from rqtool.streams import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.task import Reject, Retry
 
 if TYPE_CHECKING:
@@ -46,10 +45,7 @@ def main() -> None:
         each.set_inheritable(False)
     # A fork of the function's must neither answer in its place nor hold the lines open after its end.
     os.register_at_fork(after_in_child=lambda: _close(tasks, answers))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A line is there when it is printed, into a pipe too; and whole: unbuffered (PYTHONUNBUFFERED), print() would
-        # write a line and its end apart, and those of other jobs come between.
-        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+    prepare_stdout_of_function()
     prepare_stderr()
     # Only now: what has a standard module's name there must not be taken for it by the imports above.
     with suppress(FileNotFoundError):
@@ -217,6 +213,8 @@ def _verdict(error: BaseException) -> Outcome:
     try:
         if isinstance(error, Reject):
             return Rejected(one_line(str(error.reason)) or "rejected by the function")
+        if isinstance(error, OutputError):  # the worker's stdout is no fault of the task's
+            return CannotRun(f"The output can't be written: {error}")
         story = Story(error)
         line = story.line()
         if isinstance(error, Retry):

@@ -10,7 +10,7 @@ import json
 import struct
 from dataclasses import asdict, fields
 
-from rqtool.outcomes import Done, Failed, Outcome, Postponed, Rejected
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
 from rqtool.task import Task
 
 LONGEST_INLINE = 16_384
@@ -19,7 +19,7 @@ CHUNK = 65_536
 _FRAME = struct.Struct("!QI")
 _DONE = Done()
 _METADATA = [field.name for field in fields(Task) if field.name != "body"]
-_VERDICTS = {kind.__name__: kind for kind in (Failed, Postponed, Rejected)}
+_VERDICTS = {kind.__name__: kind for kind in (CannotRun, Failed, Postponed, Rejected)}
 
 
 def pack(number: int, head: bytes, body: bytes = b"") -> bytes:

@@ -104,6 +104,21 @@ def test_closed_streams_and_a_full_stderr_change_nothing(redirections: str, verb
     assert vhost.bodies("given_up") == [b"y"]
 
 
+def test_a_functions_task_outlives_a_stdout_that_cannot_be_written(verbs: Program, vhost: Vhost) -> None:
+    """What it prints is lost, and no task is to blame: it goes back, and the worker ends with one line."""
+    (verbs.cwd / "prints.py").write_text("def handle(body): print(body)\n")
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [*PYTHON, "work", "--quiet", "--retry-delays", "none", "--max-tasks", "1", "--call", "prints:handle"],
+            env=clean_environment() | verbs.environment, cwd=verbs.cwd, stdout=full, stderr=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+
+    assert ended.returncode != 0
+    assert ended.stderr.startswith(b"rqtool: The output can't be written: no space left on device. ")
+    assert ended.stderr.count(b"\n") == 1
+    assert vhost.bodies() == [b"x"]
+
+
 def test_a_task_is_done_whoever_hears_of_it(verbs: Program, vhost: Vhost) -> None:
     """Neither a command nor a function notices that our stderr is closed or full."""
     (verbs.cwd / "talks.py").write_text("import sys\ndef talk(body): print('said', file=sys.stderr)\n")

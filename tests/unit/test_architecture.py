@@ -37,6 +37,7 @@ PURE = [
     "rqtool.holders",
     "rqtool.sights",
     "rqtool.diagnosis",
+    "rqtool.dropping",
     "rqtool.checking",
     "rqtool.queue_listing",
     "rqtool.trends",

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from rqtool.broker.connection import Lost, either, refuse
 from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier, NotTaken
-from rqtool.broker.opening import connect
+from rqtool.broker.opening import connect, ended
 from rqtool.broker.topology import at_home, dead_queue
 from rqtool.deadwalk import Walk
 from rqtool.endpoint import Endpoint
@@ -95,8 +95,8 @@ class DeadLetters:
                 what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
                 raise RqtoolError(what, "Mend that and try again") from None
             except Lost as lost:
-                what = f"The broker ended the connection: {lost}{self._so_far()}"
-                raise Unreachable(what, "See its log, and try again") from None
+                error = ended(lost)
+                raise Unreachable(f"{error.what}{self._so_far()}", error.what_to_do) from None
             except RqtoolError as error:
                 raise type(error)(f"{error.what}{self._so_far()}", error.what_to_do) from None
         if not complete:

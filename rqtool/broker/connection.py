@@ -19,6 +19,7 @@ from pika.channel import Channel as PikaChannel
 from rqtool.broker import fields
 from rqtool.broker.acks import Acks
 from rqtool.broker.reading import Arrived
+from rqtool.broker.refusals import refused
 from rqtool.broker.wire import Wire
 from rqtool.broker.words import words
 from rqtool.errors import AccessRefused
@@ -31,7 +32,6 @@ fields.install()
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long a question may stay without an answer: the line may be dead, and heartbeats may be off."""
-_ACCESS_REFUSED = 403
 
 T = TypeVar("T")
 
@@ -190,9 +190,10 @@ def _lost(reason: object) -> Lost:
 
 
 def refuse(lost: Lost, doing: str) -> NoReturn:
-    """Raise the user's error for a channel that the broker closed on purpose; Lost again where it was no refusal."""
-    if lost.code == _ACCESS_REFUSED:
-        raise AccessRefused(
-            f"The broker refused {doing}: {lost.text}", "Ask for the permission (rabbitmqctl set_permissions)"
-        )
+    """Raise AccessRefused for a channel that the broker closed for want of a right; Lost again for all else: a limit
+    that is reached, or a consumer that is alone on its queue, is waited out like a broker that is away.
+    """
+    error = refused(lost.code, lost.text, doing)
+    if isinstance(error, AccessRefused):
+        raise error
     raise lost

@@ -15,6 +15,7 @@ import pika
 from rqtool import __version__
 from rqtool.broker.connection import Connection, Lost, resolve
 from rqtool.broker.parameters import read_parameters
+from rqtool.broker.refusals import not_now
 from rqtool.broker.wire import Wire
 from rqtool.broker.words import refusal
 from rqtool.endpoint import Endpoint
@@ -88,20 +89,16 @@ async def keep_trying(
         try:
             return await open_once()
         except Lost as lost:
-            on_failure(_ended(lost))
+            on_failure(ended(lost))
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
         tries += 1
         await asyncio.sleep(pause(tries))
 
 
-def _ended(lost: Lost) -> Unreachable:
-    if "is down or inaccessible" in lost.text:
-        return Unreachable(
-            f"The node that holds the queue is down: {lost.text}",
-            "Start that node again; a quorum queue (--type quorum) lives on several",
-        )
-    return Unreachable(f"The broker ended the connection: {lost}", "Look into the broker's log")
+def ended(lost: Lost) -> Unreachable:
+    """Return the user's error for a channel or connection that went."""
+    return not_now(lost.text) or Unreachable(f"The broker ended the connection: {lost}", "Look into the broker's log")
 
 
 def pause(tries: int) -> float:

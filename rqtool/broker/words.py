@@ -1,4 +1,4 @@
-"""What pika's errors say, in the shortest true words, and which of them are a user's to mend."""
+"""What pika's errors say, in the shortest true words, and which error of the user's they are."""
 
 from __future__ import annotations
 
@@ -8,33 +8,30 @@ from collections.abc import Iterator
 
 import pika.exceptions
 
+from rqtool.broker.refusals import refused
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable
 from rqtool.tls import tls_hint, tls_words, tls_words_in
 from rqtool.urls import BrokerURL
 
-_NOT_ALLOWED = 530
+_ACCESS_REFUSED = 403
+_CODE = re.compile(r"\((\d{3})\)")
+"""AMQP's reply code, as pika puts it into its texts."""
 
 
 def refusal(url: BrokerURL, error: BaseException | str) -> RqtoolError:
-    """Return the user's error for a connection that could not be opened."""
+    """Return the user's error for a connection that could not be opened.
+
+    pika guesses from the stage at which the broker went what it may have meant; only the broker's own words count.
+    """
     text = words(error)
-    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
+    code = int(found[1]) if (found := _CODE.search(text)) else 0
+    if code == _ACCESS_REFUSED and isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return AccessRefused(
             f"The broker at {url} refused user {url.user!r}: wrong name or password",
             "Put the right ones into RQTOOL_URL (guest may log in from the broker's own machine only)",
         )
-    missing = f"({_NOT_ALLOWED})" in text and "not found" in text
-    # Another 530 says that the vhost is down, or has enough connections: https://www.rabbitmq.com/docs/vhosts#limits
-    refused = "refused for user" in text and "limit" not in text
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) or missing or refused:
-        return AccessRefused(
-            f"The vhost {url.vhost!r} does not exist at {url}"
-            if missing
-            else f"User {url.user!r} may not enter the vhost {url.vhost!r} at {url}",
-            f"Create it with: rabbitmqctl add_vhost {url.vhost}; or name another one at the end of the URL"
-            if missing
-            else f"Grant it with: rabbitmqctl set_permissions -p {url.vhost} {url.user} '.*' '.*' '.*'",
-        )
+    if (understood := refused(code, text, "the connection")) is not None:
+        return type(understood)(f"{understood.what} at {url}", understood.what_to_do)
     if tls_words_in(str(error)) or any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
         return Unreachable(f"No TLS connection to {url}: {text}", tls_hint(text))
     return Unreachable(

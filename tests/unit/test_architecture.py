@@ -43,6 +43,7 @@ PURE = [
     "rqtool.trends",
     "rqtool.broker.window",
     "rqtool.broker.acks",
+    "rqtool.broker.refusals",
     "rqtool.handlers.callable_pace",
     "rqtool.handlers.callable_wire",
     "rqtool.broker.topology",

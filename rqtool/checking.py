@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from rqtool.diagnosis import STUCK, VERDICTS, Diagnosis
+from rqtool.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.text import plural, printable
 
 METRICS = ("ready", "held", "stuck", "dead")
@@ -26,6 +26,7 @@ class Status(IntEnum):
 
 _SEVERITY = (Status.OK, Status.UNKNOWN, Status.WARNING, Status.CRITICAL)
 """A known trouble is worse than something that could not be looked at."""
+_WARNINGS: set[Verdict] = {"may drop tasks", "not durable", "no consumers"}
 MOST_NAMED = 5
 
 
@@ -70,12 +71,11 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
     if any(each.verdict == "down" for each in asked):
         statuses.append(Status.CRITICAL)
-    if any(finding.verdict in ("no consumers", "not durable") for each in asked for finding in each.findings):
+    found = {finding.verdict for each in asked for finding in each.findings}
+    if found & _WARNINGS:
         statuses.append(Status.WARNING)
-    for each in asked:
-        if each.queue.messages_ready is None and each.verdict != "down":
-            statuses.append(Status.UNKNOWN)
-            texts.append(f"{each.queue.name}: {each.reason}")
+    if "unknown" in found:
+        statuses.append(Status.UNKNOWN)
     for name in sorted(set(names) - {each.queue.name for each in asked}):
         statuses.append(Status.UNKNOWN)
         texts.append(f"there is no queue {name!r}")
@@ -84,8 +84,11 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         texts.append(unseen)
     status = max(statuses, key=_SEVERITY.index)
     shown = texts[:MOST_NAMED] + ([f"and {len(texts) - MOST_NAMED} more"] if len(texts) > MOST_NAMED else [])
-    counts = f"{plural(len(asked), 'queue')}, " + ", ".join(f"{values[metric]:,} {metric}" for metric in METRICS)
-    return Check(status, _line(status, ". ".join([*shown, counts]), _performance(values, thresholds)))
+    unsure = {"ready", "held", "dead"} if any(each.queue.messages_ready is None for each in diagnoses) else set()
+    figures = {metric: None if metric in unsure else value for metric, value in values.items()}
+    counts = [f"{'?' if figure is None else f'{figure:,}'} {metric}" for metric, figure in figures.items()]
+    text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
+    return Check(status, _line(status, text, _performance(figures, thresholds)))
 
 
 def unknown(why: str) -> Check:
@@ -108,8 +111,10 @@ def _line(status: Status, text: str, performance: str) -> str:
     return f"{line} | {performance}" if performance else line
 
 
-def _performance(values: Mapping[str, int], thresholds: Thresholds) -> str:
+def _performance(figures: Mapping[str, int | None], thresholds: Thresholds) -> str:
+    """U is a figure that is not known."""
     return " ".join(
-        f"{metric}={values[metric]};{thresholds.warn.get(metric, '')};{thresholds.crit.get(metric, '')};0"
-        for metric in METRICS
+        f"{metric}={'U' if figure is None else figure};{thresholds.warn.get(metric, '')};"
+        f"{thresholds.crit.get(metric, '')};0"
+        for metric, figure in figures.items()
     )

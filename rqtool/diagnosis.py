@@ -6,21 +6,23 @@ ago than `stuck_after`, is still held, and that nothing was acknowledged since.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from rqtool.durations import about
 from rqtool.figures import Queue
 from rqtool.holders import Holder
-from rqtool.samples import Flow
+from rqtool.samples import LAG, Flow
 from rqtool.text import plural
 
-Verdict = Literal["down", "starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok"]
-VERDICTS: tuple[Verdict, ...] = (
-    "down", "starved", "forgotten ack?", "not durable", "dead letters", "no consumers", "working", "ok",
-)  # fmt: skip
+Verdict = Literal[
+    "down", "forgotten ack?", "starved", "may drop tasks", "not durable", "dead letters", "no consumers", "unknown",
+    "working", "ok",
+]  # fmt: skip
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """The worst first."""
 
 OUT_OF_REACH = {"down", "stopped", "crashed", "minority"}
@@ -43,13 +45,15 @@ class Sight:
     """What can be seen of one queue. `flow`: the queue's own history.
 
     `holders`: its consumers, and channels without a consumer where they can only hold messages of this queue.
-    `sees_holders`: the user may see all of them; else `holders` are only its own.
+    `sees_holders`: the user may see all of them; else `holders` are only its own. `remembers`: how many seconds of
+    history the broker keeps.
     """
 
     queue: Queue
     flow: Flow
     holders: Sequence[Holder] = ()
     sees_holders: bool = True
+    remembers: float = math.inf
 
     @property
     def held(self) -> int:
@@ -59,15 +63,23 @@ class Sight:
     def ready(self) -> int:
         return self.queue.messages_ready or 0
 
+    def tells(self, stuck_after: float) -> bool:
+        """Whether the history is long enough to tell who forgot an ack."""
+        return self.remembers >= stuck_after + 2 * LAG
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The findings about a queue, the worst first, with what they were found in. `stuck`: messages held by suspects."""
+    """The findings about a queue, the worst first, with what they were found in. `stuck`: messages held by suspects.
+
+    `is_untold`: who forgot an ack can't be told, as the broker remembers too little.
+    """
 
     sight: Sight
     findings: Sequence[Finding]
     suspects: Sequence[Holder]
     stuck: int
+    is_untold: bool = False
 
     @property
     def queue(self) -> Queue:
@@ -104,20 +116,26 @@ class Clock:
 
 def diagnose(sight: Sight, stuck_after: float, clock: Clock) -> Diagnosis:
     """Judge a queue; `stuck_after` in seconds without an ack."""
-    suspects = [holder for holder in sight.holders if holder.is_stuck(stuck_after)] if sight.held else []
+    tells = sight.tells(stuck_after)
+    suspects = [holder for holder in sight.holders if holder.is_stuck(stuck_after)] if sight.held and tells else []
+    doubtful = [holder for holder in sight.holders if holder.may_be_stuck] if sight.held and not tells else []
     stuck = _sum(suspects, sight.held)
-    if not suspects:
+    if tells and not suspects:
         stuck = _held_by_nobody_known(sight, stuck_after)
+    untold = None if tells else _untold(sight, doubtful, clock)
     all_of_them = (
         _down(sight.queue),
         _stuck(sight, suspects, stuck, clock),
+        _may_drop(sight.queue),
         _not_durable(sight.queue),
         _unattended(sight),
-        _working(sight, suspects, stuck, clock),
+        _unknown(sight.queue),
+        untold,
+        _working(sight, [*suspects, *doubtful], clock, told=bool(stuck or untold)),
     )
     findings = [finding for finding in all_of_them if finding is not None]
     findings.sort(key=lambda finding: VERDICTS.index(finding.verdict))
-    return Diagnosis(sight, findings or [_fine(sight)], suspects, stuck)
+    return Diagnosis(sight, findings or [_fine(sight)], suspects, stuck, untold is not None)
 
 
 def _held_by_nobody_known(sight: Sight, stuck_after: float) -> int:
@@ -186,6 +204,30 @@ def _down(queue: Queue) -> Finding | None:
     return Finding("down", f"out of reach with all that is in it (state {queue.state}): start its node or nodes again")
 
 
+def _may_drop(queue: Queue) -> Finding | None:
+    if not queue.drops or queue.exclusive:
+        return None
+    return Finding("may drop tasks", f"{', '.join(queue.drops)}: what was confirmed may be gone unprocessed")
+
+
+def _unknown(queue: Queue) -> Finding | None:
+    if queue.messages_ready is not None or queue.state in OUT_OF_REACH:
+        return None
+    state = f" (state {queue.state})" if queue.state not in (None, "running") else ""
+    return Finding("unknown", f"what is in it the API does not know (yet){state}")
+
+
+def _untold(sight: Sight, doubtful: Sequence[Holder], clock: Clock) -> Finding | None:
+    """Of messages that are held, and may be forgotten for longer than the broker remembers."""
+    if not sight.held or not (doubtful or not sight.holders):
+        return None
+    named = "; ".join(_accused(sight, holder, clock) for holder in doubtful[:MOST_NAMED])
+    named += f"; and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
+    if sight.remembers and doubtful:
+        return Finding("unknown", f"{named}; the broker remembers no more")
+    return Finding("unknown", f"{sight.held:,} held; by whom and since when is not known")
+
+
 def _not_durable(queue: Queue) -> Finding | None:
     if queue.durable is not False or queue.exclusive:
         return None
@@ -203,11 +245,12 @@ def _unattended(sight: Sight) -> Finding | None:
     return None if queue.consumers is None else Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
 
 
-def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock) -> Finding | None:
+def _working(sight: Sight, suspects: Sequence[Holder], clock: Clock, *, told: bool) -> Finding | None:
+    """Of those who are no `suspects`; `told`: where there is nobody else, it was said already."""
     if not sight.held:
         return None
     holders = [holder for holder in sight.holders if holder.held and holder not in suspects]
-    if not holders and stuck:
+    if not holders and told:
         return None
     if not holders:
         reason = f"{sight.held:,} held"
@@ -228,8 +271,6 @@ def _working(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock)
 def _fine(sight: Sight) -> Finding:
     if sight.queue.leaving:
         return Finding("ok", f"{sight.queue.leaving:,} on their way to where it passes them on")
-    if sight.queue.messages_ready is None:
-        return Finding("ok", f"nothing is known of its messages (state {sight.queue.state or 'unknown'})")
     if not sight.ready:
         return Finding("ok", "empty")
     return Finding("ok", f"{sight.ready:,} wait for their time" if sight.queue.delays else f"{sight.ready:,} ready")

@@ -102,6 +102,13 @@ class Holder:
             return self.client.silent_seconds >= stuck_after
         return self.flow.quiet_seconds() >= stuck_after
 
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether it may be stuck for any time, as far as the history goes."""
+        if self.client.rqtool is not None:
+            return self.client.silent_seconds > 0
+        return self.flow.quiet_as_far_as_known
+
 
 def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequence[Row]) -> list[Holder]:
     """A holder per consumer that wants to ack, and one per channel that holds messages without a consumer."""

@@ -7,13 +7,12 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
 import urllib3
 
 from rqtool.errors import AccessRefused, Unreachable
-from rqtool.figures import Queue
+from rqtool.figures import Queue, Row, count_of, read_queue
 from rqtool.text import printable
 from rqtool.tls import tls_hint, tls_words
 from rqtool.urls import ApiURL
@@ -23,7 +22,8 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 # Totals without statistics are what the queues say now; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
 _COLUMNS = (
-    "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments"
+    "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
+    "effective_policy_definition,consumers"
 )
 PAGE = 500
 """The most that a page may have."""
@@ -33,9 +33,6 @@ _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
 )
-
-
-Row = dict[str, Any]
 
 
 class Management:
@@ -58,7 +55,19 @@ class Management:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
         if not isinstance(rows, list):
             raise Unreachable(f"What answers at {self._urls[0]} is no management API", _PLUGIN)
-        return sorted(map(_queue, _objects(rows)), key=lambda q: (q.vhost, q.name))
+        return sorted(map(read_queue, _objects(rows)), key=lambda q: (q.vhost, q.name))
+
+    def reported(self, vhost: str | None = None) -> list[Queue] | None:
+        """The same queues with the figures that they last reported, seconds old; those that have not yet reported have
+        none. None: the server keeps no statistics. Raises AccessRefused, Unreachable.
+        """
+        rows = self.rows(f"/api/queues{_below(vhost)}", {"columns": _COLUMNS})
+        return None if rows is None else list(map(read_queue, rows))
+
+    def names(self, vhost: str | None = None) -> set[tuple[str, str]]:
+        """Vhost and name of every queue, whether or not it can be asked. Raises AccessRefused, Unreachable."""
+        rows = self.rows(f"/api/queues{_below(vhost)}", {"disable_stats": "true", "columns": "vhost,name"})
+        return {(str(row.get("vhost")), str(row.get("name"))) for row in rows or []}
 
     def matching(self, vhost: str, pattern: str) -> list[Queue]:
         """Queues of a vhost whose whole name matches a regular expression, without their consumers, at most 500.
@@ -69,7 +78,7 @@ class Management:
         only = {"page": "1", "page_size": "500", "name": f"^(?:{pattern})$", "use_regex": "true"}
         page = self._get(f"/api/queues/{quote(vhost, safe='')}", _LIVE | only)
         rows = page.get("items") if isinstance(page, dict) else None
-        return [queue for queue in map(_queue, _objects(rows)) if re.fullmatch(pattern, queue.name)]
+        return [queue for queue in map(read_queue, _objects(rows)) if re.fullmatch(pattern, queue.name)]
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """What a list of the API says; None where it does not exist, or the server keeps no statistics for it.
@@ -89,7 +98,7 @@ class Management:
                 only = {"page": str(number), "page_size": str(PAGE), "name": pattern, "use_regex": "true"}
                 page = self._get(path, {**query, **only})
                 answer = page if isinstance(page, dict) else {}
-                pages = _count(answer.get("page_count")) or 0
+                pages = count_of(answer.get("page_count")) or 0
                 found += _objects(answer.get("items"))
         return having(found, names)
 
@@ -100,10 +109,18 @@ class Management:
         listed = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
         return frozenset(tag for tag in listed if isinstance(tag, str))
 
-    def counts(self) -> bool:
-        """Whether the server counts deliveries and acks (`rates_mode`). Raises AccessRefused, Unreachable."""
-        answer = self._get("/api/overview", {"columns": "rates_mode"})
-        return not (isinstance(answer, dict) and answer.get("rates_mode") == "none")
+    def remembers(self) -> float | None:
+        """For how many seconds the server keeps deliveries and acks; 0: it counts none (`rates_mode`); None: it does
+        not say. Raises AccessRefused, Unreachable.
+        """
+        answer = self._get("/api/overview", {"columns": "rates_mode,sample_retention_policies.basic"})
+        found = answer if isinstance(answer, dict) else {}
+        if found.get("rates_mode") == "none":
+            return 0.0
+        policies = found.get("sample_retention_policies")
+        kept = policies.get("basic") if isinstance(policies, dict) else None
+        seconds = [count for each in (kept if isinstance(kept, list) else []) if (count := count_of(each)) is not None]
+        return max(seconds, default=None)
 
     def close_connection(self, name: str, reason: str) -> bool:
         """Have the broker close a connection; False where it was gone already. Raises AccessRefused, Unreachable."""
@@ -194,37 +211,6 @@ def _patterns(names: Sequence[str]) -> Iterator[str]:
         length += size
     if group:
         yield f"^(?:{'|'.join(group)})$"
-
-
-def _queue(row: Row) -> Queue:
-    arguments = row.get("arguments")
-    return Queue(
-        vhost=str(row.get("vhost", "")),
-        name=str(row.get("name", "")),
-        messages_ready=_count(row.get("messages_ready")),
-        messages_unacknowledged=_count(row.get("messages_unacknowledged")),
-        consumers=None,
-        state=_word(row.get("state")),
-        type=_word(row.get("type")),
-        durable=_truth(row.get("durable")),
-        exclusive=_truth(row.get("exclusive")),
-        delays=isinstance(arguments, dict) and {"x-message-ttl", "x-dead-letter-exchange"} <= arguments.keys(),
-        messages=_count(row.get("messages")),
-        auto_delete=_truth(row.get("auto_delete")),
-    )
-
-
-def _count(value: object) -> int | None:
-    """Fields can be absent, "undefined" or []."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _truth(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
-def _word(value: object) -> str | None:
-    return value if isinstance(value, str) and value != "undefined" else None
 
 
 def _refusal(url: ApiURL, body: bytes) -> AccessRefused:

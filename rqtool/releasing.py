@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from rqtool.diagnosis import Diagnosis
 from rqtool.errors import AccessRefused, RqtoolError
-from rqtool.figures import Queue
+from rqtool.figures import Queue, Row
 from rqtool.holders import Client, Holder
-from rqtool.management import Management, Row
+from rqtool.management import Management
 from rqtool.observing import look
 from rqtool.sights import held_by
 

@@ -20,9 +20,11 @@ STYLES: dict[Verdict, str] = {
     "down": "bold red",
     "starved": "bold red",
     "forgotten ack?": "bold red",
+    "may drop tasks": "yellow",
     "not durable": "yellow",
     "dead letters": "yellow",
     "no consumers": "yellow",
+    "unknown": "yellow",
     "working": "cyan",
     "ok": "green",
 }

@@ -16,7 +16,7 @@ from rich.text import Text
 from rqtool.diagnosis import VERDICTS, Diagnosis
 from rqtool.durations import about
 from rqtool.render_queues import STYLES, called, text
-from rqtool.sights import Key, key_of
+from rqtool.sights import Key
 from rqtool.text import printable
 from rqtool.trends import BARS, PLAIN_BARS, History, bars, empty_in, short
 
@@ -133,7 +133,7 @@ def _table(rows: Sequence[Diagnosis], frame: Frame, width: int, symbols: str) ->
     for name in ("empty in", "verdict"):
         table.add_column(name, no_wrap=True, width=fixed[name])
     for each in rows:
-        queue, history = each.queue, frame.histories.get(key_of(each.queue), History())
+        queue, history = each.queue, frame.histories.get(each.queue.key, History())
         rate = history.ack_rate()
         table.add_row(
             *([text(queue.vhost)] if len(vhosts) > 1 else []),

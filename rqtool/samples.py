@@ -128,6 +128,11 @@ class Flow:
         """Whether it is held since before the first sample."""
         return bool(self.delivered) and self.held_since == self.delivered[-1].time
 
+    @property
+    def quiet_as_far_as_known(self) -> bool:
+        """Whether something is held, and nothing was settled in all the time that is remembered, or none is."""
+        return self.held > 0 and (not self.delivered or self.quiet_since == self.delivered[-1].time)
+
     def after(self, earlier: Flow) -> Flow:
         """This history, and the part of another one that is older."""
         return replace(

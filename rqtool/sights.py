@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rqtool.diagnosis import Sight
-from rqtool.figures import Queue
+from rqtool.figures import QUARANTINE, Queue
 from rqtool.holders import Holder
 from rqtool.samples import Flow
 
 Key = tuple[str, str]
 """Vhost and name of a queue."""
 
-_STARTED = ".retry.started"
-"""Behind the name of a queue: where rqtool's workers take the tasks from that they begin with a trace."""
-
-
-def key_of(queue: Queue) -> Key:
-    return queue.vhost, queue.name
+_TAKEN_BY_WORKERS = (".retry.started", QUARANTINE)
+"""Behind the name of a queue: where its workers take tasks from without a consumer."""
 
 
 def bring_together(
-    queues: Sequence[Queue], flows: Mapping[Key, Flow], holders: Sequence[Holder], *, sees_holders: bool
+    queues: Sequence[Queue],
+    flows: Mapping[Key, Flow],
+    holders: Sequence[Holder],
+    *,
+    sees_holders: bool,
+    remembers: float = math.inf,
 ) -> list[Sight]:
     """A sight per queue. Where a queue holds messages by itself, a channel's total falls to it as its flow says."""
     by_queue: defaultdict[Key, list[Holder]] = defaultdict(list)
@@ -31,20 +33,23 @@ def bring_together(
         if holder.queue is not None:
             by_queue[holder.vhost, holder.queue].append(holder)
     for queue in queues:
-        if queue.messages_unacknowledged and queue.name.endswith(_STARTED):
-            workers = by_queue[queue.vhost, queue.name.removesuffix(_STARTED)]
-            by_queue[key_of(queue)] += [each for each in workers if each.client.rqtool is not None]
+        for suffix in _TAKEN_BY_WORKERS:
+            if queue.messages_unacknowledged and queue.name.endswith(suffix):
+                workers = by_queue[queue.vhost, queue.name.removesuffix(suffix)]
+                by_queue[queue.key] += [each for each in workers if each.client.rqtool is not None]
     homeless = _give_away(queues, by_queue, [holder for holder in holders if holder.queue is None])
     # What those hold may be of any queue of their vhost.
     anywhere = {holder.vhost for holder in homeless}
     for queue in queues:
-        key = key_of(queue)
+        key = queue.key
         if key in flows:
             by_queue[key] = _told(by_queue[key], queue, flows[key], others=queue.vhost in anywhere)
-    return [
-        Sight(queue, flows.get(key_of(queue), Flow(0)), by_queue[key_of(queue)], sees_holders=sees_holders)
-        for queue in queues
-    ]
+
+    def sight(queue: Queue) -> Sight:
+        flow = flows.get(queue.key, Flow(0))
+        return Sight(queue, flow, by_queue[queue.key], sees_holders=sees_holders, remembers=remembers)
+
+    return [sight(queue) for queue in queues]
 
 
 def _told(holders: Sequence[Holder], queue: Queue, flow: Flow, *, others: bool) -> list[Holder]:
@@ -92,9 +97,9 @@ def _give_away(
     leave a single possibility is it said. Returns those that are left.
     """
     hidden = {
-        key_of(queue): left
+        queue.key: left
         for queue in queues
-        if (left := (queue.messages_unacknowledged or 0) - held_by(by_queue.get(key_of(queue), []))) > 0
+        if (left := (queue.messages_unacknowledged or 0) - held_by(by_queue.get(queue.key, []))) > 0
     }
     left_over = []
     for holder in homeless:

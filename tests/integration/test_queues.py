@@ -155,6 +155,31 @@ def test_verdicts_that_need_no_holder(rqtool: Program, vhost: Vhost) -> None:
     assert (checked.code, "photos.dead: 1 task of 'photos' was" in checked.stdout) == (1, True)
 
 
+def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
+    """Of the queue or of a policy; rqtool's own queues have none, however they are made."""
+    vhost.declare("short", **{"x-max-length": 50})
+    vhost.declare("full", **dict[str, str | int]({"x-max-length": 50, "x-overflow": "reject-publish"}))
+    vhost.declare("brief", **{"x-queue-type": "quorum"})
+    rqtool("send", "-q", "ours", "--type", "quorum", "x")
+    rqtool("work", "-q", "ours", "--max-tasks", "1", "--retry-delays", "1h", "--", "false")
+    policy = {"pattern": "^brief$", "apply-to": "queues", "definition": {"message-ttl": 60_000}}
+    vhost.api("PUT", f"/api/policies/{vhost.path}/p", policy)
+
+    def rows() -> dict[str, list[str]]:
+        return {line.split("\t")[0]: line.split("\t")[6:] for line in rqtool("queues").stdout.splitlines()[1:]}
+
+    eventually(lambda: rows()["brief"][0] == "may drop tasks", 30)
+    eventually(lambda: "unknown" not in {verdict for verdict, _ in rows().values()}, 30)
+    assert {name: verdict for name, (verdict, _) in rows().items()} == {
+        "short": "may drop tasks", "full": "ok", "brief": "may drop tasks", "ours": "ok", "ours.retry.1h": "ok",
+        "ours.dead": "ok",
+    }  # fmt: skip
+    assert rows()["short"][1].startswith("x-max-length=50: ")
+    assert rows()["brief"][1].startswith("policy message-ttl=60000: ")
+    checked = rqtool("queues", "short", "--check")
+    assert (checked.code, "short: may drop tasks, x-max-length=50: " in checked.stdout) == (1, True)
+
+
 def test_options_that_contradict_each_other(rqtool: Program) -> None:
     """They are refused before anything is asked."""
     for words in (["--holders", "--watch"], ["--watch", "--json"], ["--stuck-after", "2h"], ["--stuck-after", "0s"]):

@@ -104,6 +104,26 @@ def test_a_queue_whose_node_is_down() -> None:
     assert "q: down, out of reach with all that is in it (state down)" in found.line
 
 
+def test_what_is_not_known_is_not_empty() -> None:
+    """Neither a verdict nor a figure says that all is well; but what is known to be bad weighs more."""
+    clock = Clock(None, datetime.now(UTC))
+    new = diagnose(Sight(Queue("/", "new", None, None, 0, "running", "quorum", True), Flow(0)), 60.0, clock)
+    found = check([new, queue(ready=3)], DEFAULT, [], "")
+    assert found.line == (
+        "RQTOOL UNKNOWN: new: unknown, what is in it the API does not know (yet). 2 queues, ? ready, ? held, 0 stuck, "
+        "? dead | ready=U;;;0 held=U;;;0 stuck=0;;0;0 dead=U;0;;0"
+    )
+    assert check([new, queue(ready=3, consumers=0)], DEFAULT, [], "").status is Status.WARNING
+
+
+def test_a_queue_that_may_drop_tasks() -> None:
+    """It is a WARNING that names the setting."""
+    figures = Queue("/", "q", 0, 0, 1, "running", "classic", True, drops=("policy max-length=5",))
+    found = check([diagnose(Sight(figures, Flow(0)), 60.0, Clock(None, datetime.now(UTC)))], DEFAULT, [], "")
+    assert found.status is Status.WARNING
+    assert "q: may drop tasks, policy max-length=5: " in found.line
+
+
 def test_nothing_could_be_asked() -> None:
     """An error is one line too."""
     assert unknown("No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"

@@ -180,7 +180,10 @@ class TestQueues:
         [
             (Queue("/", "q", 0, 0, 0, "running", "classic", True), "ok"),
             (Queue("/", "q", 5, 0, 1, "running", "classic", True), "ok"),
-            (Queue("/", "q", None, None, None, None, None, None), "ok"),
+            (Queue("/", "q", None, None, None, None, None, None), "unknown"),
+            (Queue("/", "q", None, None, 0, "down", "classic", True), "down"),
+            (Queue("/", "q", 0, 0, 1, "running", "classic", True, drops=("x-max-length=5",)), "may drop tasks"),
+            (Queue("/", "q", 0, 0, 1, "running", "classic", True, True, drops=("x-expires=5",)), "ok"),
             (Queue("/", "q", 5, 0, 0, "running", "classic", True), "no consumers"),
             (Queue("/", "q", 5, 0, None, "running", "classic", True), "ok"),
             (Queue("/", "q.retry.10s", 5, 0, 0, "running", "classic", True, False, delays=True), "ok"),
@@ -196,6 +199,13 @@ class TestQueues:
     def test_verdicts(self, queue: Queue, expected: str) -> None:
         """Wait queues and streams have no consumers by design; an exclusive queue ends with its connection anyway."""
         assert verdict(queue) == expected
+
+    def test_settings_that_may_drop_are_named(self) -> None:
+        """All of them, whether the queue's own or a policy's."""
+        found = judged(
+            Queue("/", "q", 0, 0, 1, "running", "classic", True, drops=("x-expires=5", "policy max-length=1"))
+        )
+        assert found.reason == "x-expires=5, policy max-length=1: what was confirmed may be gone unprocessed"
 
     def test_the_worst_comes_first(self) -> None:
         """And the others are kept."""
@@ -299,3 +309,40 @@ def test_the_clock() -> None:
     assert CLOCK.hour(BROKER_NOW - 86_400) == "Nov 24 14:14"
     assert CLOCK.told(BROKER_NOW - 60) == NOW - timedelta(seconds=60)
     assert (Clock(None, NOW).hour(5.0), CLOCK.told(None)) == ("", None)
+
+
+class TestShortMemory:
+    """The broker remembers less than is asked for: nobody is accused, and nobody is called fine."""
+
+    def short(self, queue: Queue, *holders: Holder, remembers: float = 60.0) -> Diagnosis:
+        return diagnose(Sight(queue, Flow(0), holders, remembers=remembers), 60.0, CLOCK)
+
+    def cut(self, flow: Flow) -> Flow:
+        """As far as a minute goes."""
+        return replace(flow, delivered=flow.delivered[:13], acked=flow.acked[:13])
+
+    def test_who_settled_nothing_in_that_time(self) -> None:
+        """It may have forgotten, or have a long task."""
+        silent = holder(flow=self.cut(flow(3, 720.0)))
+        found = self.short(QUEUE, silent)
+        assert ([each.verdict for each in found.findings], found.stuck, found.is_untold) == (["unknown"], 0, True)
+        assert found.reason.startswith(
+            "3 held for over 1 min by billing-import (10.0.0.7:53366, pid 4242): no ack since"
+        )
+        assert diagnose(Sight(QUEUE, Flow(0), [silent], remembers=60.0), 50.0, CLOCK).verdict == "forgotten ack?"
+
+    def test_who_is_seen_at_work(self) -> None:
+        """An ack, a fresh delivery, and a worker of rqtool's that is heard, need no long memory."""
+        for seen in (
+            holder(flow=self.cut(flow(3, 720.0, since(20.0, 9, 8)))),
+            holder(flow=self.cut(flow(3, 30.0))),
+            holder(client=OURS, flow=self.cut(flow(3, 720.0))),
+        ):
+            found = self.short(QUEUE, seen)
+            assert ([each.verdict for each in found.findings], found.is_untold) == (["working"], False)
+
+    def test_no_memory_at_all(self) -> None:
+        """Without deliveries that are counted, or without statistics."""
+        assert self.short(QUEUE, holder(flow=Flow(3)), remembers=0.0).verdict == "unknown"
+        assert self.short(QUEUE, remembers=0.0).reason == "3 held; by whom and since when is not known"
+        assert self.short(replace(QUEUE, messages_unacknowledged=0), remembers=0.0).verdict == "ok"

@@ -224,6 +224,30 @@ class TestQueues:
         api.answers["/api/whoami"] = (200, answer)
         assert api.client().tags() == tags
 
+    @pytest.mark.parametrize(
+        ("answer", "seconds"),
+        [
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [600, 3600]}}, 3600),
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [60]}}, 60),
+            ({"rates_mode": "none", "sample_retention_policies": {"basic": [600, 3600]}}, 0),
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [[], "x"]}}, None),
+            ({"rates_mode": "basic"}, None),
+            ([], None),
+        ],
+    )
+    def test_how_far_it_remembers(self, api: Api, answer: object, seconds: float | None) -> None:
+        """As long as the longest of its policies for queues, channels and connections."""
+        api.answers["/api/overview"] = (200, answer)
+        assert api.client().remembers() == seconds
+
+    def test_what_queues_reported(self, api: Api) -> None:
+        """The same list with statistics; none where the server keeps none."""
+        assert api.client().reported("/") is None
+        api.answers["/api/queues/%2F"] = (200, [ROW])
+        assert api.client().reported("/") == [QUEUE]
+        assert "disable_stats" not in api.asked[-1]
+        assert api.client().names("/") == {("/", "q")}
+
     def test_queues_that_match(self, api: Api) -> None:
         """They have their figures of now, all on one page; consumers are not asked for."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})

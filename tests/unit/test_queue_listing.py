@@ -56,7 +56,7 @@ def test_the_vhost_is_the_last_column() -> None:
 def test_what_is_not_known_is_an_empty_field() -> None:
     """None is no word and no zero, and the fields keep their places."""
     _, line = as_lines([judged(UNKNOWN)], vhosts=False)
-    assert line.split("\t")[1:] == ["", "", "", "", "", "ok", "nothing is known of its messages (state unknown)"]
+    assert line.split("\t")[1:] == ["", "", "", "", "", "unknown", "what is in it the API does not know (yet)"]
 
 
 def test_names_cannot_break_a_line() -> None:

@@ -12,6 +12,9 @@ _REJECTING = {"classic": {"reject-publish", "reject-publish-dlx"}, "quorum": {"r
 """What a full queue does instead of dropping its oldest messages. A quorum queue ignores a policy's
 reject-publish-dlx, and drops."""
 
+ENDLESS = 100_000
+"""A delivery limit that no work reaches. rqtool's own dead queues have it, as RabbitMQ 4 would make it 20."""
+
 
 def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
     """Return the settings that may drop confirmed messages, as `x-max-length=50` or `policy max-length=50`.
@@ -52,4 +55,4 @@ def _effective(settings: Mapping[str, object], name: str) -> object:
 
 def _is_unlimited(name: str, value: object) -> bool:
     """RabbitMQ 4 takes a delivery limit below 0 as none."""
-    return name == "delivery-limit" and isinstance(value, int) and value < 0
+    return name == "delivery-limit" and isinstance(value, int) and (value < 0 or value >= ENDLESS)

@@ -194,10 +194,10 @@ def target_of(client: Client, diagnosis: Diagnosis, diagnoses: Sequence[Diagnosi
 def would_be_deleted(
     diagnosis: Diagnosis, consuming: Collection[str], holding: Collection[str], closing: Collection[str]
 ) -> bool:
-    """Whether a queue with messages goes when the connections in `closing` do; `consuming`, `holding`: those that have
-    consumers or messages of it.
+    """Whether a queue that has messages, or may have some, goes when the connections in `closing` do; `consuming`,
+    `holding`: those that have consumers or messages of it.
     """
-    if not (diagnosis.sight.held or diagnosis.sight.ready):
+    if diagnosis.queue.messages_ready == 0 and not diagnosis.sight.held:
         return False
     if diagnosis.queue.exclusive:
         return bool({*consuming, *holding} & set(closing))

@@ -86,6 +86,7 @@ def test_an_exclusive_consumer(rqtool: Program, vhost: Vhost) -> None:
     assert rqtool("work", "-q", "alone", "--drain").code == 0
 
 
+@pytest.mark.timeout(180)  # rabbitmqctl is slow
 def test_a_vhost_that_is_down(rqtool: Program, vhost: Vhost) -> None:
     """It exists, and its queues come back with it."""
     assert rqtool("send", "x").code == 0

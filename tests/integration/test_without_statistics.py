@@ -9,13 +9,16 @@ import pytest
 from rqtool.localbroker import LocalBroker
 from tests.tools import Program, Vhost, eventually
 
+MINUTES = [f"management.sample_retention_policies.{kind}.minute" for kind in ("global", "basic", "detailed")]
 
+
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("settings", "words", "consumers"),
     [
         ({"management_agent.disable_metrics_collector": "true"}, "The broker keeps no statistics", ""),
         ({"management.rates_mode": "none"}, "The broker counts no deliveries", "1"),
-        ({"management.sample_retention_policies.basic.minute": "5"}, "The broker remembers 1 min only", "1"),
+        (dict.fromkeys(MINUTES, "5"), "The broker remembers 1 min only", "1"),
     ],
     ids=["no metrics", "no rates", "a minute"],
 )

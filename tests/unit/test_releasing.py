@@ -54,6 +54,7 @@ def test_channels_of_another_queue_add_up() -> None:
         ({"auto_delete": True}, {"other"}, False),
         ({"auto_delete": True, "messages_unacknowledged": 0, "messages_ready": 1}, {"c"}, True),
         ({"auto_delete": True, "messages_unacknowledged": 0}, {"c"}, False),
+        ({"auto_delete": True, "messages_unacknowledged": None, "messages_ready": None}, {"c"}, True),
         ({"exclusive": True}, set(), True),
         ({"exclusive": True, "messages_unacknowledged": 0}, {"c"}, False),
     ],

@@ -12,6 +12,7 @@ from tests.tools import eventually, lines
 TASKS = 1000
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_not_known_is_not_empty(arena: Arena, kind: str) -> None:
     """From its first answer after a crash on, the figure is right or not there, and nothing says OK to it."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
-from rqtool.broker.connection import Lost, either, refuse
+from rqtool.broker.connection import Connection, Lost, either, refuse
 from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier, NotTaken
 from rqtool.broker.opening import connect, ended
@@ -19,11 +22,14 @@ from rqtool.signals import Signals
 from rqtool.text import plural
 
 LAST_SECONDS = 2.0
-"""How long the copies under way may take to be confirmed after a signal."""
+"""How long, after a signal, the copies under way may take to be confirmed, and what is kept to be given back."""
+GIVING_BACK_SECONDS = 60.0
+"""How long the broker may take for what it gets back: some seconds for 200,000 tasks."""
 _NOT_FOUND, _CLOSED_IN_ORDER = 404, 200
 
 Settle = Callable[[list[Delivery]], Awaitable[None]]
 Confirm = Callable[[int], Awaitable[bool]]
+End = Callable[[Walk], Awaitable[None]]
 
 
 class DeadLetters:
@@ -46,7 +52,7 @@ class DeadLetters:
         self._courier = Courier(endpoint, queue, None, "dead, retries", say)
         self._found: set[str] = set()
         self._chosen = 0
-        self._held: list[Delivery] = []
+        self._held = array("Q")
         self._moving = False
         self._handled = 0
         self._doing = ""
@@ -56,18 +62,26 @@ class DeadLetters:
         """The ids that no task has; none is missing where the limit ended the search."""
         return [] if self._full else [wanted for wanted in self._ids if wanted not in self._found]
 
-    async def look(self) -> list[DeadTask]:
-        """Return what there is, the oldest first. It stays where it is, and as it is."""
-        tasks: list[DeadTask] = []
+    async def look(self, show: Callable[[list[DeadTask]], Awaitable[None]]) -> int:
+        """Show what there is as it comes, the oldest first, and at the end an empty list. Returns how many.
+
+        It stays where it is, and as it is. All is shown before anything is given back, which can take its time.
+        """
 
         async def read(chosen: list[Delivery]) -> None:
-            tasks.extend(
-                read_dead_task(self._queue, each.message_id, each.properties.timestamp, each.headers, each.body)
-                for each in chosen
-            )
+            if chosen:
+                await show(
+                    [
+                        read_dead_task(self._queue, each.message_id, each.properties.timestamp, each.headers, each.body)
+                        for each in chosen
+                    ]
+                )
 
-        await self._run(read, keeps=True)
-        return tasks
+        async def end(_: Walk) -> None:
+            await show([])
+
+        await self._run(read, keeps=True, end=end)
+        return self._chosen
 
     async def retry(self) -> int:
         """Put tasks back into their queue, as if they had never been tried. Returns how many."""
@@ -81,15 +95,16 @@ class DeadLetters:
         if confirm is None:
             await self._run(self._delete, keeps=False)
         else:
-            await self._run(self._hold, keeps=True, confirm=confirm)
+            await self._run(self._hold, keeps=True, end=partial(self._ask, confirm))
         return self._handled
 
-    async def _run(self, settle: Settle, *, keeps: bool, confirm: Confirm | None = None) -> None:
+    async def _run(self, settle: Settle, *, keeps: bool, end: End | None = None) -> None:
         with Signals(lambda: None, LAST_SECONDS) as self._signals:
             try:
                 complete = await self._signals.interrupt(
-                    self._walk(settle, keeps=keeps, confirm=confirm),
+                    self._walk(settle, keeps=keeps, end=end),
                     lambda: self._signals.leave or (self._signals.finish and not self._moving),
+                    LAST_SECONDS,
                 )
             except NotTaken as refusal:
                 what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
@@ -107,7 +122,7 @@ class DeadLetters:
             return ""
         return f"; {plural(self._handled, 'task')} {self._doing}, the rest is still in {self._name!r}"
 
-    async def _walk(self, settle: Settle, *, keeps: bool, confirm: Confirm | None) -> bool:
+    async def _walk(self, settle: Settle, *, keeps: bool, end: End | None) -> bool:
         """Returns whether it came to its end. Raises RqtoolError, NotTaken, Lost."""
         connection = await connect(self._endpoint, "dead")
         walk = Walk(connection, self._queue)
@@ -120,20 +135,32 @@ class DeadLetters:
                 chosen = [each for each in wave if self._wants(each)][: self._room]
                 self._chosen += len(chosen)
                 await settle(chosen)
-                walk.keep(one_by_one=bool(self._held))
-            if confirm is not None:
-                await self._ask(walk, confirm)
+                if walk.lost.done():
+                    raise walk.lost.result()
+            if end is not None and not self._signals.finish:
+                await end(walk)
         except Lost as lost:
             if lost.code == _NOT_FOUND and not self._chosen:  # the queue comes with the first dead task
+                if end is not None:
+                    await end(walk)
                 return True
             refuse(lost, f"tasks of queue {self._name!r}")
         finally:
-            await walk.give_back()
-            await self._courier.close()
-            await connection.close()
-        if not connection.lost.done() or connection.lost.result().code != _CLOSED_IN_ORDER:
+            await self._end(walk, connection)
+        # What was merely looked at is the broker's again in any case.
+        if self._doing and not (connection.lost.done() and connection.lost.result().code == _CLOSED_IN_ORDER):
             raise Lost(0, "it went before the broker had read everything, so some tasks may still be there")
         return not self._signals.finish
+
+    async def _end(self, walk: Walk, connection: Connection) -> None:
+        """Give back what is kept and close. A signal leaves LAST_SECONDS for it: the broker itself puts back what is
+        left, but a quorum queue not always in order.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS if self._signals.finish else None):
+                await walk.give_back()
+                await self._courier.close()
+                await connection.close(GIVING_BACK_SECONDS)
 
     @property
     def _room(self) -> int | None:
@@ -173,10 +200,10 @@ class DeadLetters:
             self._handled += each.ack()
 
     async def _hold(self, chosen: list[Delivery]) -> None:
-        self._held += chosen
+        self._held.extend(each.tag for each in chosen)
 
-    async def _ask(self, walk: Walk, confirm: Confirm) -> None:
-        if not self._held or self._signals.finish:
+    async def _ask(self, confirm: Confirm, walk: Walk) -> None:
+        if not self._held:
             return
         answer = asyncio.ensure_future(confirm(len(self._held)))
         try:
@@ -184,6 +211,6 @@ class DeadLetters:
             if walk.lost.done():
                 raise walk.lost.result()
             if answer.result():
-                await self._delete(self._held)
+                self._handled += walk.settle(self._held)
         finally:
             answer.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -90,17 +90,22 @@ def read_dead_task(queue: str, message_id: object, timestamp: object, found: hea
     )
 
 
-def dead_as_lines(tasks: Sequence[DeadTask], now: datetime) -> Iterator[str]:
-    """A header line, then a line per task. An empty field: not known. Control characters are spelled out."""
-    yield "\t".join(DEAD_COLUMNS)
+def dead_as_lines(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
+    """A line per task, `first` a header line. An empty field: not known. Control characters are spelled out."""
+    lines = ["\t".join(DEAD_COLUMNS)] if first else []
     for task in tasks:
         fields = (task.id or "", task.age(now), task.attempts_shown(), task.worker or "", task.reason[:SHOWN])
-        yield "\t".join((*map(printable, fields), task.shown))
+        lines.append("\t".join((*map(printable, fields), task.shown)))
+    return "".join(f"{line}\n" for line in lines)
 
 
-def dead_as_json(tasks: Sequence[DeadTask], now: datetime) -> str:
-    """An array with an object per task; `body` where its start is UTF-8, else `body_base64`."""
-    return json.dumps([_dead_object(task, now) for task in tasks])
+def dead_as_json(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
+    """A piece of an array, which is still to be closed: an object per task, each on a line of its own.
+
+    `body` where its start is UTF-8, else `body_base64`.
+    """
+    objects = (json.dumps(_dead_object(task, now)) for task in tasks)
+    return ("[" if first else ",\n" if tasks else "") + ",\n".join(objects)
 
 
 def _dead_object(task: DeadTask, now: datetime) -> dict[str, object]:

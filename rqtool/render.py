@@ -15,19 +15,24 @@ from rich.text import Text
 from rqtool.listing import DeadTask
 from rqtool.text import printable
 
+ID_WIDTH = 36
+"""A UUID's, which is what rqtool gives its tasks."""
 WORKER_WIDE = 120
 """Columns of a terminal below which the worker's name makes room for the reason."""
 
 
-def dead_table(tasks: Sequence[DeadTask], now: datetime, *, width: int) -> Table:
-    """A line per task; ids are whole, since they are what `--id` takes."""
-    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    table.add_column("id", overflow="fold", max_width=36)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("attempts", justify="right", no_wrap=True)
+def dead_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool, width: int) -> Table:
+    """A line per task, `first` a header; ids are whole, since they are what `--id` takes.
+
+    The columns are the same whatever is in them, since a long list is drawn piece by piece.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True, show_header=first)
+    table.add_column("id", overflow="fold", width=ID_WIDTH)
+    table.add_column("age", justify="right", no_wrap=True, width=4)
+    table.add_column("attempts", justify="right", no_wrap=True, width=8)
     wide = width >= WORKER_WIDE
     if wide:
-        table.add_column("worker", no_wrap=True, max_width=30)
+        table.add_column("worker", no_wrap=True, width=20)
     table.add_column("reason", no_wrap=True, ratio=3)
     table.add_column("body", no_wrap=True, ratio=2)
     for task in tasks:
@@ -42,9 +47,13 @@ def dead_table(tasks: Sequence[DeadTask], now: datetime, *, width: int) -> Table
     return table
 
 
-def print_dead(tasks: Sequence[DeadTask], now: datetime) -> None:
+def dead_as_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
+    if not (tasks or first):
+        return ""
     console = Console()
-    console.print(dead_table(tasks, now, width=console.width))
+    with console.capture() as drawn:
+        console.print(dead_table(tasks, now, first=first, width=console.width))
+    return drawn.get()
 
 
 class SendProgress:

@@ -40,13 +40,18 @@ class Signals:
         """Drop what runs."""
         return self.count >= 2 or self._grace_over
 
-    async def interrupt(self, work: Coroutine[Any, Any, T], when: Callable[[], bool]) -> T | None:
-        """Run `work`; cancel it and return None if `when()` holds at the start or after a signal."""
+    async def interrupt(
+        self, work: Coroutine[Any, Any, T], when: Callable[[], bool], seconds: float = CANCEL_SECONDS
+    ) -> T | None:
+        """Run `work`; cancel it and return None if `when()` holds at the start or after a signal.
+
+        `seconds`: what it gets to put things in order when it is cancelled.
+        """
         task = asyncio.ensure_future(work)
         while not task.done():
             if when():
                 task.cancel()
-                await asyncio.wait({task}, timeout=CANCEL_SECONDS)
+                await asyncio.wait({task}, timeout=seconds)
                 return None
             self._changed.clear()
             signalled = asyncio.ensure_future(self._changed.wait())

@@ -20,11 +20,15 @@ class Acks:
     def delivered(self, tag: int) -> None:
         self._in_hand[tag] = None
 
+    def holds(self, tag: int) -> bool:
+        """Whether it is still to be settled."""
+        return tag in self._in_hand
+
     def settled(self, tag: int, *, multiple: bool = False) -> None:
         """The broker was told otherwise, or is about to be."""
         if multiple:
-            for each in [each for each in self._in_hand if each <= tag]:
-                del self._in_hand[each]
+            while self._in_hand and next(iter(self._in_hand)) <= tag:  # they stand in order
+                self._in_hand.popitem(last=False)
         else:
             self._in_hand.pop(tag, None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
 
@@ -89,6 +90,13 @@ class Channel:
         if frames:
             self.write(b"".join(frame.marshal() for frame in frames))
 
+    def requeue_up_to(self, tag: int) -> None:
+        """Give back, by one answer, every delivery up to this one that is not settled."""
+        self.flush()  # "multiple" must find nothing unsettled that was acknowledged
+        self.acks.settled(tag, multiple=True)
+        with suppress(pika.exceptions.AMQPError):  # one that is closed has given them back
+            self.raw.basic_nack(tag, multiple=True)
+
     def close(self) -> None:
         """Close it, behind its acks. One that is closed stays so."""
         if self.raw.is_open:
@@ -144,15 +152,15 @@ class Connection:
             raise _lost(error) from None
         return await answered(opened, self.lost)
 
-    async def close(self) -> None:
-        """Close in order: what was written before it has reached the broker. Gives up after CLOSE_SECONDS, since a
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Close in order: what was written before it has reached the broker. Gives up after `seconds`, since a
         broker in alarm doesn't read.
         """
         if self._raw.is_open:
             for channel in self._channels:
                 channel.flush()
             self._raw.close()
-        await asyncio.wait({self.lost}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({self.lost}, timeout=seconds)
 
     def abandon(self) -> None:
         """Close, in whatever state it is, without waiting for anything."""

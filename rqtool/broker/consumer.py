@@ -39,6 +39,11 @@ class Delivery:
         self.properties = properties
         channel.acks.delivered(tag)
 
+    @property
+    def tag(self) -> int:
+        """Its number on its channel."""
+        return self._tag
+
     @cached_property
     def key(self) -> tuple[str, str, bytes] | None:
         """Id, copy and body together: other programs' ids need not be unique, and a retry bears the id of the first

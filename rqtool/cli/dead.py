@@ -11,16 +11,24 @@ import typer
 from rqtool.broker.topology import check_queue_name, dead_queue
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet
-from rqtool.cli.output import complain, emit, talker
+from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+    from typing import Protocol
 
     from rqtool.deadletters import DeadLetters
     from rqtool.listing import DeadTask
+
+    class Format(Protocol):
+        """Draws a piece of the list; the `first` one has a head."""
+
+        def __call__(self, tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str: ...
+
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -56,9 +64,8 @@ def list_(
     import asyncio
 
     dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
-    tasks = asyncio.run(dead.look())
-    _show(tasks, json=json)
-    return _end(dead, queue, len(tasks), quiet=quiet)
+    count = asyncio.run(_show(dead, json=json))
+    return _end(dead, queue, count, quiet=quiet)
 
 
 @app.command()
@@ -127,23 +134,35 @@ def _dead(endpoint: Endpoint, queue: str, ids: list[str] | None, limit: int | No
     return DeadLetters(endpoint, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
 
 
-def _show(tasks: Sequence[DeadTask], *, json: bool) -> None:
+async def _show(dead: DeadLetters, *, json: bool) -> int:
+    """Print them as they come. Returns how many."""
     from datetime import UTC, datetime
 
+    draw = _format(json=json)
     now = datetime.now(UTC)
+    shown = False
+
+    async def show(tasks: Sequence[DeadTask]) -> None:
+        nonlocal shown
+        end = "]\n" if json and not tasks else ""
+        await put(draw(tasks, now, first=not shown) + end)
+        shown = True
+
+    return await dead.look(show)
+
+
+def _format(*, json: bool) -> Format:
     if json:
         from rqtool.listing import dead_as_json
 
-        emit(dead_as_json(tasks, now))
-    elif sys.stdout.isatty():
-        from rqtool.render import print_dead
+        return dead_as_json
+    if sys.stdout is not None and sys.stdout.isatty():
+        from rqtool.render import dead_as_table
 
-        print_dead(tasks, now)
-    else:
-        from rqtool.listing import dead_as_lines
+        return dead_as_table
+    from rqtool.listing import dead_as_lines
 
-        for line in dead_as_lines(tasks, now):
-            emit(line)
+    return dead_as_lines
 
 
 def _end(dead: DeadLetters, queue: str, count: int, *, quiet: bool) -> int:

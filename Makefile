@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py \
 	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py
 
-.PHONY: help demo test test-faults check bench pictures clean
+.PHONY: help demo test test-faults soak check bench pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,15 @@ test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
 	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_cluster.py
 	$(BIN)/python -m pytest --nodes 3 tests/faults $(CLUSTERED)
+
+# What decides a soak; the same seed has the same load and faults again.
+SEED ?= 1
+MINUTES ?= 3
+NODES ?= 1
+KIND ?= classic
+
+soak: $(VENV)/installed rabbitmq ## load and faults drawn from SEED, and an account by ids (MINUTES=3 NODES=1|3 KIND=classic|quorum)
+	$(BIN)/python -m tests.soak --seed $(SEED) --minutes $(MINUTES) --nodes $(NODES) --kind $(KIND)
 
 check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/ruff check .

@@ -272,8 +272,8 @@ class Vhost:
         return [body for _, body in self.take_all(queue)]
 
 
-def rabbitmqctl(node: Node, server: Path, *arguments: str) -> str:
-    """Ask the node by RabbitMQ's own tool, the one that stands beside the server."""
+def rabbitmqctl(node: Node, server: Path, *arguments: str, seconds: float | None = None) -> str:
+    """Ask the node by RabbitMQ's own tool, which stands beside the server. A node that is frozen never answers."""
     return subprocess.run(
         [server.with_name("rabbitmqctl"), "-q", *arguments],
         env=node.environment,
@@ -281,6 +281,7 @@ def rabbitmqctl(node: Node, server: Path, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
+        timeout=seconds,
     ).stdout
 
 

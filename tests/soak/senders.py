@@ -1,0 +1,142 @@
+"""Load: senders that offer tasks until each is confirmed, and know of each whether it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from tests.soak.broker import Broker
+from tests.soak.journal import Journal
+from tests.soak.scenario import Kind
+from tests.soak.tasks import Task, parse
+from tests.tools import Ended, Program, Running
+
+RUN_SECONDS = 180.0
+"""For one run of `send`, whatever befalls it: its --give-up and the longest fault are shorter."""
+GIVE_UP = "60s"
+MOST_ARGUMENTS = 3
+_STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+AT_ONCE = 10
+"""Tasks written into a pipe together."""
+
+
+class Senders:
+    """Everything that was offered, how often, and what of it is confirmed."""
+
+    def __init__(self, broker: Broker, folder: Path, journal: Journal) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._journal = journal
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+        self._running: dict[str, Running] = {}
+        self._told: set[int] = set()
+        self._closed = False
+        self.tasks: dict[str, Task] = {}
+        self.offers: Counter[str] = Counter()
+        self.confirmed: set[str] = set()
+
+    def send_all(self, name: str, queue: str, kind: Kind, tasks: Sequence[Task], until: float, rate: int = 0) -> None:
+        """Offer the tasks again and again until each is confirmed, at latest until the journal's time `until`. `rate`:
+        through a pipe, so many a second; 0: from a file, or as arguments.
+        """
+        rest = list(tasks)
+        while rest and not self._closed:
+            if self._journal.now > until:
+                self._journal.hang(f"{name}: {len(rest)} tasks can't be sent")
+                return
+            rest = self._send(name, queue, kind, rest, rate)
+            if rest:
+                time.sleep(0.5)
+
+    def running(self) -> list[str]:
+        """The senders that are at it now."""
+        return sorted(name for name, run in self._running.items() if run.process.poll() is None)
+
+    def signal(self, name: str, number: int) -> None:
+        """A second SIGINT or SIGTERM would mean another thing: it is left out."""
+        run = self._running[name]
+        if number in (signal.SIGINT, signal.SIGTERM):
+            if run.process.pid in self._told:
+                return
+            self._told.add(run.process.pid)
+        run.signal(number)
+
+    def end_all(self) -> None:
+        """Kill what runs; nothing is sent any more."""
+        self._closed = True
+        for run in list(self._running.values()):
+            if run.process.poll() is None:
+                run.kill()
+
+    def _send(self, name: str, queue: str, kind: Kind, tasks: list[Task], rate: int) -> list[Task]:
+        """One run of the program. Returns what is not confirmed."""
+        run_name = f"send.{name}.{next(self._numbers)}"
+        unsent = self._folder / f"{run_name}.unsent"
+        words = ["send", "-q", queue, "--type", kind, "--json", "--give-up", GIVE_UP, "--unsent", str(unsent)]
+        with self._lock:
+            self.tasks.update((task.id, task) for task in tasks)
+            self.offers.update(task.id for task in tasks)
+        if not rate and len(tasks) <= MOST_ARGUMENTS:
+            words += ["--", *(task.line for task in tasks)]
+        elif not rate:
+            source = self._folder / f"{run_name}.input"
+            source.write_text("".join(f"{task.line}\n" for task in tasks))
+            words += ["--from", str(source)]
+        program = Program(self._broker.environment, cwd=self._folder)
+        run = program.start(*words, name=run_name, stdin=subprocess.PIPE if rate else subprocess.DEVNULL)
+        self._running[name] = run
+        if rate:
+            _feed(run, tasks, rate)
+        try:
+            ended = run.wait(RUN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._journal.hang(f"{run_name} (pid {run.process.pid})")
+            run.kill()
+            return tasks
+        rest = self._rest(run_name, ended, tasks, unsent, told=run.process.pid in self._told)
+        confirmed = {task.id for task in tasks} - {task.id for task in rest}
+        with self._lock:
+            self.confirmed |= confirmed
+        return rest
+
+    def _rest(self, name: str, ended: Ended, tasks: list[Task], unsent: Path, *, told: bool) -> list[Task]:
+        """What a run leaves to be sent, by its own report; all of it where it could not make one."""
+        if ended.code == -signal.SIGKILL:
+            return tasks
+        try:
+            report = json.loads(ended.stdout)
+        except ValueError:
+            too_early = "<frozen site>" in ended.stderr  # Python itself was not up yet
+            stopped = told and (ended.code in _STOPPED or too_early)
+            if not stopped and not (ended.code == 69 and self._broker.was_away):
+                self._journal.trouble(f"{name} ended with {ended.code} and no report: {ended.stderr[-300:]}")
+            return tasks
+        if ended.code:
+            self._journal.say(f"{name} ended with {ended.code}: {report['confirmed']} confirmed, {report['problem']}")
+        if report["confirmed"] and report["resume_at"] == 0 and "is gone" in str(report["problem"]):
+            return tasks  # it took its word back: "Confirmed tasks went with the queue: send all again"
+        rest = [parse(line) for line in unsent.read_text().splitlines()] if unsent.exists() else []
+        if report["confirmed"] + len(rest) != len(tasks) or (ended.code == 0) != (not rest) or {*rest} - {*tasks}:
+            self._journal.trouble(
+                f"{name}, {len(tasks)} tasks: ended with {ended.code}, {len(rest)} in --unsent, {report}"
+            )
+            return tasks
+        return rest
+
+
+def _feed(run: Running, tasks: Sequence[Task], rate: int) -> None:
+    with suppress(OSError):  # it is gone
+        for at in range(0, len(tasks), AT_ONCE):
+            run.write("".join(f"{task.line}\n" for task in tasks[at : at + AT_ONCE]).encode())
+            time.sleep(AT_ONCE / rate)
+    with suppress(OSError):
+        run.close_input()

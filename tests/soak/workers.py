@@ -1,0 +1,160 @@
+"""Load: workers that are kept up, as systemd would, and whose ends are judged."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.soak.broker import Broker
+from tests.soak.journal import Journal
+from tests.soak.ledger import Inflicted
+from tests.soak.scenario import QUEUE, Worker
+from tests.tools import Program, Running
+
+ROOT = Path(__file__).parents[2]
+RESTART_SECONDS = 1.0
+STARTING_SECONDS = 60.0
+"""How long a worker may take on a busy machine until it minds its signals."""
+END_SECONDS = 90.0
+"""For a worker that is told to stop: a task takes a third of a second, the rest is the broker's."""
+LOOK = 0.2
+
+
+@dataclass
+class _Life:
+    """One process of a worker, from start to end."""
+
+    worker: Worker
+    running: Running
+    begun: float
+    told: set[int] = field(default_factory=set)
+    ended_at: float | None = None
+
+
+class Workers:
+    """Workers by name. `poison`: whether tasks that kill their workers are about; such deaths go into `faults`."""
+
+    def __init__(
+        self, broker: Broker, folder: Path, journal: Journal, faults: list[Inflicted], *, poison: bool
+    ) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._journal = journal
+        self._faults = faults
+        self._poison = poison
+        self._lives: dict[str, _Life] = {}
+        self._runs = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self.done = folder / "done"
+        """Where tasks write that they are completed."""
+        self.refused_starts = 0
+
+    def start(self, worker: Worker, *more: str) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._runs += 1
+            program = Program(self._broker.environment, self._folder, program=("-m", "tests.soak.grouped_worker"))
+            environment = {"SOAK_DONE": str(self.done), "PYTHONPATH": str(ROOT)}
+            verb, *rest = worker.arguments
+            running = program.start(verb, *more, *rest, env=environment, name=f"work.{worker.name}.{self._runs}")
+            self._lives[worker.name] = _Life(worker, running, time.monotonic())
+
+    def running(self) -> list[Worker]:
+        lives = sorted(self._lives.items())
+        return [life.worker for _, life in lives if life.running.process.poll() is None]
+
+    def signal(self, worker: Worker, number: int) -> None:
+        life = self._lives[worker.name]
+        life.told.add(number)
+        life.running.signal(number)
+
+    def wait(self, worker: Worker) -> None:
+        """Wait for the end of a worker that was told to stop; it is killed where that takes too long."""
+        life = self._lives[worker.name]
+        deadline = time.monotonic() + END_SECONDS
+        while life.running.process.poll() is None:
+            if time.monotonic() > deadline:
+                self._journal.hang(
+                    f"{worker.name} (pid {life.running.process.pid}), told to stop, for {END_SECONDS:.0f} s"
+                )
+                life.told.add(signal.SIGKILL)
+                life.running.kill()
+            time.sleep(LOOK)
+
+    def supervise(self, over: threading.Event) -> None:
+        """Judge those that end, and start them again, until `over`."""
+        while not over.wait(LOOK):
+            for life in list(self._lives.values()):
+                if life.running.process.poll() is None:
+                    continue
+                if life.ended_at is None:
+                    life.ended_at = time.monotonic()
+                    self._judge(life)
+                elif time.monotonic() - life.ended_at > RESTART_SECONDS:
+                    self.start(life.worker)
+
+    def stop_all(self) -> None:
+        """Tell all that run to stop, and wait for them."""
+        up = self.running()
+        for worker in up:
+            self.signal(worker, signal.SIGTERM)
+        for worker in up:
+            self.wait(worker)
+            self._judge(self._lives[worker.name])
+        self._lives.clear()
+
+    def drain(self, workers: Sequence[Worker], seconds: float) -> None:
+        """Work off what is left; every worker ends by itself. Those whose task killed them are started again."""
+        for worker in workers:
+            self.start(worker, "--drain")
+        deadline = time.monotonic() + seconds
+        while self._lives and time.monotonic() < deadline:
+            time.sleep(LOOK)
+            for name, life in list(self._lives.items()):
+                code = life.running.process.poll()
+                if code in (0, 1):
+                    del self._lives[name]
+                elif code is not None:
+                    self._judge(life)
+                    self.start(life.worker, "--drain")
+        for name in self._lives:
+            self._journal.hang(f"{name}: `work --drain` does not end within {seconds:.0f} s")
+            self._lives[name].running.kill()
+
+    def end_all(self) -> None:
+        """Kill what runs; nothing is started any more."""
+        with self._lock:
+            self._closed = True
+            for life in self._lives.values():
+                if life.running.process.poll() is None:
+                    life.running.kill()
+
+    def _judge(self, life: _Life) -> None:
+        code, worker = life.running.process.returncode, life.worker
+        if signal.SIGKILL in life.told:
+            return
+        if signal.SIGTERM in life.told:
+            young = time.monotonic() - life.begun < STARTING_SECONDS
+            expected = code == 0 or (young and code in (-signal.SIGTERM, 69))
+            expected |= code == 69 and self._broker.was_away
+        elif code == -signal.SIGKILL and self._poison and worker.queue == QUEUE:
+            now = self._journal.now
+            self._faults.append(Inflicted("poison", now, now, worker.name, most_twice(worker)))
+            return
+        else:
+            expected = code == 69 and self._broker.was_away
+            self.refused_starts += expected
+        if not expected:
+            told = ", ".join(signal.Signals(number).name for number in life.told) or "nothing"
+            self._journal.trouble(f"{worker.name} ended with {code}, told {told}: {life.running.stderr[-300:]}")
+
+
+def most_twice(worker: Worker) -> int:
+    """How many tasks are done twice where this worker is killed, by README's table."""
+    return (100 if worker.call else 2) * worker.jobs

@@ -19,6 +19,7 @@ for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nodes", type=int, default=1, help="How many nodes the brokers of the tests have.")
+    parser.addoption("--kills", type=int, default=1, help="How often the broker is killed under new queues.")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,6 @@
 
 from rqtool.task import Reject, Retry, Task
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = ["Reject", "Retry", "Task", "__version__"]

@@ -16,7 +16,8 @@ from contextlib import suppress
 
 from rqtool.broker.connection import CLOSE_SECONDS, Channel, Connection, Lost, either
 from rqtool.broker.consumer import Consumer, Delivery
-from rqtool.broker.queues import count_ready, delivery_limit
+from rqtool.broker.declare import count_ready
+from rqtool.broker.queues import delivery_limit
 from rqtool.broker.topology import dead_queue
 from rqtool.errors import RqtoolError
 from rqtool.headers import count

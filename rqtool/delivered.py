@@ -7,10 +7,28 @@ import socket
 from datetime import UTC, datetime
 
 from rqtool import headers
+from rqtool.broker import topology
 from rqtool.broker.consumer import Delivery
 from rqtool.outcomes import Outcome, why
-from rqtool.suspects import is_suspect
+from rqtool.poison import Source, Step, next_step
 from rqtool.task import Task
+
+
+def source_of(queue: str, delivery: Delivery) -> Source:
+    """Which of the queues of `queue` a delivery came from."""
+    if delivery.queue == queue:
+        return Source.MAIN
+    return Source.RETURNED if delivery.queue == f"{queue}{topology.RETURNED}" else Source.QUARANTINE
+
+
+def step_of(queue: str, delivery: Delivery) -> Step:
+    """What is to be done with a delivery."""
+    return next_step(
+        source_of(queue, delivery),
+        redelivered=delivery.redelivered,
+        returns=headers.count(delivery.headers, "x-delivery-count"),
+        starts=headers.count(delivery.headers, headers.STARTS),
+    )
 
 
 def task_of(queue: str, delivery: Delivery) -> Task:
@@ -21,7 +39,7 @@ def task_of(queue: str, delivery: Delivery) -> Task:
         queue=queue,
         message_id=delivery.message_id or "",
         attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
-        redelivered=is_suspect(delivery),
+        redelivered=delivery.redelivered or delivery.queue != queue,
         headers={name: headers.text(shown, name) for name in shown},
     )
 

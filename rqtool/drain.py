@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 
 from rqtool.broker.connection import Connection, Lost
-from rqtool.broker.queues import count_ready
-from rqtool.broker.topology import waiting
+from rqtool.broker.declare import count_if_there, count_ready, look
+from rqtool.broker.topology import dead, places_beside
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.figures import Queue
+from rqtool.in_thread import in_thread
 from rqtool.management import Management
 from rqtool.text import plural
 
 LAG = 6.0
-"""Seconds by which the totals of a quorum queue can be late: it reports them every 5 s."""
+"""Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
 MOVING = 2.0
-"""Seconds that have to pass between two looks where there are wait queues: between them a task may go unseen from one
-queue to the other."""
-_NOT_FOUND = 404
+"""The same where tasks are on their way between queues, unseen for a moment."""
 
 
 class Drain:
@@ -43,13 +39,19 @@ class Drain:
         self._pause = 0.0
         self._told: set[str] = set()
         self._saw = False
+        self._company = False
+        self._movement = False
 
     def busy(self) -> None:
         """This worker had something to do: what was seen before is out of date."""
         self._empty_since = None
 
-    async def is_empty(self, connection: Connection) -> bool:
-        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so."""
+    async def is_empty(self, connection: Connection, *, moved: bool) -> bool:
+        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so.
+
+        `moved`: this worker has put some task into a queue beside its own.
+        """
+        self._movement |= moved
         try:
             nothing_there = await self._nothing_there(connection)
         except Lost:
@@ -65,27 +67,31 @@ class Drain:
         return time.monotonic() - self._empty_since >= self._pause
 
     async def _nothing_there(self, connection: Connection) -> bool:
-        # A task goes from ready to held, from held to a wait queue, and from there to ready: looked at in this order,
+        # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
         # and twice, it does not slip through.
-        if await count_ready(connection, self._queue):
+        ready, consumers = await look(connection, self._queue)
+        self._company |= consumers > 1
+        if ready:
             return False
         siblings, held = await self._ask()
         for name, leaving in siblings.items():
-            if count := await _count(connection, name) + leaving:
+            if count := (await count_if_there(connection, name) or 0) + leaving:
+                self._movement = True
                 self._say_once("retry", f"waiting for {plural(count, 'task')} to be tried again")
                 return False
         if held:
+            self._movement = True
             self._say_once("held", f"waiting for {plural(held, 'task')} that other workers hold")
             return False
         return await count_ready(connection, self._queue) == 0
 
     async def _ask(self) -> tuple[dict[str, int], int]:
-        """The wait queues, each with how many tasks are on their way home from it, and how many tasks workers hold, as
-        far as that can be seen. Raises Unreachable, AccessRefused where it could be seen before.
+        """The queues beside, each with how many tasks are on their way home from it, and how many tasks workers hold,
+        as far as that can be seen. Raises Unreachable, AccessRefused where it could be seen before.
         """
-        name = re.escape(self._queue)
+        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?"
         try:
-            queues = await _in_thread(partial(self._api.matching, self._vhost, rf"{name}(\.retry\..+)?"))
+            queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
             problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
             if self._saw:
@@ -96,12 +102,14 @@ class Drain:
                 "api", f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
                 "going by what is ready, and by this worker's own delays"
             )  # fmt: skip
-            names = [waiting(self._queue, delay, 0).name for delay in self._delays]
+            places = places_beside(self._queue, [(delay, 0) for delay in self._delays])
             self._pause = MOVING
-            return dict.fromkeys(names, 0), 0
+            return dict.fromkeys([place.name for place in places if place != dead(self._queue)], 0), 0
         self._saw = True
         siblings = {queue.name: queue.leaving for queue in queues if queue.name != self._queue}
-        self._pause = LAG if any(q.type != "classic" for q in queues) else MOVING if siblings else 0.0
+        # What this worker alone took from the queues beside is known.
+        lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
+        self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0
         return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
 
     def _knows(self, queues: Sequence[Queue]) -> bool:
@@ -111,39 +119,3 @@ class Drain:
         if kind not in self._told:
             self._told.add(kind)
             self._say(text)
-
-
-async def _in_thread(ask: Callable[[], list[Queue]]) -> list[Queue]:
-    """In a daemon thread: an API that never answers must not keep a worker that is told to leave."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Queue]] = loop.create_future()
-
-    def tell(found: list[Queue], error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(found)
-        else:
-            answer.set_exception(error)
-
-    def run() -> None:
-        found: list[Queue] = []
-        problem: Exception | None = None
-        try:
-            found = ask()
-        except Exception as error:  # handed over, whatever it is
-            problem = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell, found, problem)
-
-    threading.Thread(target=run, name="api", daemon=True).start()
-    return await answer
-
-
-async def _count(connection: Connection, queue: str) -> int:
-    try:
-        return await count_ready(connection, queue)
-    except Lost as lost:
-        if lost.code != _NOT_FOUND:
-            raise
-        return 0

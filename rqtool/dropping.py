@@ -12,8 +12,8 @@ _REJECTING = {"classic": {"reject-publish", "reject-publish-dlx"}, "quorum": {"r
 """What a full queue does instead of dropping its oldest messages. A quorum queue ignores a policy's
 reject-publish-dlx, and drops."""
 
-ENDLESS = 100_000
-"""A delivery limit that no work reaches. rqtool's own dead queues have it, as RabbitMQ 4 would make it 20."""
+UNREACHED_LIMIT = 100_000
+"""Deliveries; rqtool declares its own queues with it, since RabbitMQ 3 knows no word for "without limit"."""
 
 
 def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
@@ -54,5 +54,5 @@ def _effective(settings: Mapping[str, object], name: str) -> object:
 
 
 def _is_unlimited(name: str, value: object) -> bool:
-    """RabbitMQ 4 takes a delivery limit below 0 as none."""
-    return name == "delivery-limit" and isinstance(value, int) and (value < 0 or value >= ENDLESS)
+    """RabbitMQ 4 takes a delivery limit below 0 as none; one that nobody reaches is none either."""
+    return name == "delivery-limit" and isinstance(value, int) and not 0 <= value < UNREACHED_LIMIT

@@ -12,8 +12,9 @@ Row = dict[str, Any]
 """An object of the management API's."""
 
 _MARKER = ".rqtool.new"
+_RETRY = ".retry."
 QUARANTINE = ".quarantine"
-_ASIDE = (".returned", QUARANTINE)
+_ASIDE = (".dead", ".returned", QUARANTINE)
 """Behind a queue's name: rqtool's marker of one that is new, and where tasks go that were delivered before."""
 
 
@@ -108,18 +109,21 @@ def with_consumers(queues: Sequence[Queue], numbers: Mapping[tuple[str, str], in
 
 def shown(queues: Sequence[Queue]) -> list[Queue]:
     """Without those that rqtool needs beside a queue and that have nothing to tell: its marker of a new queue, and the
-    places for tasks that were returned or are suspects, while these are known to be empty.
+    places for tasks that failed, came back or are given up, while these are known to be empty.
     """
     keys = {queue.key for queue in queues}
 
     def beside(queue: Queue, suffix: str) -> bool:
         return queue.name.endswith(suffix) and (queue.vhost, queue.name.removesuffix(suffix)) in keys
 
+    def waits(queue: Queue) -> bool:
+        return queue.delays and (queue.vhost, queue.name.rpartition(_RETRY)[0]) in keys
+
     return [
         queue
         for queue in queues
         if not beside(queue, _MARKER)
-        and not (queue.messages == 0 and queue.type == "quorum" and any(beside(queue, suffix) for suffix in _ASIDE))
+        and not (queue.messages == 0 and (any(beside(queue, suffix) for suffix in _ASIDE) or waits(queue)))
     ]
 
 

@@ -45,7 +45,7 @@ class Reception(Generic[D, R]):
     """What a delivery turned out to be.
 
     `known`: the task was in hand before; then `ended` has the job and what is left to do for its result, or is None
-    because the result is still to come. Not `known`: it is work, and waits.
+    because the result is still to come. Not `known`: it is work.
     """
 
     known: bool = False
@@ -58,6 +58,7 @@ class Jobs(Generic[D, R]):
     def __init__(self) -> None:
         self._work: Reception[D, R] = Reception()
         self._waiting: deque[D] = deque()
+        self._ahead: deque[D] = deque()
         self._sure: OrderedDict[Hashable, R] = OrderedDict()
         self._unsure: OrderedDict[Hashable, R] = OrderedDict()
         self._orphans: dict[Hashable, Job[D]] = {}
@@ -66,11 +67,16 @@ class Jobs(Generic[D, R]):
         self.received = 0
 
     @property
+    def at_work(self) -> bool:
+        """Whether some task runs, or some result is not settled."""
+        return bool(self.running or self.settling)
+
+    @property
     def idle(self) -> bool:
-        return not (self.running or self.settling or self._waiting)
+        return not (self.at_work or self._waiting or self._ahead)
 
     def receive(self, delivery: D) -> Reception[D, R]:
-        """Take a delivery in."""
+        """Take a delivery in: find out whether its task is in hand already."""
         self.received += 1
         key = delivery.key if delivery.may_repeat else None
         orphan = self._orphans.pop(key, None) if key is not None else None
@@ -78,34 +84,42 @@ class Jobs(Generic[D, R]):
             orphan.delivery = delivery
             return Reception(known=True)
         if key is not None and key in self._unsure:
-            return Reception(known=True, ended=(self._settle(delivery), self._unsure.pop(key)))
-        self._waiting.append(delivery)
+            return Reception(known=True, ended=(self.settle(delivery), self._unsure.pop(key)))
         return self._work
+
+    def wait(self, delivery: D, *, ahead: bool = False) -> None:
+        """Let a delivery that is not known wait for its start, `ahead` of all others or as the last of them."""
+        (self._ahead if ahead else self._waiting).append(delivery)
 
     @property
     def first_waiting(self) -> D | None:
+        """The first of those that do not go ahead."""
         return self._waiting[0] if self._waiting else None
+
+    @property
+    def first_ahead(self) -> D | None:
+        return self._ahead[0] if self._ahead else None
+
+    @property
+    def ahead(self) -> int:
+        """How many wait ahead of all others."""
+        return len(self._ahead)
 
     def start_next(self) -> Job[D]:
         """Make the first that waits a job; it is at work, or about to be."""
-        job = Job(self._waiting.popleft())
+        job = Job((self._ahead or self._waiting).popleft())
         self.running.add(job)
         return job
 
-    def take_last(self) -> Job[D]:
-        """Take the delivery that was received last out of those that wait, to settle it without running it."""
-        return self._settle(self._waiting.pop())
+    def start(self, delivery: D) -> Job[D]:
+        """Make a delivery a job that has not waited."""
+        job = Job(delivery)
+        self.running.add(job)
+        return job
 
-    def put_back(self, job: Job[D]) -> None:
-        """Let it wait again, the first of all."""
-        self.dropped(job)
-        self._waiting.appendleft(job.delivery)
-
-    def exchange(self, job: Job[D], delivery: D, rest: R) -> None:
-        """The job goes on with another delivery of its task; `rest` is for the one before, if that comes again."""
-        self._remember(job.delivery.key, rest, sure=True)
-        self._forget_orphan(job)
-        job.delivery = delivery
+    def take_first(self) -> Job[D]:
+        """Take `first_waiting` to settle it without running it."""
+        return self.settle(self._waiting.popleft())
 
     def ended(self, job: Job[D]) -> None:
         """The job has its result; it stays in hand until it is settled."""
@@ -126,6 +140,7 @@ class Jobs(Generic[D, R]):
     def connection_lost(self) -> None:
         """Forget what waits here, since the broker has it again; what is in hand or was acked may come again."""
         self._waiting.clear()
+        self._ahead.clear()
         in_hand = self.running | self.settling
         self._orphans = {key: job for job in in_hand if (key := job.delivery.key) is not None}
         for key, rest in self._sure.items():
@@ -134,11 +149,13 @@ class Jobs(Generic[D, R]):
 
     def give_up_waiting(self) -> list[D]:
         """Empty the buffer and return what was in it."""
-        waiting = list(self._waiting)
+        waiting = [*self._ahead, *self._waiting]
+        self._ahead.clear()
         self._waiting.clear()
         return waiting
 
-    def _settle(self, delivery: D) -> Job[D]:
+    def settle(self, delivery: D) -> Job[D]:
+        """Make a delivery a job that is settled without being run."""
         job = Job(delivery)
         self.settling.add(job)
         return job

@@ -25,6 +25,7 @@ class SendOptions:
     guarantee: Guarantee = "confirm"
     envelope: Envelope = field(default_factory=Envelope)
     skip: int = 0
+    accept_loss: bool = False
     give_up: float | None = None
 
 
@@ -40,3 +41,10 @@ class WorkOptions:
     max_tasks: int | None = None
     drain: bool = False
     grace: float | None = None
+    accept_loss: bool = False
+
+    @property
+    def most_unacknowledged(self) -> int:
+        """What the broker hands out at once."""
+        prefetch = self.prefetch or self.jobs
+        return prefetch if self.max_tasks is None else min(prefetch, self.max_tasks)

@@ -5,6 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+GIVE_UP = 30.0
+SHORTEST_TRY = 1.0
+"""Seconds that a try to connect gets, however little patience is left."""
+
+
+class GaveUp(Exception):
+    """No further tries; the text says why."""
+
+
+class QueueGone(GaveUp):
+    """The queue went, and took along what was confirmed."""
+
 
 class Patience:
     """Runs out `seconds` after the last progress."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from rqtool.broker.connection import Connection, Lost, refuse
+from rqtool.broker.declare import is_there
+from rqtool.broker.new_queues import NEW_SECONDS, is_marked_as_new
 from rqtool.broker.opening import connect, keep_trying
 from rqtool.broker.publisher import Publisher
-from rqtool.broker.queues import ensure_queue, is_there
+from rqtool.broker.queues import ensure_queue
 from rqtool.broker.topology import parse_size_limit
 from rqtool.broker.window import Message, Settled
 from rqtool.endpoint import Endpoint
@@ -19,27 +23,16 @@ from rqtool.feed import Feed
 from rqtool.inputs import Batch
 from rqtool.ledger import Ledger, Refusal
 from rqtool.options import SendOptions
-from rqtool.patience import Patience, Silence
+from rqtool.patience import GIVE_UP, SHORTEST_TRY, GaveUp, Patience, QueueGone, Silence
 from rqtool.report import Report, why_incomplete
 from rqtool.signals import Signals
 from rqtool.unsent import UnsentFile, write_unsent
 
-GIVE_UP = 30.0
 _PRECONDITION = 406
-SHORTEST_TRY = 1.0
-"""Seconds that a try to connect gets, however little patience is left."""
 MESSAGES_AT_ONCE = 250
 """Published before the loop gets its turn: nothing leaves the process until then."""
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is offered again."""
-
-
-class _GaveUp(Exception):
-    """No further tries; the text says why."""
-
-
-class _QueueGone(_GaveUp):
-    """The queue went, and took along what was confirmed."""
 
 
 class Sending:
@@ -69,22 +62,22 @@ class Sending:
         self._trouble = ""  # what stands in the way; empty again with the next confirm
         self._told = False  # that a second signal leaves
         self._no_route = False
+        self._started = time.monotonic()
+        self._is_new = False
         self._fruitless = 0  # connections since the last confirm
 
     async def run(self, batches: Iterable[Batch]) -> Report:
         """Send every task of `batches`. Raises RqtoolError where nothing could begin."""
-        started = time.monotonic()
         self._wake = asyncio.Event()
-        options = self._options
-        self._feed = Feed(batches, options.skip, options.envelope, self._ledger, self._wake.set)
+        self._feed = Feed(batches, self._options.skip, self._options.envelope, self._ledger, self._wake.set)
         problem: str | None = None
         with Signals(self._wake.set) as self._signals:
             try:
                 await self._send_all()
                 problem = why_incomplete(self._ledger.refused, self._feed.error, ended=self._feed.ended)
-            except _GaveUp as given_up:
+            except GaveUp as given_up:
                 problem = str(given_up)
-                self._no_route |= isinstance(given_up, _QueueGone)
+                self._no_route |= isinstance(given_up, QueueGone)
             finally:
                 self._retreat()
                 resume_at = self._options.skip if self._no_route else max(self._ledger.resume_at(), self._options.skip)
@@ -101,12 +94,13 @@ class Sending:
             killed_by=self._signals.last if self._signals.leave else 0,
             complete=self._feed.ended and self._feed.error is None,
             queue_gone=self._no_route and bool(self._ledger.confirmed),
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - self._started,
         )
 
     async def _send_all(self) -> None:
         while True:
             publisher = await self._open()
+            await self._outwait_newness()
             while (lost := self._lost(publisher)) is None:
                 self._wake.clear()
                 self._fill(publisher)
@@ -125,21 +119,21 @@ class Sending:
             if first and (self._options.give_up is None or not self._patience.left):
                 raise error
             if not self._patience.left:
-                raise _GaveUp(error.what)
+                raise GaveUp(error.what)
 
         bounded = not first or self._options.give_up is not None
         opening = keep_trying(self._open_in_time if bounded else self._open_once, on_failure, self._fruitless)
         self._fruitless += 1
-        # The first signal ends it where nothing waits for its confirm, the second always.
         try:
-            publisher = await self._signals.interrupt(
-                opening, lambda: self._signals.leave or (self._signals.finish and not self._unsettled)
-            )
+            publisher = await self._signals.interrupt(opening, self._may_leave)
         except UnsafeQueue as error:
-            raise error if first else _GaveUp(error.what) from None
+            raise error if first else GaveUp(error.what) from None
         if publisher is None:
-            raise _GaveUp("stopped while there was no connection")
+            raise GaveUp("stopped while there was no connection")
         return publisher
+
+    def _may_leave(self) -> bool:
+        return self._signals.leave or (self._signals.finish and not self._unsettled)
 
     async def _open_in_time(self) -> Publisher:
         try:
@@ -165,11 +159,28 @@ class Sending:
         return publisher
 
     async def _declare(self, connection: Connection) -> None:
-        queue = self._options.queue
+        queue, options = self._options.queue, self._options
         if self._ledger.confirmed and not await is_there(connection, queue):
-            # Declared anew it would be empty, and what was confirmed would count as sent.
-            raise _QueueGone(f"queue {queue!r} is gone, and with it what was confirmed and not yet done")
-        await ensure_queue(connection, queue, self._options.kind)
+            # Made anew it would be empty, and what was confirmed would count as sent.
+            raise QueueGone(f"queue {queue!r} is gone, and with it what was confirmed and not yet done")
+        tx = options.guarantee == "tx"
+        found = await ensure_queue(connection, queue, options.kind, accept_loss=options.accept_loss, commits=tx)
+        if found.drops and self._connection is None:
+            self._say(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
+        self._is_new = found.new
+
+    async def _outwait_newness(self) -> None:
+        with suppress(Lost):
+            if not self._is_new and self._connection is not None:
+                self._is_new = await is_marked_as_new(self._connection, self._options.queue)
+        if not self._is_new:
+            return
+        if sys.stderr.isatty():
+            self._say(f"the queue is new; in {NEW_SECONDS:.0f} s it survives a crash of the broker")
+        await self._signals.interrupt(asyncio.sleep(NEW_SECONDS), self._may_leave)
+        if self._signals.leave:
+            raise GaveUp("stopped")
+        self._started = time.monotonic()
 
     def _lost(self, publisher: Publisher) -> Lost | None:
         if publisher.lost.done():
@@ -179,7 +190,7 @@ class Sending:
         return None
 
     async def _recover(self, lost: Lost) -> None:
-        """Take back what the lost channel leaves unknown. Raises _GaveUp where another try would end the same way."""
+        """Take back what the lost channel leaves unknown. Raises GaveUp where another try would end the same way."""
         if not self._unsettled:
             self._patience.renew()
         self._retreat()
@@ -195,13 +206,13 @@ class Sending:
         except AccessRefused as refusal:
             if not self._ledger.confirmed:
                 raise
-            raise _GaveUp(refusal.what) from None
+            raise GaveUp(refusal.what) from None
         except Lost:
             self._trouble = f"the connection was lost: {lost}"
             if lost.code == _PRECONDITION:
-                raise _GaveUp(f"the broker refuses a task: {lost.text}") from None
+                raise GaveUp(f"the broker refuses a task: {lost.text}") from None
             if not self._patience.left:
-                raise _GaveUp(self._trouble) from None
+                raise GaveUp(self._trouble) from None
             self._say(f"connection lost: {lost}; trying again for {self._patience.left:.0f} s")
 
     def _retreat(self) -> None:
@@ -229,12 +240,8 @@ class Sending:
         return in_window or bool(self._held) or self._ledger.waiting
 
     @property
-    def _takes_no_more(self) -> bool:
-        return self._signals.finish or self._no_route
-
-    @property
     def _finished(self) -> bool:
-        return not self._unsettled and (self._takes_no_more or self._feed.ended)
+        return not self._unsettled and (self._signals.finish or self._no_route or self._feed.ended)
 
     def _fill(self, publisher: Publisher) -> None:
         """Publish what fits into the window, oldest first."""
@@ -244,7 +251,7 @@ class Sending:
         for _ in range(MESSAGES_AT_ONCE):
             if self._blocked or self._held or not publisher.has_room:
                 break
-            message = self._feed.next(new=not self._takes_no_more)
+            message = self._feed.next(new=not (self._signals.finish or self._no_route))
             if message is None:
                 break
             publisher.publish(self._options.queue, message)
@@ -253,7 +260,7 @@ class Sending:
         publisher.flush()
 
     async def _next_event(self, publisher: Publisher) -> None:
-        """Wait for an answer, a task, a signal. Raises _GaveUp when told to leave, or out of patience."""
+        """Wait for an answer, a task, a signal. Raises GaveUp when told to leave, or out of patience."""
         loop = asyncio.get_running_loop()
         impatient = self._unsettled and not self._blocked
         limit = self._patience.left if self._held else self._silence.left(publisher.window.size)
@@ -265,9 +272,9 @@ class Sending:
         if timer is not None:
             timer.cancel()
         if self._signals.leave:
-            raise _GaveUp("stopped")
+            raise GaveUp("stopped")
         if self._held and not self._patience.left:
-            raise _GaveUp(self._trouble)
+            raise GaveUp(self._trouble)
 
     def _settled(self, settled: Settled) -> None:
         self._silence.heard()

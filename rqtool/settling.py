@@ -6,8 +6,10 @@ A crash between the two makes a duplicate; the other order would lose the task.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rqtool.broker.connection import Lost
@@ -15,6 +17,7 @@ from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier, NotTaken
 from rqtool.broker.opening import pause
 from rqtool.broker.topology import Place
+from rqtool.broker.window import Message
 from rqtool.errors import RqtoolError, Unreachable
 from rqtool.jobs import Job, Jobs
 
@@ -50,7 +53,7 @@ class Settler:
         *,
         say: Callable[[str], None],
         changed: Callable[[], None],
-        fail: Callable[[RqtoolError], None],
+        fail: Callable[[Exception], None],
     ) -> None:
         self._jobs = jobs
         self._courier = courier
@@ -59,8 +62,12 @@ class Settler:
         self._fail = fail
         self._slots = slots
         self._moving: set[Job[Delivery]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
         self._troubled: set[Job[Delivery]] = set()
+        self._relocating: set[str] = set()
+        self._acknowledged: list[str] = []
+        self._finished = False
+        self.moved = False
 
     @property
     def stuck(self) -> bool:
@@ -78,6 +85,27 @@ class Settler:
             self._moving.add(job)
             self.spawn(self._settle_by_move(job, rest))
 
+    @property
+    def relocating(self) -> int:
+        """How many jobs are on their way to another queue."""
+        return len(self._relocating)
+
+    def relocate(self, job: Job[Delivery], place: Place, headers: dict[str, Any]) -> None:
+        """Move a job that has no result to another queue, where somebody will take it up."""
+        message = job.delivery.copied(headers)
+        self._relocating.add(message.token)
+        self.moved = True
+        answer = self._courier.publish(place, message)
+        if answer is None:
+            self.spawn(self._relocate(job, place, message))
+        else:
+            self._tasks.add(answer)
+            answer.add_done_callback(partial(self._relocated, job, place, message))
+
+    def is_relocating(self, delivery: Delivery) -> bool:
+        """Whether it is a copy whose original is not acknowledged yet: begun now, it might end us before that."""
+        return delivery.copy_token in self._relocating
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside everything else, and as part of what `finish` waits for."""
         task = asyncio.ensure_future(work)
@@ -87,51 +115,82 @@ class Settler:
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is under way, but no longer; what is not settled then goes back with its connection."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-        for task in self._tasks:
+        deadline = time.monotonic() + seconds
+        while self._tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        self._finished = True
+        for task in list(self._tasks):
             task.cancel()
         await self._courier.close()
 
     async def _settle_by_move(self, job: Job[Delivery], move: Move) -> None:
         try:
-            stored = await self._store_for_good(job, move)
+            stored = await self._store(job, move.place, job.delivery.copied(move.headers))
         except RqtoolError as error:
             job.delivery.requeue()
             self._jobs.dropped(job)
             self._fail(error)
             return
-        if stored is not None:
+        finally:
+            self._moving.discard(job)
+        if stored:
             self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
             move.then()
         else:
             self._jobs.settled(job, move, told=False)
         self._changed()
 
-    async def _store_for_good(self, job: Job[Delivery], move: Move) -> str | None:
+    def _relocated(self, job: Job[Delivery], place: Place, message: Message, answer: asyncio.Future[None]) -> None:
+        self._tasks.discard(answer)
+        if self._finished and answer.cancelled():
+            return
+        if answer.cancelled() or answer.exception() is not None:
+            self.spawn(self._relocate(job, place, message))
+        else:
+            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
+            self._release_when_written(message.token)
+
+    async def _relocate(self, job: Job[Delivery], place: Place, message: Message) -> None:
+        """The long way, with all that can stand in it."""
         try:
-            return await self.store(job, move)
-        finally:
-            self._moving.discard(job)
+            stored = await self._store(job, place, message)
+        except RqtoolError as error:
+            stored = False
+            self._fail(error)
+        if stored:
+            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
+        else:
+            job.delivery.requeue()
+            self._jobs.dropped(job)
+        self._release_when_written(message.token)
 
-    async def store(self, job: Job[Delivery], move: Move) -> str | None:
-        """Have the copy confirmed, for as long as that takes and the original is ours.
+    def _release_when_written(self, token: str) -> None:
+        if not self._acknowledged:
+            asyncio.get_running_loop().call_soon(self._release)  # behind the writing of the acks
+        self._acknowledged.append(token)
 
-        Returns the copy's token; None where the original is the broker's again.
+    def _release(self) -> None:
+        self._relocating.difference_update(self._acknowledged)
+        self._acknowledged.clear()
+        self._changed()
+
+    async def _store(self, job: Job[Delivery], place: Place, message: Message) -> bool:
+        """Have the copy confirmed, for as long as that takes and the original is ours. Returns whether it is.
+
         Raises AccessRefused, UnsafeQueue where no further try would mend it.
         """
-        message = job.delivery.copied(move.headers)
         tries = 0
         try:
             while job.delivery.live:
                 try:
-                    await self._courier.deliver(move.place, message)
-                    return message.token
+                    self.moved = True
+                    await self._courier.deliver(place, message)
+                    return True
                 except (Lost, NotTaken, Unreachable) as problem:
-                    self._in_trouble(job, move.place, problem)
+                    self._in_trouble(job, place, problem)
                 tries += 1
                 await asyncio.sleep(pause(tries))
-            return None
+            return False
         finally:
             self._out_of_trouble(job)
 
@@ -149,5 +208,5 @@ class Settler:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._changed()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(RqtoolError(f"Internal error: {type(error).__name__}: {error}", "Please report it"))
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._fail(error)

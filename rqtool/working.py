@@ -7,28 +7,32 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.attempts import Attempts
-from rqtool.broker.connection import CLOSE_SECONDS, Connection, Lost, refuse
-from rqtool.broker.consumer import Consumer, Delivery
+from rqtool.broker.connection import CLOSE_SECONDS
+from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier
-from rqtool.broker.opening import connect, keep_trying
-from rqtool.broker.queues import ensure_queue
-from rqtool.delivered import task_of
+from rqtool.broker.opening import keep_trying
+from rqtool.broker.topology import places_beside
+from rqtool.delivered import step_of, task_of
 from rqtool.drain import Drain
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
 from rqtool.handlers.handler import Handler
+from rqtool.isolation import Isolation
 from rqtool.jobs import Jobs
 from rqtool.listener import Listener
 from rqtool.management import Management
 from rqtool.options import WorkOptions
+from rqtool.poison import Step
+from rqtool.policies import warn_of_policies
 from rqtool.settling import Settler, WorkerJobs
 from rqtool.signals import Signals
-from rqtool.suspects import is_worn
+from rqtool.stall import watch_for_a_stall
+from rqtool.subscription import Subscription
 from rqtool.text import plural
+from rqtool.watches import Watches
 
-DRAIN_POLL = 0.5
-LAST_SECONDS = 2.0
-"""How long a worker that is told to leave at once still takes to put back what it began with a trace."""
+DRAIN_POLL, LAST_SECONDS = 0.5, 2.0
+"""How long a worker that is told to leave at once still takes to put its tasks back."""
 
 
 class Working:
@@ -49,29 +53,37 @@ class Working:
         self._handler = handler
         self._listener = listener
         self._say = say
+        self._api = api
+        delays = [(delay.name, delay.seconds) for delay in options.retry_delays]
+        self._queues = [options.queue, *(place.name for place in places_beside(options.queue, delays))]
         self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
         self._jobs: WorkerJobs = Jobs()
-        courier = Courier(endpoint, options.queue, options.kind, "work, retries", say)
+        courier = Courier(endpoint, options.queue, options.kind, "work, retries", say, accept_loss=options.accept_loss)
         self._settler = Settler(self._jobs, options.jobs, courier, say=say, changed=self._changed, fail=self._fail)
         self._attempts = Attempts(
             options.queue,
-            options.jobs,
             options.retry_delays,
             handler,
             listener,
             self._jobs,
             self._settler,
-            say=say,
             tell=self._tell,
             fail=self._fail,
             changed=self._changed,
         )
+        self._isolation = Isolation(
+            self._jobs,
+            self._usable_subscription,
+            self._attempts.put_back,
+            self._attempts.take_suspect,
+            self._changed,
+        )
         self._empty = False
-        self._told = False
-        self._error: RqtoolError | None = None
+        self._told: set[str] = set()
+        self._error: Exception | None = None
         self._fruitless = 0
-        self._connection: Connection | None = None
-        self._consumer: Consumer | None = None
+        self._subscription: Subscription | None = None
+        self._cancelled = False
 
     async def run(self) -> int:
         """Work until told to stop, until drained, or until `max_tasks`. Returns how many tasks ended as dead.
@@ -79,17 +91,23 @@ class Working:
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
         self._wake = asyncio.Event()
-        watch = asyncio.ensure_future(self._watch_for_the_end()) if self._options.drain else None
         with Signals(self._wake.set, self._options.grace) as self._signals:
+            watches = Watches(self._fail)
+            watches.add(self._isolation.run())
+            watches.add(
+                watch_for_a_stall(self._hungry, lambda: self._jobs.idle, lambda: self._jobs.received, self._say)
+            )
+            watches.add(warn_of_policies(self._api, self._endpoint.vhost, self._queues, self._say))
+            if self._options.drain:
+                watches.add(self._watch_for_the_end())
             try:
                 await self._open_handler()
                 await self._work()
             finally:
-                if watch is not None:
-                    watch.cancel()
+                watches.cancel()
                 await self._handler.close()
-        if self._connection is not None:
-            await self._connection.close()
+                if self._subscription is not None:
+                    await self._subscription.connection.close()
         if self._error is not None:
             raise self._error
         return self._attempts.dead
@@ -102,7 +120,7 @@ class Working:
 
     async def _work(self) -> None:
         while True:
-            if not self._ending and (self._consumer is None or self._consumer.lost.done()):
+            if not self._ending and (self._subscription is None or self._cancelled or self._subscription.lost.done()):
                 await self._open()
             self._wake.clear()
             self._begin_jobs()
@@ -134,12 +152,18 @@ class Working:
 
     def _changed(self) -> None:
         self._drain.busy()
+        self._isolation.stir()
         self._wake.set()
 
-    def _fail(self, error: RqtoolError) -> None:
+    def _fail(self, error: Exception) -> None:
         """No task is begun any more, and the worker ends with the first error of all."""
         self._error = self._error or error
         self._wake.set()
+
+    def _say_once(self, topic: str, text: str) -> None:
+        if topic not in self._told:
+            self._told.add(topic)
+            self._say(text)
 
     def _tell(self, listener: Callable[..., None], *what: object, **more: object) -> None:
         """An output that can't be written (a closed pipe, a full disk) ends the worker, and costs no task."""
@@ -152,101 +176,124 @@ class Working:
 
     async def _open(self) -> None:
         """Connect, declare, consume. The first time a failure ends the worker; later it tries for ever."""
-        first = self._connection is None
-        if self._connection is not None:
+        before = self._subscription
+        if before is not None:
             self._attempts.give_back()
             self._jobs.connection_lost()
-            # Without a consumer: there was enough to do, and some of it went back.
-            lost = self._connection.lost if self._consumer is None else self._consumer.lost
-            if lost.done():
-                self._tell(self._listener.connection_lost, str(lost.result()))
-            await self._connection.close()
+            if before.lost.done():  # else there was enough to do, and some of it went back
+                self._tell(self._listener.connection_lost, str(before.lost.result()))
+            await before.connection.close()
+
+        if self._stopping:
+            return
+
+        async def open_once() -> Subscription:
+            return await Subscription.open(self._endpoint, self._options, self._handler.runs, self._receive)
 
         def on_failure(error: RqtoolError) -> None:
-            if first:
+            if before is None:
                 raise error
 
-        opening = keep_trying(self._open_once, on_failure, self._fruitless)
+        opening = keep_trying(open_once, on_failure, self._fruitless)
         self._fruitless += 1
         try:
-            await self._signals.interrupt(opening, lambda: self._signals.finish)
+            opened = await self._signals.interrupt(opening, lambda: self._signals.finish)
         except UnsafeQueue as error:
-            if first:
+            if before is None:
                 raise
             self._fail(error)
+            return
+        if opened is not None:
+            self._opened(opened, first=before is None)
 
-    async def _open_once(self) -> None:
-        options = self._options
-        connection = await connect(self._endpoint, "work", self._handler.runs)
-        try:
-            await ensure_queue(connection, options.queue, options.kind)
-            prefetch = options.prefetch or options.jobs
-            most = prefetch if options.max_tasks is None else min(prefetch, options.max_tasks)
-            consumer = await Consumer.open(connection, options.queue, most, self._receive)
-        except Lost as lost:
-            await connection.close()
-            refuse(lost, f"tasks of queue {options.queue!r}")
-        except BaseException:
-            await connection.close()
-            raise
-        consumer.lost.add_done_callback(lambda _: self._wake.set())
-        if self._connection is not None:
-            self._tell(self._listener.connection_back, str(connection.url))
-        self._connection, self._consumer = connection, consumer
+    def _opened(self, subscription: Subscription, *, first: bool) -> None:
+        self._subscription, self._cancelled = subscription, False
+        subscription.lost.add_done_callback(lambda _: self._wake.set())
+        if not first:
+            self._tell(self._listener.connection_back, str(subscription.connection.url))
+        for warning in subscription.warnings:
+            self._say_once(warning, warning)
+
+    def _usable_subscription(self) -> Subscription | None:
+        return None if self._ending or self._cancelled else self._subscription
 
     async def _give_back(self) -> None:
         """Ask for no more, and return what was not begun. Once."""
-        if self._stopping or (self._connection is not None and self._connection.lost.done()):
-            self._attempts.give_back()
-        if self._signals.finish and not self._told:
-            self._told = True
-            running = len(self._jobs.running)
-            if running:
-                self._say(
-                    f"stopping when the work in hand is done ({plural(running, 'task')}); a second signal kills it"
-                )
-        consumer, self._consumer = self._consumer, None
-        if consumer is None:
-            return
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._attempts.abandon)
-        # A frozen broker does not answer: neither a second signal nor the end waits for it.
-        cancelling = asyncio.wait_for(consumer.cancel(), CLOSE_SECONDS)
-        with suppress(TimeoutError):
-            await self._signals.interrupt(cancelling, lambda: self._signals.leave)
-        for delivery in self._jobs.give_up_waiting():
-            delivery.requeue()
+        subscription = self._subscription
+        returns = self._stopping or (subscription is not None and subscription.lost.done())
+        if returns:
+            self._attempts.withdraw()
+        if self._signals.finish and self._jobs.running:
+            running = plural(len(self._jobs.running), "task")
+            self._say_once("stop", f"stopping when the work in hand is done ({running}); a second signal kills it")
+        if subscription is not None and not self._cancelled:
+            self._cancelled = True
+            # A frozen broker does not answer: neither a second signal nor the end waits for it.
+            pausing = asyncio.wait_for(subscription.stop(), CLOSE_SECONDS)
+            with suppress(TimeoutError):
+                await self._signals.interrupt(pausing, lambda: self._signals.leave)
+            for delivery in self._jobs.give_up_waiting():
+                self._attempts.put_back(delivery)
+        if returns:
+            self._attempts.give_back()  # now that what is put back is not delivered to us again
 
     # The tasks.
 
+    def _hungry(self) -> Subscription | None:
+        """The subscription of a worker that could begin a task, and has none."""
+        waiting = self._jobs.ahead or self._jobs.first_waiting
+        idle = self._attempts.has_room and not (waiting or self._isolation.on or self._settler.stuck)
+        return self._usable_subscription() if idle else None
+
     def _receive(self, delivery: Delivery) -> None:
         self._fruitless = 0
+        queue = self._options.queue
         reception = self._jobs.receive(delivery)
-        if delivery.redelivered or reception.known:
-            task = task_of(self._options.queue, delivery)
-            self._tell(self._listener.redelivered, task, in_hand=reception.known)
+        if reception.known or (delivery.redelivered and delivery.queue == queue):
+            self._tell(self._listener.redelivered, task_of(queue, delivery), in_hand=reception.known)
         if reception.ended is not None:
             self._settler.settle(*reception.ended)
-        elif not reception.known and is_worn(delivery):
-            self._attempts.renew(self._jobs.take_last())
+        elif not reception.known:
+            if step_of(queue, delivery) is Step.TO_QUARANTINE:
+                self._attempts.isolate(delivery)
+            else:
+                self._jobs.wait(delivery, ahead=delivery.queue != queue)
         self._wake.set()
 
     def _begin_jobs(self) -> None:
         if not (self._stopping or self._settler.stuck):
             self._attempts.begin_again()
-        while not (self._ending or self._settler.stuck or self._consumer is None):
-            delivery = self._jobs.first_waiting
-            if delivery is None or not self._attempts.has_room(delivery):
+        while self._usable_subscription() is not None and not self._isolation.on and not self._settler.stuck:
+            if not self._begin_one():
                 return
-            self._attempts.begin(self._jobs.start_next(), self._consumer)
+
+    def _begin_one(self) -> bool:
+        """Begin the next task, or move it to where it is taken ahead of all. Returns whether there was one."""
+        subscription, first = self._subscription, self._jobs.first_waiting
+        flagged = (
+            first is not None
+            and subscription is not None
+            and subscription.counts_returns
+            and step_of(self._options.queue, first) is Step.TO_RETURNED
+        )
+        if flagged and self._settler.relocating + self._jobs.ahead < self._options.most_unacknowledged:
+            self._attempts.move_to_returned(self._jobs.take_first())
+            return True
+        ahead = self._jobs.first_ahead
+        ready = not self._settler.is_relocating(ahead) if ahead is not None else first is not None and not flagged
+        if not (ready and self._attempts.has_room):
+            return False
+        self._attempts.begin(self._jobs.start_next())
+        return True
 
     async def _watch_for_the_end(self) -> None:
         """Set `_empty` once the queue is: looked at whenever there is nothing to do here."""
         while True:
             await asyncio.sleep(DRAIN_POLL)
-            received, connection = self._jobs.received, self._connection
-            if connection is None or connection.lost.done() or not self._jobs.idle:
+            received, subscription = self._jobs.received, self._subscription
+            if subscription is None or subscription.lost.done() or not self._jobs.idle:
                 continue
-            empty = await self._drain.is_empty(connection)
+            empty = await self._drain.is_empty(subscription.connection, moved=self._settler.moved)
             if empty and self._jobs.idle and self._jobs.received == received:
                 self._empty = True
                 self._wake.set()

@@ -20,6 +20,11 @@ class Acks:
     def delivered(self, tag: int) -> None:
         self._in_hand[tag] = None
 
+    @property
+    def in_hand(self) -> int:
+        """How many deliveries are still to be settled."""
+        return len(self._in_hand)
+
     def holds(self, tag: int) -> bool:
         """Whether it is still to be settled."""
         return tag in self._in_hand

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -11,11 +10,10 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from rqtool.broker.connection import Channel, Connection, Lost, answered
-from rqtool.broker.messages import APP_ID, copied
+from rqtool.broker.connection import Channel, Connection, Lost
+from rqtool.broker.messages import APP_ID, copied, copied_with_token
 from rqtool.broker.reading import Arrived
 from rqtool.broker.window import Message
-from rqtool.broker.words import words
 from rqtool.headers import COPY, text
 
 _SHORT = 64
@@ -26,9 +24,17 @@ class Delivery:
     """One message in our hands. Settling it after its channel went does nothing: the broker has it again."""
 
     def __init__(
-        self, channel: Channel, tag: int, redelivered: bool, properties: pika.BasicProperties, body: bytes
+        self,
+        channel: Channel,
+        queue: str,
+        tag: int,
+        redelivered: bool,
+        properties: pika.BasicProperties,
+        body: bytes,
+        encoded: bytes = b"",
     ) -> None:
         self._channel = channel
+        self.queue = queue
         self._tag = tag
         self._open = True
         self.redelivered = redelivered
@@ -37,6 +43,7 @@ class Delivery:
         self.headers: dict[str, Any] = properties.headers or {}
         self.copy_token = text(self.headers, COPY)
         self.properties = properties
+        self._encoded = encoded
         channel.acks.delivered(tag)
 
     @property
@@ -66,6 +73,8 @@ class Delivery:
 
     def copied(self, headers: Mapping[str, Any]) -> Message:
         """Return a copy of the message, with other headers, to be published again."""
+        if not headers and self._encoded and (copy := copied_with_token(self._encoded, self.body)) is not None:
+            return copy
         return copied(self.properties, self.body, headers, self._channel.raw.connection.params.frame_max)
 
     def ack(self) -> bool:
@@ -107,14 +116,10 @@ class Consumer:
     moved; RabbitMQ 4.3: a delivery was not acked in time): https://www.rabbitmq.com/docs/consumer-cancel
     """
 
-    def __init__(self, connection: Connection, channel: Channel) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.lost = channel.lost
-        self._connection = connection
         self._channel = channel
         self._tag = ""
-        self._getter: Channel | None = None
-        self._getting = asyncio.Lock()
-        self._got: asyncio.Future[Delivery | None] | None = None
 
     @classmethod
     async def open(
@@ -127,10 +132,10 @@ class Consumer:
     ) -> Consumer:
         """Start consuming; on `channel`, whose other consumers must be cancelled, where one is given. Raises Lost."""
         channel = await connection.channel() if channel is None else channel
-        consumer = cls(connection, channel)
+        consumer = cls(channel)
 
         def delivered(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            on_delivery(Delivery(channel, method.delivery_tag, method.redelivered, properties, body))
+            on_delivery(Delivery(channel, queue, method.delivery_tag, method.redelivered, properties, body))
 
         def cancelled(_: object) -> None:
             if not channel.lost.done():
@@ -139,7 +144,11 @@ class Consumer:
         def arrived(delivery: Arrived) -> None:
             properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
             properties.decode(delivery.properties)  # type: ignore[no-untyped-call]
-            on_delivery(Delivery(channel, delivery.tag, delivery.redelivered, properties, delivery.body))
+            on_delivery(
+                Delivery(
+                    channel, queue, delivery.tag, delivery.redelivered, properties, delivery.body, delivery.properties
+                )
+            )
 
         channel.raw.add_on_cancel_callback(cancelled)
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
@@ -158,41 +167,11 @@ class Consumer:
         except Lost:
             return
 
-    async def get(self, queue: str) -> Delivery | None:
-        """Take the next message of another queue, None where nothing is ready. Raises Lost.
-
-        It comes on a channel of its own. Losing that one counts as losing the consumer: both are opened anew.
+    def close_if_settled(self) -> bool:
+        """Close the channel if nothing that came on it is in our hands: the broker then delivers again what it believes
+        to be there. Returns whether it is closed.
         """
-        async with self._getting:  # a channel has one basic.get under way
-            channel = self._getter or await self._open_getter()
-            self._got = asyncio.get_running_loop().create_future()
-
-            def got(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-                self._answer(Delivery(channel, method.delivery_tag, method.redelivered, properties, body))
-
-            if channel.lost.done():
-                raise channel.lost.result()
-            try:
-                channel.raw.basic_get(queue, got)
-            except (pika.exceptions.AMQPError, pika.exceptions.DuplicateGetOkCallback) as error:
-                # The latter: the get before this one could not be written either.
-                raise Lost(0, words(error)) from None
-            try:
-                return await answered(self._got, channel.lost)
-            except Lost:
-                channel.close()  # what came late would be held, and by nobody
-                raise
-
-    async def _open_getter(self) -> Channel:
-        self._getter = channel = await self._connection.channel()
-        channel.lost.add_done_callback(self._getter_lost)
-        channel.raw.add_callback(lambda _: self._answer(None), [pika.spec.Basic.GetEmpty], one_shot=False)
-        return channel
-
-    def _answer(self, delivery: Delivery | None) -> None:
-        if self._got is not None and not self._got.done():
-            self._got.set_result(delivery)
-
-    def _getter_lost(self, lost: asyncio.Future[Lost]) -> None:
-        if not self.lost.done():
-            self.lost.set_result(lost.result())
+        if self._channel.acks.in_hand and not self._channel.lost.done():
+            return False
+        self._channel.close()
+        return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,6 +19,9 @@ from rqtool.broker.window import Message
 APP_ID = "rqtool"
 _PERSISTENT, _TRANSIENT = 2, 1
 _PLACE_DIGITS = 12
+_COPY_FIELD = bytes([len(headers.COPY)]) + headers.COPY.encode() + b"S"
+_PROCESS = uuid.uuid4().hex
+_COUNT = itertools.count()
 _AROUND_HEADERS = 8 + 12 + 4
 """Bytes: what encloses a frame; class, weight and size of the body; the length of the table."""
 
@@ -69,13 +74,40 @@ class Sealer:
         self._before, _, self._after = _encoded(properties).partition(stand_in.encode())
 
 
+_HEADERS, _DELIVERY_MODE = 1 << 13, 1 << 12
+_BEFORE_HEADERS = (1 << 15, 1 << 14)
+_NOT_COPIED = 1 << 8 | 1 << 4 | 1 << 2 | 1
+"""Flags of expiration, user_id and cluster_id, and of further flags."""
+_FLAGS = struct.Struct(">H")
+
+
+def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
+    """Return a copy of a persistent task without headers, made of its properties as they are written: `copied` takes
+    ten times as long. None: it has headers, or something that is not copied.
+    """
+    (flags,) = _FLAGS.unpack_from(encoded)
+    if flags & (_HEADERS | _NOT_COPIED) or not flags & _DELIVERY_MODE:
+        return None
+    end = _FLAGS.size
+    for flag in _BEFORE_HEADERS:
+        if flags & flag:
+            end += 1 + encoded[end]
+    if encoded[end] != _PERSISTENT:
+        return None
+    token = _next_token()
+    table = _COPY_FIELD + struct.pack(">I", len(token)) + token.encode()
+    size = struct.pack(">I", len(table))
+    properties = b"".join((_FLAGS.pack(flags | _HEADERS), encoded[2:end], size, table, encoded[end:]))
+    return Message(0, token, body, properties)
+
+
 def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
     """Return a copy of a task to be published again: persistent, with other headers, and told apart from all others.
 
     What is left out: `expiration`, since it would end the task in a queue where it is to wait; `user_id`, which the
     broker checks against whoever publishes; the largest headers, where all don't fit into a frame of `frame` bytes.
     """
-    copy = uuid.uuid4().hex
+    token = _next_token()
     properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
         app_id=original.app_id,
         content_encoding=original.content_encoding,
@@ -88,9 +120,18 @@ def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str
         timestamp=original.timestamp,
         type=original.type,
     )
-    room = frame - _AROUND_HEADERS - len(_encoded(properties))
-    properties.headers = _fitting(dict(new_headers) | {headers.COPY: copy}, room)
-    return Message(0, copy, body, _encoded(properties))
+    all_headers = dict(new_headers) | {headers.COPY: token}
+    properties.headers = all_headers
+    encoded = _encoded(properties)
+    if len(encoded) > frame - _AROUND_HEADERS:
+        properties.headers = None
+        properties.headers = _fitting(all_headers, frame - _AROUND_HEADERS - len(_encoded(properties)))
+        encoded = _encoded(properties)
+    return Message(0, token, body, encoded)
+
+
+def _next_token() -> str:
+    return f"{_PROCESS}{next(_COUNT):x}"
 
 
 def _encoded(properties: pika.BasicProperties) -> bytes:

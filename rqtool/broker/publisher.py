@@ -85,6 +85,10 @@ class Publisher:
             # Any question will do: a channel is worked off in order.
             self._channel.raw.basic_qos(callback=self._flushed)
 
+    def close(self) -> None:
+        """Close its channel."""
+        self._channel.close()
+
     def _publishes_to(self, queue: str) -> Publishes:
         raw = self._channel.raw
         publishes = self._publishes[queue] = Publishes(queue, raw.channel_number, raw.connection.params.frame_max)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from rqtool.broker.connection import Connection, Lost, refuse
+from rqtool.broker.declare import declare, is_there
+from rqtool.broker.new_queues import NEW_SECONDS, mark_as_new
+from rqtool.broker.refusals import not_now
 from rqtool.broker.topology import (
     Arguments,
     Mismatch,
     Place,
     QueueType,
+    at_home,
     dead,
     mirror,
     parse_mismatch,
     place_arguments,
+    quarantine,
     queue_arguments,
+    returned,
 )
+from rqtool.dropping import drops
 from rqtool.errors import AccessRefused, UnsafeQueue
 
 _REFUSED, _NOT_FOUND, _LOCKED, _PRECONDITION = 403, 404, 405, 406
@@ -27,68 +36,87 @@ _DEFAULT_DELIVERY_LIMIT = 20
 _ROUTE = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
 
 
-async def ensure_queue(connection: Connection, queue: str, kind: QueueType | None) -> None:
-    """Make sure that `queue` exists and keeps what it is given.
-
-    Raises UnsafeQueue where it exists and is not durable, deletes itself, is somebody's alone, is a stream, or is not
-    of the type that was asked for; AccessRefused; Lost.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A queue as it is there. `arguments`: all that could be learnt; `new`: it was made
+    just now; `drops`: the arguments by which it may drop confirmed tasks.
     """
-    arguments, check = queue_arguments(queue, kind), partial(_check, queue, kind)
-    await _ensure(connection, queue, arguments, check, to_the_end=kind is not None)
+
+    arguments: Arguments
+    new: bool
+    drops: Sequence[str]
+
+
+async def ensure_queue(
+    connection: Connection, queue: str, kind: QueueType | None, *, accept_loss: bool = False, commits: bool = False
+) -> Found:
+    """Make sure that `queue` exists and keeps what it is given, also in transactions where `commits`.
+
+    Raises UnsafeQueue where it exists and is not durable, deletes itself, is somebody's alone, is a stream, is not of
+    the type that was asked for, or (unless `accept_loss`) may drop what it confirmed; AccessRefused; Lost.
+    """
+    others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
+    likely = [queue_arguments(queue, kind), *others]
+    found = await _ensure(connection, at_home(queue), likely, partial(_check, queue, kind))
+    if found.drops and not accept_loss:
+        raise UnsafeQueue(
+            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
+            "Use another queue, or --accept-loss to use it all the same",
+        )
+    if commits and (kind or await find_kind(connection, queue)) == "quorum":
+        raise UnsafeQueue(
+            f"{queue!r} is a quorum queue, for which the broker commits what it does not take",
+            "Leave --guarantee tx out: a confirm is never given for what was not taken",
+        )
     if kind == "quorum":
         # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
-        await ensure_place(connection, dead(queue), "quorum")
+        beside = await ensure_place(connection, dead(queue), "quorum")
+        return Found(found.arguments, found.new or beside.new, found.drops)
+    return found
 
 
-async def ensure_place(connection: Connection, place: Place, kind: QueueType | None) -> None:
-    """Make sure that a dead queue or a wait queue exists; `kind` as `find_kind` says.
+async def ensure_place(connection: Connection, place: Place, kind: QueueType | None) -> Found:
+    """Make sure that a queue beside the main one exists, whose type `kind` is, as far as the user says.
 
     Raises UnsafeQueue where it exists and would not keep the tasks, or not send them home; AccessRefused; Lost.
     """
-    await _ensure(connection, place.name, place_arguments(place, kind), partial(_check_place, place))
+    if place == dead(place.home) and kind is None:
+        there = await is_there(connection, place.name)
+        kinds: list[QueueType | None] = [None, "quorum"] if there else [await find_kind(connection, place.home)]
+    else:
+        kinds = [kind]
+    likely = [place_arguments(place, each) for each in kinds]
+    found = await _ensure(connection, place, likely, partial(_check_place, place))
+    if found.drops:
+        raise UnsafeQueue(
+            f"Queue {place.name!r} may drop the tasks of {place.home!r} that are put there: {', '.join(found.drops)}",
+            "Delete it when it is empty; it is made anew without that",
+        )
+    return found
 
 
-async def find_kind(connection: Connection, queue: str, kind: QueueType | None) -> QueueType | None:
-    """Return what the queues beside an existing `queue` are to be declared as; None: plain, as it is itself.
+async def find_kind(connection: Connection, queue: str) -> QueueType | None:
+    """Return what the dead queue of an existing `queue` is to be declared as; None: plain, as that is itself.
 
-    `kind` is what the user asked for. Raises as `ensure_queue`.
+    Raises as `ensure_queue`.
     """
-    if kind is not None:
-        return kind
-    if await _fits(connection, queue, {}):
+    found = (await ensure_queue(connection, queue, None, accept_loss=True)).arguments
+    if not found:
         # The type is the vhost's default, and that may be quorum.
         return "quorum" if await _fits(connection, queue, {"x-queue-type": "quorum"}) else None
-    if await _fits(connection, queue, queue_arguments(queue, "quorum")):
-        return "quorum"  # one of rqtool's own
-    found = (await _ensure(connection, queue, {}, partial(_check, queue, None))).get("x-queue-type")
-    return None if found is None else "quorum" if found == "quorum" else "classic"
+    type_ = found.get("x-queue-type")
+    return None if type_ is None else "quorum" if type_ == "quorum" else "classic"
 
 
 async def _fits(connection: Connection, queue: str, arguments: Arguments) -> bool:
-    """Whether the queue is there with just these arguments; where it is not there at all, it is now."""
+    """Whether an existing queue has just these arguments."""
     try:
-        await _declare(connection, queue, arguments)
+        await declare(connection, queue, arguments)
     except Lost as lost:
         if lost.code not in (_PRECONDITION, _REFUSED):
             raise
         return False
     return True
-
-
-async def is_there(connection: Connection, queue: str) -> bool:
-    """Whether the queue exists. Raises Lost, also where its node is down and nobody knows what is in it."""
-    try:
-        await _declare(connection, queue, None)
-    except Lost as lost:
-        if lost.code != _NOT_FOUND or "no queue" not in lost.text:
-            raise
-        return False
-    return True
-
-
-async def count_ready(connection: Connection, queue: str) -> int:
-    """How many messages wait in the queue at this moment. Raises Lost (404 where the queue is gone)."""
-    return await _declare(connection, queue, None)
 
 
 async def delivery_limit(connection: Connection, queue: str) -> int | None:
@@ -97,40 +125,53 @@ async def delivery_limit(connection: Connection, queue: str) -> int | None:
     A policy may say less, and can't be seen from here. Raises AccessRefused, Lost.
     """
     try:
-        found = await _ensure(connection, queue, {"x-queue-type": "quorum"}, partial(_check, queue, None))
+        found = await _ensure(connection, at_home(queue), [{"x-queue-type": "quorum"}], partial(_check, queue, None))
     except UnsafeQueue:
         return None  # it is not durable, or somebody's alone, or a stream
-    if found.get("x-queue-type") != "quorum":
+    if found.arguments.get("x-queue-type") != "quorum":
         return None
-    limit = found.get("x-delivery-limit", _DEFAULT_DELIVERY_LIMIT)
+    limit = found.arguments.get("x-delivery-limit", _DEFAULT_DELIVERY_LIMIT)
     return limit if isinstance(limit, int) and limit >= 0 else sys.maxsize
 
 
 async def _ensure(
-    connection: Connection,
-    queue: str,
-    arguments: Arguments,
-    check: Callable[[Mismatch], None],
-    *,
-    to_the_end: bool = True,
-) -> Arguments:
-    """Declare the queue; where it exists with other arguments, adopt those that `check` lets pass.
-
-    Returns the arguments that the broker agreed to, as far as it told. Not `to_the_end`: the first difference will do.
+    connection: Connection, place: Place, likely: Sequence[Arguments], check: Callable[[Mismatch], None]
+) -> Found:
+    """Declare the queue as the first of `likely`; where it exists with other arguments, adopt those that `check` lets
+    pass.
     """
+    try:
+        made = not await is_there(connection, place.name)
+        marked = made and await mark_as_new(connection, place.home)
+        arguments = await _declare_or_adopt(connection, place.name, likely, check)
+        if made and not marked:
+            await asyncio.sleep(NEW_SECONDS)  # nobody else could know
+        if marked:
+            await mark_as_new(connection, place.home)  # from now on: it can take seconds to make a queue
+    except Lost as lost:
+        if lost.code != _LOCKED:
+            raise
+        raise UnsafeQueue(
+            f"Queue {place.name!r} is exclusive to another connection and goes with it", _other_name(place.name)
+        ) from None
+    is_quorum = arguments.get("x-queue-type") == "quorum" or "x-delivery-limit" in arguments
+    return Found(arguments, marked, drops(arguments, "quorum" if is_quorum else None))
+
+
+async def _declare_or_adopt(
+    connection: Connection, queue: str, likely: Sequence[Arguments], check: Callable[[Mismatch], None]
+) -> Arguments:
+    """Returns the arguments that the broker agreed to, as far as it told."""
+    arguments, *others = likely
     for _ in range(_MOST_ARGUMENTS):
         try:
-            await _declare(connection, queue, arguments)
+            await declare(connection, queue, arguments)
             return arguments
         except Lost as lost:
             if lost.code == _REFUSED:
                 await _exists(connection, queue)
                 return arguments
-            if lost.code == _LOCKED:
-                raise UnsafeQueue(
-                    f"Queue {queue!r} is exclusive to another connection and goes with it", _other_name(queue)
-                ) from None
-            if lost.code != _PRECONDITION:
+            if lost.code != _PRECONDITION or not_now(lost.text):
                 raise
             mismatch = parse_mismatch(lost.text)
             if mismatch is None:
@@ -138,11 +179,14 @@ async def _ensure(
                     f"The broker refused to declare queue {queue!r}: {lost.text}", "Use another name (--queue)"
                 ) from None
         check(mismatch)
-        if not (to_the_end and mismatch.understood):
+        if not mismatch.understood:
             break
-        # The first difference hides the others: take it over and ask again, until none is left.
-        arguments = mirror(arguments, mismatch)
-    await _declare(connection, queue, None)
+        # The first difference hides the others: take it over and ask again, until none is left. The broker's log gets a
+        # line for each, so what is likely comes first.
+        fitting = [each for each in others if each.get(mismatch.field) == mismatch.current]
+        others = fitting[1:]
+        arguments = fitting[0] if fitting else mirror(arguments, mismatch)
+    await declare(connection, queue, None)
     return arguments
 
 
@@ -165,6 +209,11 @@ def _check(queue: str, kind: QueueType | None, mismatch: Mismatch) -> None:
 
 def _check_place(place: Place, mismatch: Mismatch) -> None:
     _check(place.name, None, mismatch)
+    if place in (returned(place.home), quarantine(place.home)) and mismatch.field == "x-queue-type":
+        raise UnsafeQueue(
+            f"Queue {place.name!r} is no quorum queue, and does not count how often a task comes back",
+            "Delete it when it is empty; it is made anew",
+        )
     if place.wait is not None and mismatch.field in ("x-message-ttl", *_ROUTE):
         raise UnsafeQueue(
             f"Queue {place.name!r} exists with {mismatch.field}={mismatch.current}: "
@@ -180,7 +229,7 @@ def _other_name(queue: str) -> str:
 async def _exists(connection: Connection, queue: str) -> None:
     """Somebody who may only read and write does not declare; the queue of another is good enough, if it is there."""
     try:
-        await _declare(connection, queue, None)
+        await declare(connection, queue, None)
     except Lost as lost:
         if lost.code == _NOT_FOUND:
             raise AccessRefused(
@@ -188,17 +237,3 @@ async def _exists(connection: Connection, queue: str) -> None:
                 "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",
             ) from None
         refuse(lost, f"queue {queue!r}")
-
-
-async def _declare(connection: Connection, queue: str, arguments: Arguments | None) -> int:
-    """Declare, or without arguments only look (passive); each on a channel of its own, since a refusal closes it."""
-    channel = await connection.channel()
-    answer = await channel.call(
-        channel.raw.queue_declare,
-        queue=queue,
-        durable=True,
-        passive=arguments is None,
-        arguments=arguments or None,
-    )
-    channel.close()
-    return int(answer.method.message_count)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rqtool.dropping import UNREACHED_LIMIT
 from rqtool.errors import UsageError
 from rqtool.text import is_text
 
@@ -22,10 +23,12 @@ _AT_LEAST_ONCE: Arguments = {"x-dead-letter-strategy": "at-least-once", "x-overf
 LONGEST_NAME = 255
 """Bytes: names are short strings in AMQP 0-9-1."""
 
-DELIVERY_LIMIT = 100_000
+DELIVERY_LIMIT = UNREACHED_LIMIT
 """Explicit, because RabbitMQ 4 gives up after 20 deliveries of its own accord, and a task that is merely prefetched is
 delivered anew whenever its worker restarts. High, because poison is the worker's to judge; the broker's limit is the
 last stop of a loop in somebody else's program, and it leads to the dead queue."""
+
+_QUORUM: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 
 
 def check_queue_name(name: str) -> str:
@@ -55,9 +58,7 @@ class Place:
     wait: float | None = None
 
 
-STARTED_SECONDS = 2.0
-"""A worker that begins a suspicious task holds its copy in this wait queue while it runs. If the worker dies the copy
-has waited longer than that, and comes home; a copy that is not taken out in time does so too."""
+RETURNED = ".returned"
 
 
 def at_home(queue: str) -> Place:
@@ -73,14 +74,29 @@ def waiting(queue: str, delay: str, seconds: float) -> Place:
     return Place(f"{queue}.retry.{delay}", queue, seconds)
 
 
-def started(queue: str) -> Place:
-    """For suspicious tasks that are being run."""
-    return Place(f"{queue}.retry.started", queue, STARTED_SECONDS)
+def returned(queue: str) -> Place:
+    """For tasks that the broker flagged as redelivered: in a quorum queue it counts how often they come back."""
+    return Place(f"{queue}{RETURNED}", queue)
+
+
+def quarantine(queue: str) -> Place:
+    """For tasks that may have killed their workers: each runs alone."""
+    return Place(f"{queue}.quarantine", queue)
+
+
+def new_marker(queue: str) -> str:
+    """The queue that stands beside `queue` while that, or one beside it, is too new to be safe."""
+    return f"{queue}.rqtool.new"
+
+
+def places_beside(queue: str, waits: Sequence[tuple[str, float]]) -> list[Place]:
+    """All that a worker needs beside its queue; `waits` are names and seconds of its retry delays."""
+    return [dead(queue), returned(queue), quarantine(queue), *(waiting(queue, *wait) for wait in waits)]
 
 
 def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
     """Raise UsageError where the queue's name leaves no room for the names of those beside it."""
-    names = [started(queue).name, *(waiting(queue, delay, 0).name for delay in delays)]
+    names = [new_marker(queue), *(place.name for place in places_beside(queue, [(delay, 0) for delay in delays]))]
     longest = max(names, key=lambda name: len(name.encode()))
     if len(longest.encode()) > LONGEST_NAME:
         raise UsageError(
@@ -90,7 +106,8 @@ def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
 
 
 def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
-    """What the dead queue or a wait queue is declared with. `kind` None: plain, as the main queue is.
+    """What a queue beside the main one is declared with. `kind`: the main queue's, None where that is plain; only the
+    dead queue follows it.
 
     One wait queue per delay, since messages expire at the head of a queue only; never an `x-expires`, which would take
     what is inside along: https://www.rabbitmq.com/docs/ttl
@@ -100,19 +117,16 @@ def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
     https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
     """
     if place.wait is not None:
-        kind = "quorum"
-    arguments: Arguments = {} if kind is None else {"x-queue-type": kind}
-    if kind == "quorum":
-        # Whoever looks at dead tasks returns them, and every return counts.
-        arguments |= {"x-delivery-limit": DELIVERY_LIMIT}
-    if place.wait is None:
-        return arguments
-    arguments |= {
-        "x-message-ttl": round(place.wait * 1000),
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": place.home,
-    }
-    return arguments | _AT_LEAST_ONCE
+        return _QUORUM | {
+            "x-message-ttl": round(place.wait * 1000),
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": place.home,
+            **_AT_LEAST_ONCE,
+        }
+    if place in (returned(place.home), quarantine(place.home)):
+        return queue_arguments(place.home, "quorum")
+    # Reading dead tasks returns them, and every return counts.
+    return _QUORUM if kind == "quorum" else {} if kind is None else {"x-queue-type": kind}
 
 
 def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
@@ -121,11 +135,9 @@ def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
         return {}
     if kind == "classic":
         return {"x-queue-type": "classic"}
-    return {
-        "x-queue-type": "quorum",
+    return _QUORUM | {
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead_queue(queue),
-        "x-delivery-limit": DELIVERY_LIMIT,
         **_AT_LEAST_ONCE,
     }
 

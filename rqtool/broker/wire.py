@@ -13,8 +13,8 @@ from rqtool.broker.reading import Arrived, Reader
 class Wire(AsyncioConnection):
     """`takers`: who gets the deliveries of a channel, by its number; without one they go pika's way.
 
-    Uses what pika's adapters and its connection share: `_on_data_available`, `_process_frame` and
-    `_output_marshaled_frames`, as they are in pika 1.4.
+    Uses what pika's adapters and its connection share: `_on_data_available`, `_process_frame`, `_transport` and
+    `_output_marshaled_frames`, and the transport's `_on_socket_writable`, as they are in pika 1.4.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -23,8 +23,11 @@ class Wire(AsyncioConnection):
         super().__init__(*arguments, **more)
 
     def write(self, frames: bytes) -> None:
-        """Write encoded frames, in order with what pika writes."""
+        """Write encoded frames, in order with what pika writes; into the socket at once, if that takes them."""
         self._output_marshaled_frames([frames])
+        transport: Any = self._transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport._on_socket_writable()
 
     def _on_data_available(self, data_in: bytes) -> None:
         self.bytes_received += len(data_in)  # by which pika sees that the broker lives

@@ -18,6 +18,9 @@ Kind = Annotated[
     Literal["classic", "quorum"] | None,
     typer.Option("--type", help="The queue's type.", show_default="as it is; a new one: as the broker makes it"),
 ]
+AcceptLoss = Annotated[
+    bool, typer.Option("--accept-loss", help="Use the queue even if its settings let it drop confirmed tasks.")
+]
 StuckAfter = Annotated[
     str,
     typer.Option(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.errors import RqtoolError
+from rqtool.streams import OutputError
 from rqtool.text import printable
 
 
@@ -20,38 +20,34 @@ def emit(line: str) -> None:
 async def put(text: str) -> None:
     """Print a piece of data. Nothing else stops while its reader takes its time, and who is cancelled waits no more.
 
-    Raises BrokenPipeError where the reader has left, RqtoolError where the output can't be written.
+    Raises OutputError.
     """
     import asyncio
     import threading
 
-    if sys.stdout is None:
-        return
     loop = asyncio.get_running_loop()
-    written: asyncio.Future[OSError | None] = loop.create_future()
-    # Not by sys.stdout: its lock would hold up the end of the program while the reader does not read.
-    output, rest = sys.stdout.fileno(), memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+    written: asyncio.Future[OutputError | None] = loop.create_future()
 
-    def end(error: OSError | None) -> None:
+    def end(error: OutputError | None) -> None:
         if not written.done():
             written.set_result(error)
 
-    def write(rest: memoryview) -> None:
-        error = None
+    def write() -> None:
+        problem = None
         try:
-            while rest:
-                rest = rest[os.write(output, rest) :]
-        except OSError as failed:
-            error = failed
+            sys.stdout.write(text)
+        except OutputError as error:
+            problem = error
         with suppress(RuntimeError):  # nobody waits any more
-            loop.call_soon_threadsafe(end, error)
+            loop.call_soon_threadsafe(end, problem)
 
-    threading.Thread(target=write, args=(rest,), name="output", daemon=True).start()
-    error = await written
-    if isinstance(error, BrokenPipeError):
-        raise error
-    if error is not None:
-        raise RqtoolError(f"The output can't be written: {error.strerror}", "Make room, or write it elsewhere")
+    threading.Thread(target=write, name="output", daemon=True).start()
+    if (problem := await written) is not None:
+        raise problem
+
+
+def unwritable(error: OutputError) -> RqtoolError:
+    return RqtoolError(f"The output can't be written: {error}", "Send it elsewhere")
 
 
 def complain(text: str) -> None:

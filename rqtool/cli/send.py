@@ -11,7 +11,7 @@ import typer
 
 from rqtool.broker.topology import LONGEST_NAME
 from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName, Quiet
+from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker, unwritable
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, UsageError
@@ -59,6 +59,7 @@ def send(
         typer.Option(help="confirm: the broker vouches for each task; tx: transactions; none: fire and forget."),
     ] = "confirm",
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
+    accept_loss: AcceptLoss = False,
     transient: Annotated[
         bool, typer.Option("--transient", help="Don't store the tasks: a broker that restarts loses them.")
     ] = False,
@@ -119,6 +120,7 @@ def send(
     options = SendOptions(
         queue=queue,
         kind=type,
+        accept_loss=accept_loss,
         guarantee=guarantee,
         envelope=Envelope(
             transient=transient,

@@ -10,7 +10,7 @@ import typer
 
 from rqtool.broker.topology import check_sibling_names, dead_queue
 from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, Json, Kind, QueueName
+from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName
 from rqtool.cli.output import talker
 from rqtool.durations import parse_duration
 from rqtool.endpoint import Endpoint
@@ -90,6 +90,7 @@ def work(
         int | None, typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit")
     ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
+    accept_loss: AcceptLoss = False,
     json: Json = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Neither Received nor Done; only what the work prints, and errors.")
@@ -106,6 +107,7 @@ def work(
     options = WorkOptions(
         queue=queue,
         kind=type,
+        accept_loss=accept_loss,
         jobs=jobs,
         prefetch=prefetch,
         max_tasks=max_tasks,

@@ -82,7 +82,7 @@ def test_stopped_while_nobody_reads(vhost: Vhost, kind: str, number: int, code: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_that_leaves(vhost: Vhost, kind: str) -> None:
-    """As `head` does: no word about it, and everything is where it was."""
+    """As `head` does: one line about it, and everything is where it was."""
     declare(vhost, kind)
     bury(vhost, *numbered(1_000))
     with listing(vhost.environment) as process:
@@ -91,7 +91,7 @@ def test_a_reader_that_leaves(vhost: Vhost, kind: str) -> None:
         process.stdout.close()
         assert process.wait(20) == 1
         assert process.stderr is not None
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"rqtool: The output can't be written: its reader is gone. Send it elsewhere.\n"
     assert vhost.bodies(DEAD) == numbered(1_000)
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk(rqtool: Program, vhost: Vhost) -> None:
             [*PYTHON, "dead", "list"], env=os.environ | rqtool.environment, stdout=full, stderr=subprocess.PIPE
         )
     assert ended.returncode == 1
-    assert ended.stderr.startswith(b"rqtool: The output can't be written: No space left on device. ")
+    assert ended.stderr.startswith(b"rqtool: The output can't be written: no space left on device. ")
     assert ended.stderr.count(b"\n") == 1
     assert vhost.bodies(DEAD) == numbered(3)
 

@@ -168,7 +168,7 @@ def test_usage(rqtool: Program, arguments: list[str], words: list[str]) -> None:
 
 def test_environment_twins(rqtool: Program, vhost: Vhost) -> None:
     """What an option says its environment twin can say; the option wins. AMQP_URL serves where RQTOOL_URL is empty."""
-    twins = {"RQTOOL_QUEUE": "from_env", "RQTOOL_SEND_GUARANTEE": "tx", "RQTOOL_SEND_TYPE": "quorum"}
+    twins = {"RQTOOL_QUEUE": "from_env", "RQTOOL_SEND_GUARANTEE": "tx", "RQTOOL_SEND_TYPE": "classic"}
     assert rqtool("send", "x", env=twins).code == 0
     assert "from_env\t" in rqtool("queues").stdout
     assert rqtool("send", "x", env={"RQTOOL_SEND_TTL": "soon"}).code == 2

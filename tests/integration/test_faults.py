@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rqtool.broker.connection import Lost
-from rqtool.broker.consumer import Consumer
+from rqtool.broker.getter import Getter
 from rqtool.broker.opening import connect
 from rqtool.endpoint import Endpoint
 from rqtool.localbroker import LocalBroker
@@ -188,7 +188,7 @@ def test_connections_closed_by_an_operator(rqtool: Program, vhost: Vhost) -> Non
 
 def test_an_answer_that_comes_too_late(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that was asked for, and comes when nobody waits for it any more, goes back: nobody would ack it."""
-    for queue in ("main", "side", "empty"):
+    for queue in ("side", "empty"):
         vhost.declare(queue)
     with vhost.channel() as channel:
         channel.basic_publish("", "side", b"late")
@@ -196,12 +196,12 @@ def test_an_answer_that_comes_too_late(vhost: Vhost, monkeypatch: pytest.MonkeyP
 
     async def ask() -> None:
         connection = await connect(Endpoint(parse_broker_urls(vhost.url), ()), "test")
-        consumer = await Consumer.open(connection, "main", 1, lambda _: None)
-        assert await consumer.get("empty") is None
+        getter = Getter(connection)
+        assert await getter.get("empty") is None
         monkeypatch.setattr("rqtool.broker.connection.CALL_SECONDS", 0.0)
         with pytest.raises(Lost):
-            await consumer.get("side")
-        await consumer.lost
+            await getter.get("side")
+        await getter.lost
         await asyncio.to_thread(eventually, lambda: vhost.figures("side") == (1, 0))
         await connection.close()
 

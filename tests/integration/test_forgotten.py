@@ -144,7 +144,8 @@ def test_a_check_names_them(scene: Scene) -> None:
     """One line, the worst status of all."""
     ended = scene.rqtool("queues", "--check", "--stuck-after", STUCK_AFTER)
     assert (ended.code, ended.stderr, ended.stdout.count("\n")) == (2, "", 1)
-    assert ended.stdout.startswith("RQTOOL CRITICAL: full: 3 ready reach nobody")
+    assert ended.stdout.startswith("RQTOOL CRITICAL: ")
+    assert "no ack since" in ended.stdout
     assert " stuck=" in ended.stdout.split("|")[1]
     assert scene.rqtool("queues", "slow", "--check", "--stuck-after", STUCK_AFTER).code == 0
     assert scene.rqtool("queues", "elsewhere", "--check").code == 3

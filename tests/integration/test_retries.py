@@ -205,14 +205,16 @@ def test_stopping_while_a_retry_can_not_be_stored(rqtool: Program, vhost: Vhost)
 
 
 def test_stopping_while_a_redelivered_task_can_not_be_begun(rqtool: Program, vhost: Vhost) -> None:
-    """A wait queue that takes no trace of it holds up neither SIGTERM nor the task, which is the broker's again."""
-    vhost.declare("task_queue.retry.started", **REFUSING | {"x-message-ttl": 2000})
+    """A queue that takes no copy of it holds up neither SIGTERM nor the task, which is the broker's again."""
     rqtool("send", "0")
     holder = rqtool.start("work", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
+    with vhost.channel() as channel:
+        channel.queue_delete("task_queue.returned")
+    vhost.declare("task_queue.returned", **REFUSING)
     worker = rqtool.start("work", "--", *VERDICT)
-    worker.says("a task can't be stored in 'task_queue.retry.started'")
+    worker.says("a task can't be stored in 'task_queue.returned'")
     worker.signal(signal.SIGTERM)
     assert worker.wait(20).code == 0
     assert log_of(rqtool) == []

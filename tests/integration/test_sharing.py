@@ -52,7 +52,7 @@ ADOPTED: list[dict[str, str | int]] = [
     {"x-queue-type": "classic"},
     {"x-queue-type": "quorum"},
     {"x-max-priority": 5},
-    {"x-message-ttl": 600_000, "x-max-length": 100},
+    {"x-max-length": 100, "x-overflow": "reject-publish", "x-max-priority": 3},
     {"x-queue-type": "quorum", "x-delivery-limit": 7, "x-dead-letter-exchange": ""},
 ]
 

@@ -133,5 +133,5 @@ def test_a_task_is_done_whoever_hears_of_it(verbs: Program, vhost: Vhost) -> Non
                 timeout=60,
             )
             assert ended.returncode == 0, (work, redirection)
-    assert not vhost.exists("task_queue.dead")
-    assert not vhost.exists("task_queue.retry.1s")
+    assert vhost.ready("task_queue.dead") == 0
+    assert vhost.ready("task_queue.retry.1s") == 0

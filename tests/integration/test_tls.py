@@ -34,10 +34,14 @@ class Secured:
     ca: Path
     client: Path
 
+    @property
+    def login(self) -> str:
+        return f"{self.node.user}:{self.node.password}"
+
     def environment(self, host: str = "127.0.0.1") -> dict[str, str]:
         return {
-            "RQTOOL_URL": f"amqps://{host}:{self.amqps_port}",
-            "RQTOOL_API_URL": f"https://{host}:{self.https_port}",
+            "RQTOOL_URL": f"amqps://{self.login}@{host}:{self.amqps_port}",
+            "RQTOOL_API_URL": f"https://{self.login}@{host}:{self.https_port}",
             "RQTOOL_TLS_CA": str(self.ca),
             "RQTOOL_TLS_CERT": str(self.client),
         }

@@ -1,8 +1,8 @@
 # What a worker's command does with a task of the soak: "ID ACTION FAILURES" on stdin; see tasks.py.
 read -r id action failures
-attempt=${RQTOOL_TASK_ATTEMPT:-$RQTOOL_ATTEMPT}
-message=${RQTOOL_TASK_ID:-$RQTOOL_MESSAGE_ID}
-redelivered=${RQTOOL_TASK_REDELIVERED:-$RQTOOL_REDELIVERED}
+attempt=${RQTOOL_TASK_ATTEMPT}
+message=${RQTOOL_TASK_ID}
+redelivered=${RQTOOL_TASK_REDELIVERED}
 fail() {
     echo "attempt $attempt of $id fails" >&2
     exit 1

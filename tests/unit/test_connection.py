@@ -36,7 +36,7 @@ def _written(act: Acted) -> list[str]:
         raw.close = lambda: written.append("close")
         channel = Channel(raw, Mock(is_open=True, write=write, takers={}))
         properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
-        done = act(channel, [Delivery(channel, tag, False, properties, b"") for tag in (1, 2, 3)])
+        done = act(channel, [Delivery(channel, "q", tag, False, properties, b"") for tag in (1, 2, 3)])
         await (done if isinstance(done, Awaitable) else asyncio.sleep(0))
 
     asyncio.run(run())

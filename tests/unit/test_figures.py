@@ -67,7 +67,9 @@ def test_what_rqtool_needs_beside_a_queue() -> None:
     full = [replace(FULL, name=queue.name) for queue in beside]
     assert names(LIVE, *full) == ["q", "q.returned", "q.quarantine"]
     assert names(LIVE, replace(beside[0], messages=None)) == ["q", "q.returned"]
-    assert names(LIVE, replace(beside[0], type="classic")) == ["q", "q.returned"]
+    assert names(LIVE, replace(LIVE, name="q.dead", type="classic")) == ["q"]
+    assert names(LIVE, replace(LIVE, name="q.retry.1s", delays=True)) == ["q"]
+    assert names(LIVE, replace(LIVE, name="q.retry.1s")) == ["q", "q.retry.1s"]
     assert names(replace(LIVE, vhost="other"), beside[0]) == ["q", "q.returned"]
 
 

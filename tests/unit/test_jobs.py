@@ -31,13 +31,19 @@ def held() -> Held:
     return Jobs()
 
 
+def arrive(held: Held, delivery: Delivery, *, ahead: bool = False) -> None:
+    """Receive work and let it wait."""
+    assert held.receive(delivery) == WORK
+    held.wait(delivery, ahead=ahead)
+
+
 def start(held: Held) -> Job[Delivery]:
     return held.start_next()
 
 
 def take(held: Held, delivery: Delivery) -> Job[Delivery]:
     """Receive work and start it."""
-    assert held.receive(delivery) == WORK
+    arrive(held, delivery)
     job = start(held)
     assert job.delivery == delivery
     return job
@@ -63,7 +69,7 @@ class TestTheOrderOfWork:
     def test_in_order(self, held: Held) -> None:
         """Deliveries start in the order they came."""
         for name in "abc":
-            assert held.receive(Delivery(name)) == WORK
+            arrive(held, Delivery(name))
         assert [start(held).delivery.key for _ in range(3)] == ["a", "b", "c"]
         assert held.first_waiting is None
         assert held.received == 3
@@ -71,7 +77,7 @@ class TestTheOrderOfWork:
     def test_idle(self, held: Held) -> None:
         """Idle before the first task and after the last, and not in between."""
         assert held.idle
-        held.receive(Delivery("a"))
+        arrive(held, Delivery("a"))
         assert not held.idle
         job = start(held)
         assert not held.idle
@@ -82,7 +88,7 @@ class TestTheOrderOfWork:
     def test_a_result_does_not_free_the_hands(self, held: Held) -> None:
         """Until it is settled the next task runs, and the worker is not idle: the end of a queue is not yet there."""
         first = take(held, Delivery("a"))
-        held.receive(Delivery("b"))
+        arrive(held, Delivery("b"))
         held.ended(first)
         assert ({first}, set()) == (held.settling, held.running)
         assert not held.idle
@@ -101,7 +107,7 @@ class TestTheOrderOfWork:
 
     def test_what_waited_is_the_brokers_again(self, held: Held) -> None:
         """After a lost connection nothing waits here; it comes anew and is worked off."""
-        held.receive(Delivery("a", 1))
+        arrive(held, Delivery("a", 1))
         held.connection_lost()
         assert held.first_waiting is None
         assert held.idle
@@ -110,44 +116,48 @@ class TestTheOrderOfWork:
     def test_giving_up_returns_what_was_not_begun(self, held: Held) -> None:
         """What waits is handed out for its return; what runs stays."""
         for name in "abc":
-            held.receive(Delivery(name))
+            arrive(held, Delivery(name))
         job = start(held)
         assert [delivery.key for delivery in held.give_up_waiting()] == ["b", "c"]
         assert {job} == held.running
         assert held.give_up_waiting() == []
         assert held.first_waiting is None
 
-    def test_the_last_one_can_be_taken_out(self, held: Held) -> None:
-        """What was received last is settled without being run, and the others wait on."""
-        for name in "abc":
-            held.receive(Delivery(name))
-        first, second = start(held), start(held)
-        last = held.take_last()
-        assert last.delivery.key == "c"
-        assert ({first, second}, {last}) == (held.running, held.settling)
-        assert held.first_waiting is None
-        held.ended(first)
-        for job in (first, second):
-            held.settled(job, "ack", told=True)
+    def test_those_ahead_start_first(self, held: Held) -> None:
+        """In their order, before what came earlier and goes behind; `first_waiting` is none of them."""
+        arrive(held, Delivery("a"))
+        arrive(held, Delivery("b"), ahead=True)
+        arrive(held, Delivery("c"), ahead=True)
+        assert (held.ahead, held.first_waiting) == (2, Delivery("a"))
+        assert [start(held).delivery.key for _ in range(3)] == ["b", "c", "a"]
+        assert (held.ahead, held.first_waiting) == (0, None)
+
+    def test_those_ahead_are_given_up_and_lost_like_all_others(self, held: Held) -> None:
+        """They keep the worker from being idle, too."""
+        arrive(held, Delivery("a"), ahead=True)
         assert not held.idle
-        held.settled(last, "move", told=True)
+        assert held.give_up_waiting() == [Delivery("a")]
+        arrive(held, Delivery("a"), ahead=True)
+        held.connection_lost()
         assert held.idle
 
-    def test_the_last_one_is_not_the_first(self, held: Held) -> None:
-        """Of two that wait the older one stays."""
-        held.receive(Delivery("a"))
-        held.receive(Delivery("b"))
-        assert held.take_last().delivery.key == "b"
-        assert start(held).delivery.key == "a"
+    def test_the_first_one_can_be_taken_out(self, held: Held) -> None:
+        """It is settled without being run, and the others wait on."""
+        for name in "abc":
+            arrive(held, Delivery(name))
+        job = held.take_first()
+        assert job.delivery.key == "a"
+        assert ({job}, set()) == (held.settling, held.running)
+        assert held.first_waiting == Delivery("b")
+        held.settled(job, "move", told=True)
+        assert not held.idle
 
-    def test_what_was_taken_out_can_be_put_back(self, held: Held) -> None:
-        """It waits again, before all others, and is run like any other."""
-        for name in "ab":
-            held.receive(Delivery(name))
-        held.put_back(held.take_last())
-        assert held.settling == set()
-        assert [start(held).delivery.key, start(held).delivery.key] == ["b", "a"]
-        assert held.first_waiting is None
+    def test_a_job_can_start_without_waiting(self, held: Held) -> None:
+        """Before all that wait."""
+        arrive(held, Delivery("a"), ahead=True)
+        job = held.start(Delivery("b"))
+        assert {job} == held.running
+        assert held.ahead == 1
 
 
 class TestWithinAConnection:
@@ -156,15 +166,15 @@ class TestWithinAConnection:
     @pytest.mark.parametrize("key", ["same", None])
     def test_every_delivery_is_a_task(self, held: Held, key: str | None) -> None:
         """Equal ids of another program's are no reason to drop one of two tasks: waiting, at work, settling, done."""
-        assert held.receive(Delivery(key, 1)) == WORK
-        assert held.receive(Delivery(key, 2)) == WORK
+        arrive(held, Delivery(key, 1))
+        arrive(held, Delivery(key, 2))
         one, two = start(held), start(held)
         assert (one.delivery.tag, two.delivery.tag) == (1, 2)
         held.ended(one)
-        assert held.receive(Delivery(key, 3)) == WORK
+        arrive(held, Delivery(key, 3))
         assert start(held).delivery.tag == 3
         held.settled(one, "ack", told=True)
-        assert held.receive(Delivery(key, 4)) == WORK
+        arrive(held, Delivery(key, 4))
         assert [delivery.tag for delivery in held.give_up_waiting()] == [4]
 
 
@@ -194,8 +204,8 @@ class TestInHandWhenTheConnectionWent:
 
     def test_what_was_taken_out_to_be_settled(self, held: Held) -> None:
         """It is in hand, although it never ran."""
-        held.receive(Delivery("a", 1))
-        job = held.take_last()
+        arrive(held, Delivery("a", 1))
+        job = held.take_first()
         held.connection_lost()
         assert held.receive(Delivery("a", 2)) == JOINED
         assert job.delivery.tag == 2
@@ -340,10 +350,8 @@ class TestResults:
     def test_nothing_is_remembered_without_a_key(self, held: Held, told: bool) -> None:
         """The result of one task without id is not that of the next."""
         finish(held, take(held, Delivery(None, 1)), told=told)
-        job = take(held, Delivery(None, 2))
-        held.exchange(job, Delivery("copy", 2), "ack")
         held.connection_lost()
-        take(held, Delivery(None, 3))
+        take(held, Delivery(None, 2))
 
     @pytest.mark.parametrize("told", [True, False])
     def test_the_memory_is_bounded(self, held: Held, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
@@ -401,42 +409,3 @@ class TestDropped:
         held.dropped(job)
         take(held, Delivery("a", 2))
         assert job.delivery.tag == 1
-
-
-class TestExchange:
-    """A job that goes on with another delivery of its task: a copy that counts this start."""
-
-    def test_the_new_delivery_is_the_jobs(self, held: Held) -> None:
-        """It is the one that the result settles, and the job runs on in its slot."""
-        job = take(held, Delivery("a", 1))
-        held.exchange(job, Delivery("copy", 2), "ack")
-        assert job.delivery == Delivery("copy", 2)
-        assert {job} == held.running
-        finish(held, job, told=True)
-        assert held.idle
-        held.connection_lost()
-        assert come_back(held, Delivery("copy", 3))[1] == "ack"
-
-    def test_the_old_delivery_is_remembered(self, held: Held) -> None:
-        """If the connection goes the old one comes again to be settled as was said, the new one joins the job."""
-        job = take(held, Delivery("a", 1))
-        held.exchange(job, Delivery("copy", 2), "ack")
-        held.connection_lost()
-        old, rest = come_back(held, Delivery("a", 3))
-        assert (old is job, rest) == (False, "ack")
-        assert job.delivery.tag == 2
-        assert held.receive(Delivery("copy", 4)) == JOINED
-        assert job.delivery.tag == 4
-
-    def test_within_the_connection_the_old_key_is_a_task_again(self, held: Held) -> None:
-        """As after any ack that the broker was told of."""
-        held.exchange(take(held, Delivery("a", 1)), Delivery("copy", 2), "ack")
-        take(held, Delivery("a", 3))
-
-    def test_after_the_connection_went(self, held: Held) -> None:
-        """The old key is no longer the job's: what comes under it is not the task that runs."""
-        job = take(held, Delivery("a", 1))
-        held.connection_lost()
-        held.exchange(job, Delivery("copy", 2), "ack")
-        take(held, Delivery("a", 3))
-        assert job.delivery.tag == 2

@@ -6,7 +6,6 @@ import pytest
 
 from rqtool.broker.topology import (
     DELIVERY_LIMIT,
-    STARTED_SECONDS,
     Arguments,
     Mismatch,
     Place,
@@ -19,8 +18,10 @@ from rqtool.broker.topology import (
     parse_mismatch,
     parse_size_limit,
     place_arguments,
+    places_beside,
+    quarantine,
     queue_arguments,
-    started,
+    returned,
     waiting,
 )
 from rqtool.errors import UsageError
@@ -156,10 +157,11 @@ def test_a_wait_queue_is_named_after_its_queue_and_delay(delay: str) -> None:
     assert waiting("task_queue", delay, 30.0) == Place(f"task_queue.retry.{delay}", "task_queue", 30.0)
 
 
-def test_what_was_started_waits_in_a_queue_of_its_own() -> None:
-    """NAME.retry.started is no delay, and is found with the other wait queues; its time is short, but not none."""
-    assert started("task_queue") == Place("task_queue.retry.started", "task_queue", STARTED_SECONDS)
-    assert 0 < STARTED_SECONDS < 10
+@pytest.mark.parametrize("kind", [None, "classic", "quorum"])
+@pytest.mark.parametrize("place", [returned("q"), quarantine("q")])
+def test_what_came_back_is_counted(kind: QueueType | None, place: Place) -> None:
+    """In quorum queues, whatever the main queue is, since only they count returns; what they give up stays."""
+    assert place_arguments(place, kind) == queue_arguments("q", "quorum")
 
 
 def test_home_is_the_queue_itself() -> None:
@@ -190,7 +192,7 @@ def test_what_places_are_declared_with(kind: QueueType | None, wait: float | Non
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "quorum"])
-@pytest.mark.parametrize("place", [at_home("q"), dead("q"), started("q"), waiting("q", "1s", 1.0)])
+@pytest.mark.parametrize("place", [dead("q"), returned("q"), quarantine("q"), waiting("q", "1s", 1.0)])
 def test_no_place_vanishes(kind: QueueType | None, place: Place) -> None:
     """A queue that expires takes the tasks in it along."""
     assert "x-expires" not in place_arguments(place, kind)
@@ -213,8 +215,8 @@ class TestSiblingNames:
     @pytest.mark.parametrize(
         ("delays", "suffix"),
         [
-            ([], ".retry.started"),
-            (["1s", "10s", "1m"], ".retry.started"),
+            ([], ".rqtool.new"),
+            (["1s", "10s", "1m"], ".rqtool.new"),
             (["1s", "0.123456789s"], ".retry.0.123456789s"),
             (["0.123456789s", "1s"], ".retry.0.123456789s"),
         ],
@@ -231,15 +233,15 @@ class TestSiblingNames:
 
     def test_every_name_that_was_not_refused_fits(self) -> None:
         """The dead queue's too."""
-        queue = "q" * (255 - len(started("").name))
+        queue = "q" * (255 - len(quarantine("").name))
         check_sibling_names(queue, ["720h"])
-        for place in (at_home(queue), dead(queue), started(queue), waiting(queue, "720h", 1)):
+        for place in places_beside(queue, [("720h", 1)]):
             assert len(place.name.encode()) <= 255
 
     def test_delays_are_measured_in_bytes_too(self) -> None:
         """Digits of other scripts are digits, and have more bytes than characters."""
         with pytest.raises(UsageError):
-            check_sibling_names("q" * (255 - len(".retry.started")), ["٢٣٤٢٣s"])
+            check_sibling_names("q" * (255 - len(".quarantine")), ["٢٣٤٢٣s"])
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "quorum"])

@@ -1,0 +1,55 @@
+"""Finding the task that kills its worker, without blaming those that were merely in hand beside it. Pure.
+
+The broker flags every task as redelivered that a dead worker held, begun or not
+(https://www.rabbitmq.com/docs/consumers), and after a crash of its own the whole backlog of a classic queue. One flag
+says little, so a task that comes back gets less and less company, until a delivery proves that it was begun:
+
+NAME             What is flagged is moved to NAME.returned.
+NAME.returned    Taken ahead of NAME, and run beside others as usual. It is a quorum queue, which counts: what comes
+                 back from there was in the hands of a second worker that went, and is moved to NAME.quarantine.
+NAME.quarantine  A task is taken alone, and begun at once. What comes back was begun; it is counted, and goes to the end
+                 of the queue, so that workers that are killed for other reasons don't blame the same task every time.
+                 After the third time it is dead: with its tenth delivery, and the fifth worker that it may have killed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+MOST_RETURNS = 1
+MOST_STARTS = 3
+DEATHS = 1 + MOST_RETURNS + MOST_STARTS
+"""Workers that a task was with when they went, before it is given up."""
+
+
+class Source(Enum):
+    """Where a delivery came from."""
+
+    MAIN = auto()
+    RETURNED = auto()
+    QUARANTINE = auto()
+
+
+class Step(Enum):
+    """What is to be done with a delivery."""
+
+    RUN = auto()
+    TO_RETURNED = auto()
+    TO_QUARANTINE = auto()
+    TO_DEAD = auto()
+
+
+def next_step(source: Source, *, redelivered: bool, returns: int, starts: int) -> Step:
+    """Decide about a delivery. `redelivered`: the broker's flag; `returns`: its count of a quorum queue's returns;
+    `starts`: how often the task was begun in quarantine, as its own header says.
+    """
+    match source:
+        case Source.MAIN:
+            # Version 0.4 counted starts in tasks of the main queue.
+            return Step.TO_RETURNED if redelivered or starts else Step.RUN
+        case Source.RETURNED:
+            return Step.TO_QUARANTINE if returns >= MOST_RETURNS else Step.RUN
+        case Source.QUARANTINE:
+            if not returns:
+                return Step.RUN
+            return Step.TO_DEAD if starts + 1 >= MOST_STARTS else Step.TO_QUARANTINE

@@ -1,0 +1,127 @@
+"""Tasks that come back: none is given up that could be done, whatever its worker ended of, and how often."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rqtool.broker.topology import place_arguments, waiting
+from rqtool.headers import STARTS
+from tests.tools import Program, Vhost, eventually, lines
+
+KINDS = ["classic", "quorum"]
+TASKS = 1_000
+
+
+def begun(rqtool: Program) -> list[str]:
+    log = rqtool.cwd / "log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
+    tasks = [f"{n}" for n in range(TASKS)]
+    assert rqtool("send", "--type", kind, input=lines(*(task.encode() for task in tasks))).code == 0
+    command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
+    for round_ in range(3):
+        workers = [rqtool.start(*command) for _ in range(4)]
+        seen = len(begun(rqtool))
+        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100, 40)  # type: ignore[misc]
+        for worker in workers:
+            worker.kill()
+        assert len(set(begun(rqtool))) < TASKS, round_
+    ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(4)]]
+    assert [ended.code for ended in ends] == [0] * 4, ends
+    assert set(tasks) == set(begun(rqtool))
+    assert vhost.bodies("task_queue.dead") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """It was not the task that ended its worker: its attempt stays the first, and from the second start on it is told
+    that somebody may have begun it before.
+    """
+    rqtool("send", "--type", kind, "x")
+    script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
+    for start in range(1, 7):
+        worker = rqtool.start("work", "--grace", "100ms", "--", "sh", "-c", script)
+        eventually(lambda start=start: len(begun(rqtool)) == start, 30)  # type: ignore[misc]
+        worker.signal(signal.SIGTERM)
+        assert worker.wait().code == 128 + signal.SIGTERM
+    assert begun(rqtool) == ["1 0", *["1 1"] * 5]
+    assert rqtool("work", "--drain", "--", "true").code == 0
+    assert vhost.bodies("task_queue.dead") == []
+
+
+def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -> None:
+    """A worker that ends in order returns what it had ahead of the queue, again and again: none of it is suspected."""
+    rqtool("send", *(f"{n}" for n in range(20)))
+    hold = rqtool.start("work", "--prefetch", "50", "--", "sleep", "300")
+    eventually(lambda: vhost.figures() == (0, 20))
+    hold.kill()
+    for _ in range(4):
+        worker = rqtool.start("work", "--prefetch", "50", "--grace", "100ms", "--", "sleep", "300")
+        eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20, 30)
+        worker.says("Received", 30)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait().code == 128 + signal.SIGTERM
+        eventually(lambda: vhost.ready("task_queue.returned") == 20)
+    assert vhost.ready("task_queue.quarantine") == 0
+    assert rqtool("work", "--drain", "--quiet", "--", "true").code == 0
+    assert vhost.bodies("task_queue.dead") == []
+
+
+def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> None:
+    """Version 0.4 counted starts in a header, in a wait queue that sends home by itself: they are done like all."""
+    import pika
+
+    vhost.declare("task_queue")
+    vhost.declare("task_queue.retry.started", **place_arguments(waiting("task_queue", "started", 2.0), None))
+    with vhost.channel() as channel:
+        for name in "abc":
+            properties = pika.BasicProperties(delivery_mode=2, message_id=name, headers={STARTS: 3})  # type: ignore[no-untyped-call]
+            channel.basic_publish("", "task_queue.retry.started", name.encode(), properties)
+    worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; echo >> log")
+    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"), 30)
+    worker.signal(signal.SIGTERM)
+    worker.wait()
+    assert vhost.bodies("task_queue.dead") == []
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """The broker may have forgotten the consumer (a quorum queue on RabbitMQ 3.10): the worker goes on all the same."""
+    vhost.declare("task_queue", **{"x-queue-type": kind})
+    worker = rqtool.start(
+        "work", "-j", "2", "--", "sh", "-c", 'read id; echo "$id" >> log; [ "$id" != slow ] || sleep 3'
+    )
+    rqtool("send", "slow")
+    eventually(lambda: begun(rqtool) == ["slow"])
+    with vhost.channel() as channel:
+        channel.queue_delete("task_queue")
+        channel.queue_declare("task_queue", durable=True, arguments={"x-queue-type": kind})
+    rqtool("send", "more")
+    eventually(lambda: "more" in begun(rqtool), 40, repr(worker))
+
+
+def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:
+    """The worker goes on without them, and says what is missing; flagged tasks are done as they come."""
+    vhost.declare("task_queue")
+    vhost.api("PUT", "/api/users/modest", {"password": "modest", "tags": ""})
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/modest", {"configure": "^$", "write": ".*", "read": ".*"})
+    modest = Vhost(vhost.node, vhost.name, "modest", "modest")
+    rqtool("send", "a", "b", "c")
+    program = Program(modest.environment, tmp_path)
+    held = program.start("work", "--prefetch", "10", "--", "sleep", "300")
+    held.says("this user may not create 'task_queue.dead', 'task_queue.returned', 'task_queue.quarantine'")
+    held.says("a task that fails ends the worker, and a task that kills its workers can't be told from others")
+    eventually(lambda: vhost.figures() == (0, 3))
+    held.kill()
+    worker = program.start("work", "--", "true")
+    worker.says("[x] Done", times=3)
+    program.end_all()
+    vhost.api("DELETE", "/api/users/modest")

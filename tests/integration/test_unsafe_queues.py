@@ -1,0 +1,87 @@
+"""Queues that may lose what they confirmed are refused, named, and used only if the user says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tools import Program, Vhost, eventually, lines
+
+DROPPING: dict[str, dict[str, str | int]] = {
+    "x-max-length=50": {"x-max-length": 50},
+    "x-max-length-bytes=5000": {"x-max-length-bytes": 5000},
+    "x-message-ttl=60000": {"x-message-ttl": 60_000},
+    "x-expires=600000": {"x-expires": 600_000},
+    "x-max-length=7": {"x-max-length": 7, "x-max-priority": 3, "x-overflow": "drop-head"},
+    "x-delivery-limit=3": {"x-queue-type": "quorum", "x-delivery-limit": 3},
+    "x-max-length=9": {"x-queue-type": "quorum", "x-max-length": 9},
+}
+KEEPING: dict[str, dict[str, str | int]] = {
+    "full": {"x-max-length": 50, "x-overflow": "reject-publish"},
+    "priorities": {"x-max-priority": 3},
+    "routed": {"x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": ""},
+    "endless": {"x-queue-type": "quorum", "x-delivery-limit": 100_000},
+}
+
+
+@pytest.mark.parametrize("setting", DROPPING)
+def test_a_queue_that_may_drop_is_refused(rqtool: Program, vhost: Vhost, setting: str) -> None:
+    """By both verbs, whatever else differs; --accept-loss uses it, and says so in a line."""
+    vhost.declare("task_queue", **DROPPING[setting])
+    for verb in (["send", "x"], ["work", "--drain"]):
+        ended = rqtool(*verb)
+        assert ended.code == 78, ended
+        assert f"may drop tasks that it has confirmed: {setting}. " in ended.stderr
+        assert "--accept-loss" in ended.stderr
+    assert vhost.ready() == 0
+    sent = rqtool("send", "--accept-loss", "x")
+    assert (sent.code, sent.stdout) == (0, " [x] Sent 'x'\n")
+    assert sent.stderr.count("may drop tasks") == 1
+    worked = rqtool("work", "--drain", "--accept-loss", "--", "true")
+    assert worked.code == 0, worked
+    assert worked.stderr.count("may drop tasks") == 1
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_a_queue_that_keeps_is_adopted(rqtool: Program, vhost: Vhost, name: str) -> None:
+    """Whatever its other arguments are, without a word."""
+    vhost.declare("task_queue", **KEEPING[name])
+    assert rqtool("send", "x").stderr == ""
+    worked = rqtool("work", "--drain", "--", "true")
+    assert (worked.code, worked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["task_queue.dead", "task_queue.retry.1s", "task_queue.returned"])
+def test_a_queue_beside_that_may_drop_is_never_used(rqtool: Program, vhost: Vhost, name: str) -> None:
+    """Not even with --accept-loss: the worker would say that a task is safe there."""
+    vhost.declare(name, **{"x-max-length": 5})
+    ended = rqtool("work", "--drain", "--accept-loss", "--retry-delays", "1s")
+    assert ended.code == 78, ended
+    assert f"Queue '{name}'" in ended.stderr
+    assert "Delete it when it is empty" in ended.stderr
+
+
+def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
+    """AMQP does not tell of it; the worker asks the management API, and says so once of each queue."""
+    vhost.declare("task_queue")
+    policy = {"pattern": "task_queue", "definition": {"max-length": 50}, "apply-to": "queues"}
+    vhost.api("PUT", f"/api/policies/{vhost.path}/short", policy)
+    worker = rqtool.start("work")
+    worker.says("queue 'task_queue' may drop tasks that it has confirmed: policy max-length=50", 40)
+    worker.says("queue 'task_queue.dead' may drop", 40)
+
+
+@pytest.mark.parametrize("limit", [{"x-max-length": 50}, {"x-max-length-bytes": 500}])
+def test_transactions_are_refused_on_quorum_queues(rqtool: Program, vhost: Vhost, limit: dict[str, int]) -> None:
+    """The broker commits what a full one does not take: 600 of 600 called sent, 50 there."""
+    tasks = lines(*(b"%d" % n for n in range(600)))
+    vhost.declare("theirs", **{"x-queue-type": "quorum", "x-overflow": "reject-publish"}, **limit)
+    for options in (["-q", "theirs"], ["-q", "own", "--type", "quorum"]):
+        ended = rqtool("send", *options, "--guarantee", "tx", input=tasks)
+        assert ended.code == 78, ended
+        assert "is a quorum queue" in ended.stderr
+    assert vhost.ready("theirs") == 0
+    confirmed = rqtool("send", "-q", "theirs", "--json", "--give-up", "2s", input=tasks)
+    assert confirmed.code == 1
+    eventually(lambda: f'"confirmed": {vhost.ready("theirs")},' in confirmed.stdout)
+    assert rqtool("send", "-q", "plain", "--guarantee", "tx", input=tasks).code == 0
+    assert vhost.ready("plain") == 600

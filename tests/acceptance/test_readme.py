@@ -40,7 +40,7 @@ def matches(expected: list[str], printed: list[str]) -> bool:
     )
 
 
-@pytest.mark.timeout(150)  # it waits for the broker's statistics, as a reader does
+@pytest.mark.timeout(300)  # it waits for the broker's statistics, as a reader does
 def test_console_blocks(tmp_path: Path) -> None:
     """One shell, one private broker, all blocks in turn: the output is the README's."""
     for name, program in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL):

@@ -161,7 +161,7 @@ def test_a_broker_of_version_04_is_taken_over(program: Program, tmp_path: Path) 
         broker.stop()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_cluster(program: Program, tmp_path: Path) -> None:
     """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again. A cluster of
     version 0.4 is taken over.

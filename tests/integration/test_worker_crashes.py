@@ -133,15 +133,19 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> Non
     command = ["work", "-j", "25", "--drain", "--quiet", "--", "sh", "-c", script]
     workers = [rqtool.start(*command) for _ in range(2)]
     deaths = 0
-    while any(worker.process.poll() is None for worker in workers):
-        ended = eventually(lambda: [at for at, worker in enumerate(workers) if worker.process.poll() is not None], 60)
-        for at in ended:
-            if workers[at].process.returncode == -signal.SIGKILL:
-                deaths += 1
-                assert deaths <= 10 * len(bad)
-                workers[at] = rqtool.start(*command)
-        if all(worker.process.poll() in (0, 1) for worker in workers):
-            break
+
+    def killed() -> list[int]:
+        return [at for at, worker in enumerate(workers) if worker.process.poll() == -signal.SIGKILL]
+
+    def drained() -> bool:
+        return all(worker.process.poll() in (0, 1) for worker in workers)
+
+    while not drained():  # both may be killed at the same moment
+        for at in killed():
+            deaths += 1
+            assert deaths <= 10 * len(bad)
+            workers[at] = rqtool.start(*command)
+        eventually(lambda: killed() or drained(), 60)
     assert {body.decode() for body in vhost.bodies("task_queue.dead")} == bad
     assert set(log_of(rqtool)) == good
 

@@ -233,7 +233,9 @@ class Vhost:
                 connection.close()
 
     def declare(self, queue: str, **arguments: str | int) -> None:
+        """Make a queue, in the place of one of that name."""
         with self.channel() as channel:
+            channel.queue_delete(queue)
             channel.queue_declare(queue, durable=True, arguments=arguments or None)
 
     def exists(self, queue: str) -> bool:

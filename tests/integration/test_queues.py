@@ -14,6 +14,8 @@ from rqtool.localnode import Node
 from rqtool.rabbitmq_server import find_server
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, rabbitmqctl
 
+pytestmark = pytest.mark.empty_vhost
+
 ODD_NAMES = [
     "with space",
     "a/b?c=d&e#f",

@@ -37,6 +37,7 @@ def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     return arguments
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """It is tried once and after each delay, ends in the dead queue with the reasons; --drain waits for all that."""
@@ -90,7 +91,6 @@ def test_no_retries(rqtool: Program, vhost: Vhost) -> None:
 
 def test_a_copy_is_the_same_task(rqtool: Program, vhost: Vhost) -> None:
     """Properties and headers of other programs survive, in their types; what the broker added, and CC, does not."""
-    vhost.declare("task_queue")
     vhost.declare("elsewhere")
     headers = {"number": 7, "flag": True, "list": [1, "a"], "table": {"k": "v"}, "x-death": [{"count": 99}], "CC": []}
     properties = pika.BasicProperties(
@@ -120,7 +120,6 @@ def test_a_copy_is_the_same_task(rqtool: Program, vhost: Vhost) -> None:
 
 def test_a_task_for_several_queues_is_retried_in_one(rqtool: Program, vhost: Vhost) -> None:
     """A retry of a task that came with CC goes to its own queue alone."""
-    vhost.declare("task_queue")
     vhost.declare("other")
     with vhost.channel() as channel:
         properties = pika.BasicProperties(headers={"CC": ["other"]})  # type: ignore[no-untyped-call]
@@ -146,6 +145,7 @@ def test_the_queues_beside_a_plain_one(rqtool: Program, vhost: Vhost) -> None:
     assert arguments_of(vhost, "task_queue.retry.100ms") == LIMITS | HOME | SAFE
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("how", ["asked", "there", "default"])
 def test_the_queues_beside_a_quorum_queue(rqtool: Program, vhost: Vhost, how: str) -> None:
     """They are quorum queues too, and none drops a task after some deliveries, whoever made the queue one."""
@@ -210,9 +210,9 @@ def test_stopping_while_a_redelivered_task_can_not_be_begun(rqtool: Program, vho
     holder = rqtool.start("work", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
-    with vhost.channel() as channel:
-        channel.queue_delete("task_queue.returned")
-    vhost.declare("task_queue.returned", **REFUSING)
+    full = {"pattern": "returned$", "definition": {"max-length": 0, "overflow": "reject-publish"}, "apply-to": "queues"}
+    vhost.api("PUT", f"/api/policies/{vhost.path}/full", full)
+    eventually(lambda: vhost.row("task_queue.returned").get("effective_policy_definition"))
     worker = rqtool.start("work", "--", *VERDICT)
     worker.says("a task can't be stored in 'task_queue.returned'")
     worker.signal(signal.SIGTERM)

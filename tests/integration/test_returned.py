@@ -21,6 +21,7 @@ def begun(rqtool: Program) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
@@ -40,6 +41,7 @@ def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str
     assert vhost.bodies("task_queue.dead") == []
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
 def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """It was not the task that ended its worker: its attempt stays the first, and from the second start on it is told
@@ -79,7 +81,6 @@ def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> N
     """Version 0.4 counted starts in a header, in a wait queue that sends home by itself: they are done like all."""
     import pika
 
-    vhost.declare("task_queue")
     vhost.declare("task_queue.retry.started", **place_arguments(waiting("task_queue", "started", 2.0), None))
     with vhost.channel() as channel:
         for name in "abc":
@@ -110,7 +111,6 @@ def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost,
 
 def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:
     """The worker goes on without them, and says what is missing; flagged tasks are done as they come."""
-    vhost.declare("task_queue")
     vhost.api("PUT", "/api/users/modest", {"password": "modest", "tags": ""})
     vhost.api("PUT", f"/api/permissions/{vhost.path}/modest", {"configure": "^$", "write": ".*", "read": ".*"})
     modest = Vhost(vhost.node, vhost.name, "modest", "modest")

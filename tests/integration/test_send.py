@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import uuid
@@ -59,7 +60,10 @@ def test_a_stream_of_lines(rqtool: Program, vhost: Vhost, guarantee: str) -> Non
     )
 
     how = "not confirmed: --guarantee none" if guarantee == "none" else "all confirmed"
-    assert (0, f" [x] Sent 2,500 tasks to 'task_queue' ({how})\n") == (ended.code, ended.stdout)
+    assert (0, f" [x] Sent 2,500 tasks to 'task_queue' ({how})\n") == (
+        ended.code,
+        re.sub(r", [\d,]+/s", "", ended.stdout),  # it is said where it took more than a second
+    )
     assert expected == vhost.bodies()
 
 
@@ -243,7 +247,6 @@ def test_ctrl_c_ends_a_stream_with_an_exact_account(rqtool: Program, vhost: Vhos
 @pytest.mark.parametrize("guarantee", ["confirm", "tx"])
 def test_ctrl_c_in_the_middle_of_a_file(rqtool: Program, vhost: Vhost, guarantee: str) -> None:
     """What was read ahead and not sent is not called sent: the report's --skip and --unsent are exact."""
-    vhost.declare("task_queue")
     tasks = [f"{n}".encode() for n in range(40_000)]  # one chunk: all of it is read before the signal
     (rqtool.cwd / "input").write_bytes(lines(*tasks))
     running = rqtool.start("send", "--from", "input", "--guarantee", guarantee, "--unsent", "rest")

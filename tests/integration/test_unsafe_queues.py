@@ -62,7 +62,6 @@ def test_a_queue_beside_that_may_drop_is_never_used(rqtool: Program, vhost: Vhos
 
 def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
     """AMQP does not tell of it; the worker asks the management API, and says so once of each queue."""
-    vhost.declare("task_queue")
     policy = {"pattern": "task_queue", "definition": {"max-length": 50}, "apply-to": "queues"}
     vhost.api("PUT", f"/api/policies/{vhost.path}/short", policy)
     worker = rqtool.start("work")

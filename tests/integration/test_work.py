@@ -101,6 +101,7 @@ def test_jobs_run_side_by_side(rqtool: Program, vhost: Vhost) -> None:
     assert len(log_of(rqtool.cwd)) == 10
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """A worker with ten tasks in its hands is killed: all ten come again, flagged, and every task is worked off."""
@@ -173,6 +174,7 @@ def test_max_tasks(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.bodies() == [b"3"]
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
@@ -293,7 +295,6 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
 
 def test_ids_of_others_need_not_be_unique(rqtool: Program, vhost: Vhost) -> None:
     """Four different tasks under one message id, as somebody's program sends them, are four tasks."""
-    vhost.declare("task_queue")
     with vhost.channel() as channel:
         for n in range(4):
             properties = pika.BasicProperties(message_id="job")  # type: ignore[no-untyped-call]

@@ -87,6 +87,7 @@ def poisoned(rqtool: Program, *options: str) -> list[int]:
     return codes
 
 
+@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum", "adopted"])
 def test_poison(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """A task that kills its worker each time ends in the dead queue; those beside it are done, and in order.

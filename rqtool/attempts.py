@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,25 +10,35 @@ from dataclasses import replace
 from functools import partial
 
 from rqtool import headers
+from rqtool.adaptive_prefetch import Prefetch
 from rqtool.broker import topology
 from rqtool.broker.consumer import Delivery
 from rqtool.delivered import failed_headers, source_of, step_of, task_of
-from rqtool.errors import UsageError
-from rqtool.handlers.handler import Handler
+from rqtool.errors import RqtoolError, UsageError
 from rqtool.jobs import Job
 from rqtool.listener import Listener
-from rqtool.outcomes import Failed, Outcome, Rejected, why
+from rqtool.outcomes import Failed, Outcome, OutputGone, Rejected, Shortage, why
 from rqtool.poison import DEATHS, Source, Step
 from rqtool.retry import Ack, Delay, GiveUp, RetryAfter, Return, judge
+from rqtool.run.pool import Pool
 from rqtool.settling import Acknowledge, Move, Settler, WorkerJobs
+from rqtool.streams import unwritable
 from rqtool.task import Task
 from rqtool.text import plural
 
 _FAILURES = (Failed, Rejected)
+LONGEST_PAUSE = 30.0
+"""Seconds between two looks whether a task can be started here again."""
+
+
+def _reason_to_stop(outcome: Outcome) -> RqtoolError:
+    if isinstance(outcome, OutputGone):
+        return unwritable(outcome.why)
+    return UsageError(why(outcome), "The task is back in the queue: correct what can't be run")
 
 
 class Attempt:
-    """The run of a job: a rqtool.handlers.handler.Run."""
+    """The run of a job: a rqtool.run.task_run.Run."""
 
     def __init__(self, attempts: Attempts, job: Job[Delivery], task: Task) -> None:
         self._attempts = attempts
@@ -59,10 +70,11 @@ class Attempts:
         self,
         queue: str,
         delays: Sequence[Delay],
-        handler: Handler,
+        pool: Pool,
         listener: Listener,
         jobs: WorkerJobs,
         settler: Settler,
+        prefetch: Prefetch,
         *,
         tell: Callable[..., None],
         fail: Callable[[Exception], None],
@@ -70,42 +82,54 @@ class Attempts:
     ) -> None:
         self._queue = queue
         self._delays = delays
-        self._handler = handler
+        self._pool = pool
         self._listener = listener
         self._jobs = jobs
         self._settler = settler
+        self._prefetch = prefetch
         self._tell = tell
         self._fail = fail
         self._changed = changed
-        self._again: deque[Attempt] = deque()  # returned by the handler
+        self._again: deque[Attempt] = deque()  # returned by the pool
         self._cut_off = False
+        self._pauses = 0
+        self._paused_until = 0.0
         self.handed_over = 0
         self.dead = 0
 
     @property
     def has_room(self) -> bool:
         """Whether a task can begin now, or so soon that it is handed over."""
-        return len(self._jobs.running) < self._handler.capacity
+        return len(self._jobs.running) < self._pool.capacity and not self._is_short
+
+    @property
+    def has_free_job(self) -> bool:
+        """Whether a task could begin at once."""
+        return len(self._jobs.running) < self._pool.jobs and not self._is_short
+
+    @property
+    def _is_short(self) -> bool:
+        return self._pauses > 0 and time.monotonic() < self._paused_until
 
     def begin(self, job: Job[Delivery]) -> None:
         """Begin a job for which there is room."""
         self.handed_over += 1
-        self._handler.begin(Attempt(self, job, task_of(self._queue, job.delivery)))
+        self._pool.begin(Attempt(self, job, task_of(self._queue, job.delivery)))
 
     def begin_again(self) -> None:
-        """Hand over what the handler has returned, as it has room for it."""
-        room = self._handler.capacity - len(self._jobs.running) + len(self._again)
+        """Hand over what the pool has returned, as it has room for it."""
+        room = 0 if self._is_short else self._pool.capacity - len(self._jobs.running) + len(self._again)
         while self._again and room > 0:
             attempt = self._again.popleft()
             if attempt.job.delivery.live:
-                self._handler.begin(attempt)
+                self._pool.begin(attempt)
                 room -= 1
             else:
                 self._drop(attempt.job)
 
     def withdraw(self) -> None:
         """Let nothing begin any more that was handed over."""
-        self._handler.withdraw()
+        self._pool.withdraw()
 
     def give_back(self) -> None:
         """Return what was handed over and has not begun."""
@@ -114,6 +138,12 @@ class Attempts:
             job = self._again.popleft().job
             self._drop(job)
             self.put_back(job.delivery)
+
+    def give_back_all(self) -> None:
+        """Return everything that has not begun."""
+        for delivery in self._jobs.give_up_waiting():
+            self.put_back(delivery)
+        self.give_back()
 
     def put_back(self, delivery: Delivery) -> None:
         """Return a task that was not begun, or that was cut off, in a way that does not count against it."""
@@ -132,7 +162,7 @@ class Attempts:
         would count it so, there are `seconds` to put it back otherwise.
         """
         self._cut_off = True
-        self._handler.kill()
+        self._pool.kill()
         for job in list(self._jobs.running):
             self._jobs.dropped(job)
             self.put_back(job.delivery)
@@ -187,17 +217,22 @@ class Attempts:
     def ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         if self._cut_off:
             return
+        if isinstance(outcome, Shortage):
+            self._wait_for_room(attempt, outcome.why)
+            return
+        self._pauses = 0
+        self._prefetch.took(seconds)
         job, task = attempt.job, attempt.task
         self._jobs.ended(job)
         if isinstance(outcome, _FAILURES):
             self._tell(self._listener.failed, task, outcome, seconds)
         verdict = judge(outcome, task.attempt, self._delays)
         if not isinstance(verdict, Ack):
-            self._handler.withdraw()  # nothing is begun before it is known that this one could be stored
+            self._pool.withdraw()  # nothing is begun before it is known that this one could be stored
         match verdict:
             case Ack():
                 self._settler.settle(job, Acknowledge())
-                self._tell(self._listener.done, task, seconds)
+                self._tell(self._listener.done, task, outcome, seconds)
             case RetryAfter(delay):
                 self._settler.settle(job, self._retry(job, task, outcome, seconds, delay))
             case GiveUp():
@@ -205,7 +240,19 @@ class Attempts:
             case Return():
                 self._jobs.dropped(job)
                 self.put_back(job.delivery)
-                self._fail(UsageError(why(outcome), "The task is back in the queue: correct what can't be run"))
+                self._fail(_reason_to_stop(outcome))
+
+    def _wait_for_room(self, attempt: Attempt, reason: str) -> None:
+        """Try again what could not begin here, after a pause that grows."""
+        if not self._pauses:
+            self._tell(self._listener.shortage, reason)
+        if not self._is_short:
+            self._pauses += 1
+            seconds = min(2.0 ** (self._pauses - 1), LONGEST_PAUSE)
+            self._paused_until = time.monotonic() + seconds
+            asyncio.get_running_loop().call_later(seconds + 0.01, self._changed)
+        self._pool.withdraw()
+        self.returned(attempt)
 
     def _retry(self, job: Job[Delivery], task: Task, outcome: Outcome, seconds: float, delay: Delay) -> Move:
         place = topology.waiting(self._queue, delay.name, delay.seconds)

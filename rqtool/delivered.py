@@ -23,6 +23,8 @@ def source_of(queue: str, delivery: Delivery) -> Source:
 
 def step_of(queue: str, delivery: Delivery) -> Step:
     """What is to be done with a delivery."""
+    if delivery.queue == queue and not delivery.headers:  # nearly all of them
+        return Step.TO_RETURNED if delivery.redelivered else Step.RUN
     return next_step(
         source_of(queue, delivery),
         redelivered=delivery.redelivered,
@@ -32,8 +34,8 @@ def step_of(queue: str, delivery: Delivery) -> Step:
 
 
 def task_of(queue: str, delivery: Delivery) -> Task:
-    """What the handler sees of a delivery."""
-    shown = headers.of_the_sender(delivery.headers)
+    """What the work sees of a delivery."""
+    shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
     return Task(
         body=delivery.body,
         queue=queue,

@@ -78,14 +78,14 @@ class Isolation:
             if self._jobs.running and (time.monotonic() > until or not await subscription.count_suspects()):
                 return  # a long task, or others were faster
         # What waits in this worker would be suspected as well, if the suspect kills it.
-        await subscription.pause()
+        await subscription.pause("isolation")
         try:
             for delivery in self._jobs.give_up_waiting():
                 self._put_back(delivery)
             await self._settled()
             await self._take_suspects(subscription)
         finally:
-            await subscription.resume()
+            await subscription.resume("isolation")
 
     async def _take_suspects(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL

@@ -105,6 +105,10 @@ class Jobs(Generic[D, R]):
         """How many wait ahead of all others."""
         return len(self._ahead)
 
+    def waits_behind(self, at_once: int) -> bool:
+        """Whether anything waits while `at_once` tasks are at work."""
+        return bool(self._ahead or self._waiting) or len(self.running) > at_once
+
     def start_next(self) -> Job[D]:
         """Make the first that waits a job; it is at work, or about to be."""
         job = Job((self._ahead or self._waiting).popleft())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from rqtool.outcomes import Outcome
+from rqtool.outcomes import Done, Outcome
 from rqtool.task import Task
 
 
@@ -12,19 +13,22 @@ class Listener(Protocol):
     """Is told of each task and of the connection; called on the event loop, in order. Times in seconds.
 
     `redelivered`: somebody had it before; `in_hand`: we have it, or its result, and it is not begun anew.
+    `shortage`: no task can be begun here for now.
     """
 
     def received(self, task: Task) -> None: ...
 
-    def redelivered(self, task: Task, *, in_hand: bool) -> None: ...
+    def redelivered(self, task: Callable[[], Task], *, in_hand: bool) -> None: ...
 
-    def done(self, task: Task, seconds: float) -> None: ...
+    def done(self, task: Task, outcome: Done, seconds: float) -> None: ...
 
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None: ...
 
     def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None: ...
 
     def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None: ...
+
+    def shortage(self, why: str) -> None: ...
 
     def connection_lost(self, reason: str) -> None: ...
 

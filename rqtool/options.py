@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rqtool.retry import Delay
 
 
+MOST_PREFETCH = 65_535
+"""AMQP counts it in 16 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendOptions:
     """What the flags of `send` say; durations in seconds.
@@ -45,6 +49,6 @@ class WorkOptions:
 
     @property
     def most_unacknowledged(self) -> int:
-        """What the broker hands out at once."""
+        """What the broker hands out at once, to begin with."""
         prefetch = self.prefetch or self.jobs
         return prefetch if self.max_tasks is None else min(prefetch, self.max_tasks)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 class Done:
     """The work is done."""
 
+    exit_code: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -49,7 +51,21 @@ class CannotRun:
     why: str
 
 
-Outcome = Done | Failed | Postponed | Rejected | CannotRun
+@dataclass(frozen=True, slots=True)
+class OutputGone:
+    """What the task wrote to our output can't be written: no verdict on the task, and the end of the worker."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """No process, descriptor, memory or room was left for it here: no verdict on the task, which has not begun."""
+
+    why: str
+
+
+Outcome = Done | Failed | Postponed | Rejected | CannotRun | OutputGone | Shortage
 
 
 def why(outcome: Outcome) -> str:

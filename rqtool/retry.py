@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rqtool.durations import format_duration, parse_duration
 from rqtool.errors import UsageError
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 
 DEFAULT_DELAYS = "1s,10s,1m"
 LONGEST_DELAY = 30 * 24 * 3600.0
@@ -85,7 +85,7 @@ def judge(outcome: Outcome, attempt: int, delays: Sequence[Delay]) -> Verdict:
     match outcome:
         case Done():
             return Ack()
-        case CannotRun():
+        case CannotRun() | OutputGone() | Shortage():
             return Return()
         case Rejected():
             return GiveUp()

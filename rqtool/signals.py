@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to finish, the second to leave at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks to finish, the second to leave at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+def _handled() -> list[signal.Signals]:
+    """SIGHUP comes when the terminal is closed; `nohup` has it ignored, and that holds."""
+    ignores = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignores else [signal.SIGHUP])]
+
 
 CANCEL_SECONDS = 5.0
 """What is cancelled may have something to put in order, but not for ever."""
@@ -17,13 +22,14 @@ T = TypeVar("T")
 
 
 class Signals:
-    """Counts SIGINT and SIGTERM while it is entered, on the running loop; `told` is called for each.
+    """Counts SIGINT, SIGTERM and SIGHUP while it is entered, on the running loop; `told` is called for each.
 
     `grace`: seconds after the first one that count as a second one; None: nothing does.
     """
 
     def __init__(self, told: Callable[[], None], grace: float | None = None) -> None:
         self._told = told
+        self._numbers = _handled()
         self._grace = grace
         self._grace_over = False
         self.count = 0
@@ -61,7 +67,7 @@ class Signals:
 
     def __enter__(self) -> Signals:
         loop = asyncio.get_running_loop()
-        for number in _HANDLED:
+        for number in self._numbers:
             loop.add_signal_handler(number, self._received, number)
         return self
 
@@ -69,7 +75,7 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        for number in _HANDLED:
+        for number in self._numbers:
             loop.remove_signal_handler(number)
 
     def _received(self, number: int) -> None:

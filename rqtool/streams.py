@@ -13,12 +13,23 @@ import select
 import sys
 from typing import TYPE_CHECKING
 
+from rqtool.errors import RqtoolError
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
 class OutputError(OSError):
     """stdout can't be written; `str()` says why."""
+
+
+def unwritable(why: object) -> RqtoolError:
+    return RqtoolError(f"The output can't be written: {why}", "Send it elsewhere")
+
+
+def explain(error: OSError) -> str:
+    """Say in a few words why a stream can't be written."""
+    return "its reader is gone" if error.errno == errno.EPIPE else (error.strerror or "").lower()
 
 
 class _Descriptor(io.FileIO):
@@ -42,8 +53,7 @@ class _Data(_Descriptor):
         try:
             return super().write(data)
         except OSError as error:
-            gone = error.errno == errno.EPIPE
-            raise OutputError("its reader is gone" if gone else (error.strerror or "").lower()) from None
+            raise OutputError(explain(error)) from None
 
 
 class _Talk(_Descriptor):

@@ -37,7 +37,9 @@ class Subscription:
         self._consumers: list[Consumer] = []
         self._retired: list[Consumer] = []
         self._switching = asyncio.Lock()
-        self._wanted = self._stopped = False
+        self._pauses: set[str] = set()
+        self.prefetch = options.most_unacknowledged
+        """What the broker hands out at once; holds from the next `renew` on."""
         self._getter = Getter(connection)
         self._getter.lost.add_done_callback(self._went)
         connection.lost.add_done_callback(self._went)
@@ -51,7 +53,7 @@ class Subscription:
         subscription = cls(connection, options, receive)
         try:
             await subscription._declare()
-            await subscription.resume()
+            await subscription.renew()
         except Lost as lost:
             await connection.close()
             refuse(lost, f"tasks of queue {options.queue!r}")
@@ -76,27 +78,26 @@ class Subscription:
             lines.append(f"this user may not create {missing}: {', and '.join(without)}")
         return lines
 
-    async def pause(self) -> None:
+    async def pause(self, reason: str) -> None:
         """Ask for no more deliveries; those in our hands stay ours."""
-        self._wanted = False
+        self._pauses.add(reason)
         async with self._switching:
             await self._cancel()
 
     async def stop(self) -> None:
         """Pause for good."""
-        self._stopped = True
-        await self.pause()
+        await self.pause("the end")
 
-    async def resume(self) -> None:
-        """Consume again, unless it was stopped. Raises Lost."""
-        self._wanted = not self._stopped
+    async def resume(self, reason: str) -> None:
+        """Consume again, unless there is another reason not to. Raises Lost."""
+        self._pauses.discard(reason)
         await self.renew()
 
     async def renew(self) -> None:
         """Replace the consumers, where there are to be some. Raises Lost."""
         queues = [self._queue, *([returned(self._queue).name] if self.counts_returns else [])]
         async with self._switching:
-            if not self._wanted:
+            if self._pauses:
                 return
             await self._cancel()
             try:
@@ -107,8 +108,8 @@ class Subscription:
                 raise
 
     async def _consume(self, queue: str) -> None:
-        if self._wanted:
-            consumer = await Consumer.open(self.connection, queue, self._options.most_unacknowledged, self._receive)
+        if not self._pauses:
+            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
             self._consumers.append(consumer)
             consumer.lost.add_done_callback(partial(self._consumer_went, consumer))
 

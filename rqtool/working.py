@@ -6,53 +6,56 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from rqtool.adaptive_prefetch import AdaptivePrefetch, Prefetch
 from rqtool.attempts import Attempts
 from rqtool.broker.connection import CLOSE_SECONDS
 from rqtool.broker.consumer import Delivery
 from rqtool.broker.courier import Courier
 from rqtool.broker.opening import keep_trying
 from rqtool.broker.topology import places_beside
-from rqtool.delivered import step_of, task_of
 from rqtool.drain import Drain
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
-from rqtool.handlers.handler import Handler
+from rqtool.intake import Intake
 from rqtool.isolation import Isolation
 from rqtool.jobs import Jobs
 from rqtool.listener import Listener
 from rqtool.management import Management
-from rqtool.options import WorkOptions
-from rqtool.poison import Step
+from rqtool.options import MOST_PREFETCH, WorkOptions
 from rqtool.policies import warn_of_policies
+from rqtool.run.pool import Pool
 from rqtool.settling import Settler, WorkerJobs
 from rqtool.signals import Signals
 from rqtool.stall import watch_for_a_stall
+from rqtool.streams import OutputError, unwritable
 from rqtool.subscription import Subscription
 from rqtool.text import plural
 from rqtool.watches import Watches
+from rqtool.worker_output import WorkerOutput
 
 DRAIN_POLL, LAST_SECONDS = 0.5, 2.0
 """How long a worker that is told to leave at once still takes to put its tasks back."""
 
 
 class Working:
-    """One worker. `say` gets lines for people; `api` counts what other workers hold."""
+    """One worker. `api` counts what other workers hold."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         options: WorkOptions,
-        handler: Handler,
+        pool: Pool,
         listener: Listener,
         *,
-        say: Callable[[str], None],
+        output: WorkerOutput,
         api: Management,
     ) -> None:
         self._endpoint = endpoint
         self._options = options
-        self._handler = handler
+        self._pool = pool
         self._listener = listener
-        self._say = say
+        self._output = output
+        self._say = say = output.say
         self._api = api
         delays = [(delay.name, delay.seconds) for delay in options.retry_delays]
         self._queues = [options.queue, *(place.name for place in places_beside(options.queue, delays))]
@@ -60,13 +63,15 @@ class Working:
         self._jobs: WorkerJobs = Jobs()
         courier = Courier(endpoint, options.queue, options.kind, "work, retries", say, accept_loss=options.accept_loss)
         self._settler = Settler(self._jobs, options.jobs, courier, say=say, changed=self._changed, fail=self._fail)
+        prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._attempts = Attempts(
             options.queue,
             options.retry_delays,
-            handler,
+            pool,
             listener,
             self._jobs,
             self._settler,
+            prefetch,
             tell=self._tell,
             fail=self._fail,
             changed=self._changed,
@@ -78,6 +83,14 @@ class Working:
             self._attempts.take_suspect,
             self._changed,
         )
+        self._adapting = AdaptivePrefetch(
+            prefetch,
+            options.jobs,
+            self._jobs,
+            self._usable_subscription,
+            self._attempts.give_back_all,
+        )
+        self._intake = Intake(options.queue, self._jobs, self._attempts, self._settler, listener, self._tell)
         self._empty = False
         self._told: set[str] = set()
         self._error: Exception | None = None
@@ -91,9 +104,12 @@ class Working:
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
         self._wake = asyncio.Event()
+        self._output.on_change(self._output_changed)
         with Signals(self._wake.set, self._options.grace) as self._signals:
             watches = Watches(self._fail)
             watches.add(self._isolation.run())
+            if self._options.prefetch is None:
+                watches.add(self._adapting.run())
             watches.add(
                 watch_for_a_stall(self._hungry, lambda: self._jobs.idle, lambda: self._jobs.received, self._say)
             )
@@ -101,22 +117,22 @@ class Working:
             if self._options.drain:
                 watches.add(self._watch_for_the_end())
             try:
-                await self._open_handler()
+                await self._open_pool()
                 await self._work()
             finally:
                 watches.cancel()
-                await self._handler.close()
+                await self._pool.close()
                 if self._subscription is not None:
                     await self._subscription.connection.close()
         if self._error is not None:
             raise self._error
         return self._attempts.dead
 
-    async def _open_handler(self) -> None:
+    async def _open_pool(self) -> None:
         """A module that takes long to import does not make Ctrl-C wait."""
-        await self._signals.interrupt(self._handler.open(), lambda: self._signals.finish)
+        await self._signals.interrupt(self._pool.open(), lambda: self._signals.finish)
         if self._signals.finish:
-            self._handler.kill()
+            self._pool.kill()
 
     async def _work(self) -> None:
         while True:
@@ -126,9 +142,10 @@ class Working:
             self._begin_jobs()
             if self._ending:
                 await self._give_back()
-                if self._ending and not self._jobs.running:
+                if self._ending and not self._jobs.running and not self._output.is_waiting:
                     await self._signals.interrupt(self._settler.finish(CLOSE_SECONDS), lambda: self._signals.leave)
-                    return
+                    if not self._output.is_waiting:
+                        return
             if not self._signals.leave:
                 await self._wake.wait()
             if self._signals.leave:
@@ -153,6 +170,13 @@ class Working:
     def _changed(self) -> None:
         self._drain.busy()
         self._isolation.stir()
+        self._adapting.stir()
+        self._wake.set()
+
+    def _output_changed(self) -> None:
+        """What waited was read, or never will be."""
+        if self._output.error is not None:
+            self._fail(unwritable(self._output.error))
         self._wake.set()
 
     def _fail(self, error: Exception) -> None:
@@ -169,8 +193,8 @@ class Working:
         """An output that can't be written (a closed pipe, a full disk) ends the worker, and costs no task."""
         try:
             listener(*what, **more)
-        except (OSError, ValueError) as error:
-            self._fail(RqtoolError(f"The output can't be written: {error}", "Send it elsewhere"))
+        except OutputError as error:
+            self._fail(unwritable(error))
 
     # The connection.
 
@@ -188,7 +212,7 @@ class Working:
             return
 
         async def open_once() -> Subscription:
-            return await Subscription.open(self._endpoint, self._options, self._handler.runs, self._receive)
+            return await Subscription.open(self._endpoint, self._options, self._pool.spec.runs, self._receive)
 
         def on_failure(error: RqtoolError) -> None:
             if before is None:
@@ -241,50 +265,23 @@ class Working:
 
     def _hungry(self) -> Subscription | None:
         """The subscription of a worker that could begin a task, and has none."""
-        waiting = self._jobs.ahead or self._jobs.first_waiting
-        idle = self._attempts.has_room and not (waiting or self._isolation.on or self._settler.stuck)
-        return self._usable_subscription() if idle else None
+        hungry = self._intake.is_hungry and not (self._isolation.on or self._output.is_waiting)
+        return self._usable_subscription() if hungry else None
 
     def _receive(self, delivery: Delivery) -> None:
         self._fruitless = 0
-        queue = self._options.queue
-        reception = self._jobs.receive(delivery)
-        if reception.known or (delivery.redelivered and delivery.queue == queue):
-            self._tell(self._listener.redelivered, task_of(queue, delivery), in_hand=reception.known)
-        if reception.ended is not None:
-            self._settler.settle(*reception.ended)
-        elif not reception.known:
-            if step_of(queue, delivery) is Step.TO_QUARANTINE:
-                self._attempts.isolate(delivery)
-            else:
-                self._jobs.wait(delivery, ahead=delivery.queue != queue)
+        self._intake.receive(delivery)
         self._wake.set()
 
     def _begin_jobs(self) -> None:
+        if self._output.is_waiting:
+            self._attempts.withdraw()  # nobody would see what it prints
+            return
         if not (self._stopping or self._settler.stuck):
             self._attempts.begin_again()
-        while self._usable_subscription() is not None and not self._isolation.on and not self._settler.stuck:
-            if not self._begin_one():
+        while (subscription := self._usable_subscription()) and not self._isolation.on and not self._settler.stuck:
+            if not self._intake.begin_next(subscription):
                 return
-
-    def _begin_one(self) -> bool:
-        """Begin the next task, or move it to where it is taken ahead of all. Returns whether there was one."""
-        subscription, first = self._subscription, self._jobs.first_waiting
-        flagged = (
-            first is not None
-            and subscription is not None
-            and subscription.counts_returns
-            and step_of(self._options.queue, first) is Step.TO_RETURNED
-        )
-        if flagged and self._settler.relocating + self._jobs.ahead < self._options.most_unacknowledged:
-            self._attempts.move_to_returned(self._jobs.take_first())
-            return True
-        ahead = self._jobs.first_ahead
-        ready = not self._settler.is_relocating(ahead) if ahead is not None else first is not None and not flagged
-        if not (ready and self._attempts.has_room):
-            return False
-        self._attempts.begin(self._jobs.start_next())
-        return True
 
     async def _watch_for_the_end(self) -> None:
         """Set `_empty` once the queue is: looked at whenever there is nothing to do here."""

@@ -1,20 +1,18 @@
-"""Handlers as a worker uses them, for tests: from an event loop, told of every step."""
+"""A pool as a worker uses it, for tests: from an event loop, told of every step."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar
 
-from rqtool.handlers.handler import Handler
 from rqtool.outcomes import Outcome
+from rqtool.run.pool import Pool
 from rqtool.task import Task
 from tests.tools import eventually
 
 SECONDS = 20.0
-H = TypeVar("H", bound=Handler)
 
 
 class Run:
@@ -52,21 +50,23 @@ class Seen(Run):
         super().ended(outcome)
 
 
-class Driven(Generic[H]):
-    """A handler on an event loop that runs in a thread of its own, for tests that wait."""
+class Driven:
+    """A pool on an event loop that runs in a thread of its own, for tests that wait. `errors`: what nobody caught."""
 
-    def __init__(self, handler: H) -> None:
-        self.handler = handler
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
         self.loop = asyncio.new_event_loop()
+        self.errors: list[object] = []
+        self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
     def open(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.handler.open(), self.loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(self.pool.open(), self.loop).result(SECONDS)
 
     def begin(self, *tasks: Task) -> list[Run]:
         """Hand tasks over, all in one turn of the loop."""
         runs = [Run(task) for task in tasks]
-        self.call(lambda: [self.handler.begin(run) for run in runs])
+        self._begin(runs)
         return runs
 
     def work_off(self, *tasks: Task) -> list[Outcome]:
@@ -74,11 +74,18 @@ class Driven(Generic[H]):
 
         class Persistent(Run):
             def returned(run) -> None:  # noqa: N805
-                self.loop.call_soon(self.handler.begin, run)
+                self.loop.call_soon(self.pool.begin, run)
 
         runs = [Persistent(task) for task in tasks]
-        self.call(lambda: [self.handler.begin(run) for run in runs])
+        self._begin(runs)
         return [run.outcome.result(SECONDS) for run in runs]
+
+    def _begin(self, runs: Sequence[Run]) -> None:
+        def begin_all() -> None:
+            for run in runs:
+                self.pool.begin(run)
+
+        self.call(begin_all)
 
     def run(self, task: Task) -> Outcome:
         [run] = self.begin(task)
@@ -93,16 +100,17 @@ class Driven(Generic[H]):
         asyncio.run_coroutine_threadsafe(acting(), self.loop).result(SECONDS)
 
     def kill(self) -> None:
-        self.handler.kill()
+        self.call(self.pool.kill)
 
     def close(self) -> None:
         if self.loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.handler.close(), self.loop).result(SECONDS)
+            asyncio.run_coroutine_threadsafe(self.pool.close(), self.loop).result(SECONDS)
 
     def stop(self) -> None:
-        """Close, and end the loop."""
+        """Close, and end the loop. Fails for an error on it."""
         self.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         eventually(lambda: not self.loop.is_running())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+        assert self.errors == []

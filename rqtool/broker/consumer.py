@@ -160,12 +160,12 @@ class Consumer:
         return consumer
 
     async def cancel(self) -> None:
-        """Ask for no more deliveries; those in our hands stay ours."""
-        self._channel.on_delivery(None)  # pika sends back what still comes
+        """Ask for no more deliveries; those in our hands stay ours, and what still comes until the broker agrees."""
         try:
             await self._channel.call(self._channel.raw.basic_cancel, consumer_tag=self._tag)
         except Lost:
             return
+        self._channel.on_delivery(None)
 
     def close_if_settled(self) -> bool:
         """Close the channel if nothing that came on it is in our hands: the broker then delivers again what it believes

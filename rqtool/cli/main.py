@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
-from rqtool.cli.output import complain, emit, unwritable
+from rqtool.cli.output import complain, emit, last_words
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
-from rqtool.streams import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers
+from rqtool.streams import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers, unwritable
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h: a bug of rqtool's own."""
@@ -70,7 +70,7 @@ def _run() -> int:
         complain(str(UsageError(error.format_message(), f"See: {where} --help")))
         return UsageError.exit_code
     except RqtoolError as error:
-        complain(str(error))
+        last_words(str(error))
         if isinstance(error, Stopped):
             # Without waiting for threads: a second signal must not be held up by the work that it wants to end.
             os._exit(error.exit_code)

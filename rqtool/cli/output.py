@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from rqtool.errors import RqtoolError
+from rqtool.output import is_writable
 from rqtool.streams import OutputError
 from rqtool.text import printable
+
+LAST_SECONDS = 1.0
 
 
 def emit(line: str) -> None:
@@ -46,14 +48,16 @@ async def put(text: str) -> None:
         raise problem
 
 
-def unwritable(error: OutputError) -> RqtoolError:
-    return RqtoolError(f"The output can't be written: {error}", "Send it elsewhere")
-
-
 def complain(text: str) -> None:
     """Print one line for people, whatever the text holds."""
     sys.stderr.write(f"rqtool: {printable(text)}\n")
     sys.stderr.flush()
+
+
+def last_words(text: str) -> None:
+    """Print one line for people at the end of a run, which is not held up by somebody who does not read."""
+    if is_writable(2, LAST_SECONDS):
+        complain(text)
 
 
 def talker(*, quiet: bool) -> Callable[[str], None]:

@@ -13,11 +13,11 @@ from typer.core import TyperCommand
 
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
-from rqtool.cli.output import complain, emit, unwritable
+from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.streams import OutputError
+from rqtool.streams import OutputError, unwritable
 from rqtool.text import is_text
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import typer
 from rqtool.broker.topology import LONGEST_NAME
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet
-from rqtool.cli.output import complain, emit, talker, unwritable
+from rqtool.cli.output import complain, emit, talker
 from rqtool.endpoint import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.headers import COPY
-from rqtool.streams import OutputError
+from rqtool.streams import OutputError, unwritable
 from rqtool.text import is_text, quoted
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import typer
 from rqtool.broker.topology import check_sibling_names, dead_queue
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName
-from rqtool.cli.output import talker
 from rqtool.durations import parse_duration
 from rqtool.endpoint import Endpoint
 from rqtool.errors import UsageError
@@ -19,8 +18,8 @@ from rqtool.retry import DEFAULT_DELAYS, parse_delays
 from rqtool.text import plural
 
 if TYPE_CHECKING:
-    from rqtool.handlers.handler import Handler
     from rqtool.listener import Listener
+    from rqtool.run.pool import Pool
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -45,10 +44,10 @@ def work(
         int | None,
         typer.Option(
             min=1,
-            max=65535,
+            max=65_535,
             metavar="N",
-            help="Unacknowledged tasks at once. More than the jobs: faster with short tasks.",
-            show_default="the number of jobs",
+            help="Unacknowledged tasks at once.",
+            show_default="adapts: as many as jobs, and more while tasks are short",
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Tasks at work at once.")] = 1,
@@ -102,6 +101,7 @@ def work(
     from rqtool.cli.events import JsonEvents, Lines
     from rqtool.management import Management
     from rqtool.options import WorkOptions
+    from rqtool.worker_output import WorkerOutput
     from rqtool.working import Working
 
     options = WorkOptions(
@@ -116,14 +116,15 @@ def work(
         grace=None if grace is None else parse_duration(grace),
     )
     check_sibling_names(queue, [delay.name for delay in options.retry_delays])
-    handler = _handler(command or [], call, jobs, timeout, json=json)
-    say = talker(quiet=quiet)
+    pool = _pool(command or [], call, jobs, timeout, json=json)
+    out = WorkerOutput(quiet=quiet)
+    say = out.say
     if any("{}" in argument and argument != "{}" for argument in command or []):
         say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
-    listener: Listener = JsonEvents(say=say) if json else Lines(quiet=quiet, say=say)
-    working = Working(endpoint, options, handler, listener, say=say, api=Management(endpoint.api_urls, endpoint.tls))
+    listener: Listener = JsonEvents(out) if json else Lines(out, quiet=quiet)
+    working = Working(endpoint, options, pool, listener, output=out, api=Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
     dead = asyncio.run(working.run())
@@ -134,24 +135,22 @@ def work(
     return 1 if dead and (drain or max_tasks is not None) else 0
 
 
-def _handler(command: list[str], call: str | None, jobs: int, timeout: str | None, *, json: bool) -> Handler:
-    from rqtool.handlers.callables import Function
-    from rqtool.handlers.commands import Command
-    from rqtool.handlers.dots import Dots
-    from rqtool.handlers.quick_commands import QuickCommands
-    from rqtool.handlers.threads import Threads
+def _pool(command: list[str], call: str | None, jobs: int, timeout: str | None, *, json: bool) -> Pool:
+    from rqtool.run.encoding import PRETENDED, Spec
+    from rqtool.run.pool import Pool
+    from rqtool.run.target import split
 
     seconds = None if timeout is None else parse_duration(timeout)
     if seconds == 0:
         raise UsageError("--timeout 0 leaves no time for any task", "Leave it out for no limit")
-    # Beside JSON on stdout the work's own output would be noise.
-    stdout = 2 if json else None
     if command and call is not None:
         raise UsageError("--call and a command contradict each other", "Use one of the two")
-    if command:
-        return QuickCommands(Command(command, stdout=stdout, timeout=seconds), jobs)
-    if call is not None:
-        return Function(call, jobs=jobs, stdout=stdout, timeout=seconds)
-    if seconds is not None:
+    if seconds is not None and not command and call is None:
         raise UsageError("--timeout is for a command or for --call", "Name one, or leave --timeout out")
-    return Threads(Dots(), jobs)
+    if command:
+        spec = Spec("command", command, seconds)
+    else:
+        spec = Spec("function", [call or PRETENDED], seconds)
+        split(spec.what[0])
+    # Beside JSON on stdout the work's own output would be noise.
+    return Pool(spec, jobs, stdout=2 if json else None)

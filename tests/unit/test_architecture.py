@@ -44,8 +44,12 @@ PURE = [
     "rqtool.broker.window",
     "rqtool.broker.acks",
     "rqtool.broker.refusals",
-    "rqtool.handlers.callable_pace",
-    "rqtool.handlers.callable_wire",
+    "rqtool.poison",
+    "rqtool.run.encoding",
+    "rqtool.run.lane",
+    "rqtool.run.metadata",
+    "rqtool.run.pace",
+    "rqtool.run.verdict",
     "rqtool.broker.topology",
 ]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}
@@ -136,6 +140,12 @@ def test_broker_and_management_never_meet() -> None:
     assert {module for module in _importers("rqtool.management") if _within(module, "rqtool.broker")} == set()
     assert {module for module in _importers("rqtool.broker") if _within(module, "rqtool.management")} == set()
     assert _importers("urllib3") == {"rqtool.management"}
+
+
+def test_runners_know_nothing_of_the_broker() -> None:
+    """What runs tasks imports neither AMQP nor the management API, not even through another module."""
+    loaded = {name for module in FILES if _within(module, "rqtool.run") for name in _loaded_by(module) | ALL[module]}
+    assert {name for name in loaded if _within(name, "rqtool.broker") or _within(name, "rqtool.management")} == set()
 
 
 def test_nothing_imports_the_command_line() -> None:

@@ -1,4 +1,4 @@
-"""What a worker and the processes of its function say to each other: a number, a JSON head, a raw body. Pure.
+"""What a worker and its runners say to each other: frames of a number and a JSON head. Pure.
 
 Nothing is pickled: a body is whatever somebody put on the queue. A head that says nothing is empty, since most tasks
 are a body and most answers are "done".
@@ -7,19 +7,54 @@ are a body and most answers are "done".
 from __future__ import annotations
 
 import json
+import os
 import struct
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.task import Task
 
-LONGEST_INLINE = 16_384
-"""Bytes of a head and a body that travel as one datagram; what is longer travels as a file."""
-CHUNK = 65_536
+PRETENDED = "rqtool.run.pretend:work"
 _FRAME = struct.Struct("!QI")
 _DONE = Done()
 _METADATA = [field.name for field in fields(Task) if field.name != "body"]
-_VERDICTS = {kind.__name__: kind for kind in (CannotRun, Failed, Postponed, Rejected)}
+_VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGone, Postponed, Rejected, Shortage)}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a runner does: `what` is a command with its arguments, or MODULE:FUNCTION alone; `timeout` in seconds,
+    `width` tasks at once.
+    """
+
+    kind: Literal["command", "function"]
+    what: list[str]
+    timeout: float | None
+    width: int = 1
+
+    @property
+    def runs(self) -> str:
+        """What others may know of it, who look at the broker's lists; never the arguments, which can be secret."""
+        if self.what == [PRETENDED]:
+            return "dots"
+        return os.path.basename(self.what[0]) if self.kind == "command" else self.what[0]
+
+
+def pack_json(about: object) -> bytes:
+    return json.dumps(about).encode()
+
+
+def unpack_json(data: bytes) -> dict[str, Any]:
+    return dict(json.loads(data))
+
+
+def pack_spec(spec: Spec) -> bytes:
+    return pack_json(asdict(spec))
+
+
+def unpack_spec(data: bytes) -> Spec:
+    return Spec(**unpack_json(data))
 
 
 def pack(number: int, head: bytes, body: bytes = b"") -> bytes:
@@ -27,7 +62,7 @@ def pack(number: int, head: bytes, body: bytes = b"") -> bytes:
 
 
 def unpack(data: bytes) -> tuple[int, bytes, bytes]:
-    """Return number, head and body of what is complete."""
+    """Return number, head and body of a complete frame."""
     number, size = _FRAME.unpack_from(data)
     end = _FRAME.size + size
     return number, data[_FRAME.size : end], data[end:]
@@ -63,7 +98,7 @@ def unpack_task(head: bytes, body: bytes) -> Task:
 
 
 def pack_outcome(outcome: Outcome) -> bytes:
-    return b"" if isinstance(outcome, Done) else json.dumps([type(outcome).__name__, asdict(outcome)]).encode()
+    return b"" if outcome == _DONE else json.dumps([type(outcome).__name__, asdict(outcome)]).encode()
 
 
 def unpack_outcome(head: bytes) -> Outcome:

@@ -1,17 +1,10 @@
-"""The process in which a function of `--call` runs, started by rqtool.handlers.callable_processes.
-
-A function that isn't async has one such process per job, an async one has one for all jobs, with one event loop. It
-ends when its worker does, or has no more use for it, after the task at work.
-"""
+"""Calls a Python function in a runner process. One that is async has one process for all jobs, with one event loop."""
 
 from __future__ import annotations
 
 import atexit
 import inspect
-import json
 import os
-import select
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.handlers.callable_sockets import take
-from rqtool.handlers.callable_target import Target, load
-from rqtool.handlers.callable_wire import pack, pack_outcome, unpack_task
-from rqtool.handlers.tracebacks import Story, one_line
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected
+from rqtool.outcomes import Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.retry import LONGEST_DELAY
+from rqtool.run.channel import Taken, take
+from rqtool.run.child import Worker
+from rqtool.run.encoding import Spec, unpack_task
+from rqtool.run.target import Target, load
+from rqtool.run.traceback_text import Story, one_line
 from rqtool.streams import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.task import Reject, Retry
 
@@ -36,39 +30,28 @@ _DETAIL_LINES = 10
 _DETAIL_CHARACTERS = 2000
 
 
-def main() -> None:
-    """Arguments: the target, the timeout of an async function, the jobs, the worker, our ends of the lines."""
-    target, timeout, jobs, worker, *numbers = sys.argv[1:]
-    del sys.argv[1:]
-    tasks, answers = (socket.socket(fileno=int(number)) for number in numbers)
-    for each in (tasks, answers):
-        each.set_inheritable(False)
-    # A fork of the function's must neither answer in its place nor hold the lines open after its end.
-    os.register_at_fork(after_in_child=lambda: _close(tasks, answers))
+def serve_function(worker: Worker, spec: Spec) -> None:
+    """Call the function with each task that comes: `width` at once where it is async, else one after the other."""
+    os.register_at_fork(after_in_child=worker.close)  # a fork must neither answer for us nor hold the lines open
+    worker.die_with_it()
     prepare_stdout_of_function()
     prepare_stderr()
     # Only now: what has a standard module's name there must not be taken for it by the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())
+    [target] = spec.what
     try:
         loaded = load(target)
     except UsageError as error:
         _flush()
-        answers.sendall(pack(0, json.dumps({"what": error.what, "what_to_do": error.what_to_do}).encode()))
+        worker.hello(what=error.what, what_to_do=error.what_to_do)
         return
     _flush()
-    with suppress(OSError):
-        answers.sendall(pack(0, json.dumps({"async": loaded.is_async, "task": loaded.wants_task}).encode()))
-        serving = _Worker(int(worker), tasks, answers, loaded)
-        if loaded.is_async:
-            _serve_all(serving, int(jobs), None if timeout == "-" else float(timeout))
-        else:
-            _serve(serving)
-
-
-def _close(*sockets: socket.socket) -> None:
-    for each in sockets:
-        each.close()
+    worker.hello(is_async=loaded.is_async, wants_task=loaded.wants_task)
+    if loaded.is_async:
+        _serve_all(worker, loaded, spec.width, spec.timeout)
+    else:
+        _serve(worker, loaded)
 
 
 def _flush() -> None:
@@ -76,47 +59,27 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-class _Worker:
-    """The worker, as its function's process sees it."""
+def _argument(taken: Taken, target: Target) -> object:
+    """Return what the function gets of a task. Raises OSError."""
+    body = taken.read()
+    return unpack_task(taken.head, body) if target.wants_task else body
 
-    def __init__(self, pid: int, tasks: socket.socket, answers: socket.socket, target: Target) -> None:
-        self.tasks = tasks
-        self.answers = answers
-        self.function = target.function
-        self._wants_task = target.wants_task
-        self._pid = pid
 
-    def take(self) -> tuple[int, object] | None:
-        """Take a task: its number, and what the function gets of it. None where none is there."""
-        # What a worker that has died had handed over belongs to others by now.
-        while os.getppid() == self._pid and (taken := take(self.tasks)) is not None:
-            try:
-                head, body = taken.read()
-            except OSError as error:
-                self.answer(taken.number, Failed(str(error)))
-            else:
-                return taken.number, unpack_task(head, body) if self._wants_task else body
-        return None
-
-    def answer(self, number: int, outcome: Outcome) -> None:
-        _flush()
-        self.answers.sendall(pack(number, pack_outcome(outcome)))
+def _answer(worker: Worker, number: int, outcome: Outcome) -> None:
+    _flush()
+    worker.answer(number, outcome)
 
 
 # One task at a time.
 
 
-def _serve(worker: _Worker) -> None:
-    poll = select.poll()
-    poll.register(worker.tasks, select.POLLIN)
-    poll.register(worker.answers, select.POLLIN)
-    while True:
-        while (task := worker.take()) is not None:
-            number, argument = task
-            worker.answer(number, _call(worker.function, argument))
-        # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
-        if any(descriptor == worker.answers.fileno() for descriptor, _ in poll.poll()):
-            return
+def _serve(worker: Worker, target: Target) -> None:
+    while (taken := worker.wait_and_take()) is not None:
+        try:
+            outcome = _call(target.function, _argument(taken, target))
+        except OSError as error:
+            outcome = Shortage((error.strerror or "").lower())
+        _answer(worker, taken.number, outcome)
 
 
 def _call(function: Callable[[Any], Any], argument: object) -> Outcome:
@@ -142,15 +105,21 @@ def _runner() -> asyncio.Runner:
 # All jobs at once.
 
 
-def _serve_all(worker: _Worker, jobs: int, timeout: float | None) -> None:
+def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None) -> None:
     import asyncio
 
-    async def serve(number: int, argument: object) -> None:
-        worker.answer(number, await run(argument))
+    async def serve(taken: Taken) -> None:
+        try:
+            argument = _argument(taken, target)
+        except OSError as error:
+            outcome: Outcome = Shortage((error.strerror or "").lower())
+        else:
+            outcome = await run(argument)
+        _answer(worker, taken.number, outcome)
 
     async def run(argument: object) -> Outcome:
         # A task of its own: a function that cancels itself must not cancel what answers for it.
-        work = asyncio.ensure_future(_finish(partial(worker.function, argument)))
+        work = asyncio.ensure_future(_finish(partial(target.function, argument)))
         done, _ = await asyncio.wait({work}, timeout=timeout)
         if not done:
             work.cancel()
@@ -166,13 +135,13 @@ def _serve_all(worker: _Worker, jobs: int, timeout: float | None) -> None:
         running: set[asyncio.Task[None]] = set()
         over = asyncio.Event()
 
-        def take() -> None:
-            while len(running) < jobs and (task := worker.take()) is not None:
-                serving = asyncio.ensure_future(serve(*task))
+        def take_tasks() -> None:
+            while len(running) < width and (taken := take(worker.tasks)) is not None:
+                serving = asyncio.ensure_future(serve(taken))
                 running.add(serving)
                 serving.add_done_callback(served)
-            if len(running) < jobs:
-                loop.add_reader(worker.tasks, take)
+            if len(running) < width:
+                loop.add_reader(worker.tasks, take_tasks)
             else:
                 loop.remove_reader(worker.tasks)
 
@@ -181,7 +150,7 @@ def _serve_all(worker: _Worker, jobs: int, timeout: float | None) -> None:
             if serving.exception() is not None:  # nobody is there to hear the answer
                 over.set()
             elif not over.is_set():
-                take()
+                take_tasks()
 
         def end() -> None:
             loop.remove_reader(worker.answers)
@@ -190,7 +159,7 @@ def _serve_all(worker: _Worker, jobs: int, timeout: float | None) -> None:
 
         # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
         loop.add_reader(worker.answers, end)
-        take()
+        take_tasks()
         await over.wait()
         await asyncio.gather(*running, return_exceptions=True)
 
@@ -214,7 +183,7 @@ def _verdict(error: BaseException) -> Outcome:
         if isinstance(error, Reject):
             return Rejected(one_line(str(error.reason)) or "rejected by the function")
         if isinstance(error, OutputError):  # the worker's stdout is no fault of the task's
-            return CannotRun(f"The output can't be written: {error}")
+            return OutputGone(str(error))
         story = Story(error)
         line = story.line()
         if isinstance(error, Retry):

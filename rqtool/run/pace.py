@@ -1,15 +1,15 @@
-"""How many tasks may wait at the process that calls the function, so that it does not wait for the next one. Pure."""
+"""How many tasks may wait at a runner, so that it does not wait for the next one. Pure."""
 
 from __future__ import annotations
 
 AHEAD = 0.01
-"""Seconds of work: what waits there is not to be seen, and costs no more when it has to be taken back."""
+"""Seconds of work that may wait there: unnoticed by people, and cheap to take back."""
 MOST = 64
 _WEIGHT = 0.1
 
 
 class Pace:
-    """Learns from the seconds that tasks took; a single slow one ends all haste for a while."""
+    """Learns from the seconds that tasks took. One slow task ends the handing over ahead for a while."""
 
     def __init__(self) -> None:
         self._seconds: float | None = None
@@ -20,7 +20,7 @@ class Pace:
 
     @property
     def depth(self) -> int:
-        """Tasks at a process, the one at work included."""
+        """Tasks at a runner, the one at work included."""
         if self._seconds is None:
             return 1
         return MOST if self._seconds * MOST <= AHEAD else max(int(AHEAD / self._seconds), 1)

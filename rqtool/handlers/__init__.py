@@ -1,1 +1,0 @@
-"""What does the work of a task: pretended work, commands, Python functions. Handlers never touch AMQP."""

@@ -1,0 +1,1 @@
+"""Runs tasks in runner processes: commands, Python functions, pretended work. Knows nothing of AMQP."""

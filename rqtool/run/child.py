@@ -1,0 +1,84 @@
+"""What a runner process does: it is started by rqtool.run.runner, and ends with its worker."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+
+from rqtool.outcomes import Outcome
+from rqtool.run.channel import Taken, take
+from rqtool.run.encoding import pack, pack_json, pack_outcome, unpack_spec
+
+
+class Worker:
+    """The worker, as its runner sees it. Descriptors: where tasks come, answers go, and what ends with the worker."""
+
+    def __init__(self, tasks: int, answers: int, lifeline: int) -> None:
+        self.tasks = socket.socket(fileno=tasks)
+        self.answers = socket.socket(fileno=answers)
+        self.lifeline = lifeline
+        for number in (tasks, answers, lifeline):
+            os.set_inheritable(number, False)
+
+    def wait_and_take(self) -> Taken | None:
+        """Wait for a task. None: no more will come."""
+        poll = select.poll()
+        poll.register(self.tasks, select.POLLIN)
+        poll.register(self.answers, select.POLLIN)
+        while True:
+            if (taken := take(self.tasks)) is not None:
+                return taken
+            # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
+            if any(descriptor == self.answers.fileno() for descriptor, _ in poll.poll()):
+                return None
+
+    def hello(self, **about: object) -> None:
+        """Say that we are ready, or why we can't be."""
+        self.answers.sendall(pack(0, pack_json(about)))
+
+    def answer(self, number: int, outcome: Outcome) -> None:
+        self.answers.sendall(pack(number, pack_outcome(outcome)))
+
+    def die_with_it(self) -> None:
+        """Have the system end our whole group when the worker is gone: code that holds the interpreter can't look.
+
+        SIGIO ends a process that does not handle it (fcntl(2), F_SETOWN and O_ASYNC).
+        """
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        fcntl.fcntl(self.lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(self.lifeline, fcntl.F_SETFL, fcntl.fcntl(self.lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([self.lifeline], [], [], 0)[0]:
+            os.killpg(0, signal.SIGKILL)
+
+    def close(self) -> None:
+        self.tasks.close()
+        self.answers.close()
+        os.close(self.lifeline)
+
+
+def main() -> None:
+    """Arguments: our ends of the lines, and the memory where the process groups of commands are noted."""
+    tasks, answers, lifeline, groups = map(int, sys.argv[1:])
+    del sys.argv[1:]
+    worker = Worker(tasks, answers, lifeline)
+    first = worker.wait_and_take()
+    if first is None:
+        return
+    first.drop()
+    spec = unpack_spec(first.head)
+    try:
+        if spec.kind == "command":
+            from rqtool.run.command import serve_commands
+
+            serve_commands(worker, spec, groups)
+        else:
+            from rqtool.run.function import serve_function
+
+            os.close(groups)
+            serve_function(worker, spec)
+    except BrokenPipeError:  # the worker is gone, or wants no answers any more
+        return

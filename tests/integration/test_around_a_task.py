@@ -1,0 +1,273 @@
+"""What happens around a task is not held against it: output that nobody reads, no room for a process, neighbours that
+crash, signals, a worker that is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
+
+NUMBERED = [f"{n}".encode() for n in range(200)]
+
+FUNCTIONS = """
+import asyncio, os, re, subprocess, time
+
+def shout(body):
+    print("x" * 2000)
+
+def hold(body):
+    subprocess.Popen(["sleep", "300"])
+    open("held", "w").write(str(os.getpid()))
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+async def crashes(body):
+    with open("begun", "a") as log:
+        log.write(body.decode() + "\\n")
+    await asyncio.sleep(0.2)
+    if body == b"crash":
+        os._exit(1)
+
+async def blocks(body):
+    await asyncio.sleep(0.2)
+    if body == b"block":
+        time.sleep(100)
+"""
+
+
+@pytest.fixture
+def functions(rqtool: Program) -> Program:
+    (rqtool.cwd / "functions.py").write_text(FUNCTIONS)
+    return rqtool
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+WORK = [
+    ("--", "sh", "-c", "head -c 3000 /dev/zero"),
+    ("--json", "--", "true"),
+    ("--", "true"),
+    ("--call", "functions:shout"),
+]
+
+
+@pytest.mark.parametrize("arguments", WORK, ids=lambda arguments: arguments[0] + arguments[-1][:5])
+def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost, arguments: tuple[str, ...]) -> None:
+    """It stops new tasks, and neither heartbeats nor signals: when it is read, all go on, and none is done twice."""
+    functions("send", input=lines(*[f"{n:05d}".encode() * 40 for n in range(1000)]))
+    out, ours = os.pipe()
+    url = f"{vhost.url}?heartbeat=2"
+    err = functions.cwd / "err"
+    with err.open("wb") as stderr:
+        worker = subprocess.Popen(
+            [*PYTHON, "work", "--url", url, "--drain", *arguments],
+            stdout=ours, stderr=stderr, cwd=functions.cwd, env=clean_environment(**vhost.environment),
+        )  # fmt: skip
+    os.close(ours)
+    try:
+        before = eventually(lambda: vhost.figures() != (1000, 0) and settled(vhost), 30)
+        time.sleep(8)  # four heartbeats: the broker gives a silent connection up after two
+        assert vhost.figures() == before
+        with os.fdopen(out, "rb") as reader:
+            reader.read()
+        assert worker.wait(60) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    assert "connection lost" not in err.read_text()
+    assert vhost.figures() == (0, 0)
+
+
+def settled(vhost: Vhost) -> tuple[int, int] | None:
+    """The figures, once they stay as they are for a second."""
+    figures = vhost.figures()
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        if vhost.figures() != figures:
+            return None
+        time.sleep(0.1)
+    return figures
+
+
+def test_a_stalled_worker_obeys_signals(rqtool: Program, vhost: Vhost) -> None:
+    """While nobody reads its stdout, the second SIGTERM ends it."""
+    rqtool("send", input=lines(*NUMBERED))
+    out, ours = os.pipe()
+    worker = subprocess.Popen(
+        [*PYTHON, "work", "--", "head", "-c", "70000", "/dev/zero"],
+        stdout=ours, stderr=subprocess.DEVNULL, env=clean_environment(**vhost.environment),
+    )  # fmt: skip
+    os.close(ours)
+    try:
+        eventually(lambda: vhost.figures()[1] > 0 and settled(vhost))
+        worker.send_signal(signal.SIGTERM)
+        eventually(lambda: vhost.figures() == (199, 1))
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 128 + signal.SIGTERM
+    finally:
+        worker.kill()
+        worker.wait()
+        os.close(out)
+    eventually(lambda: vhost.figures() == (200, 0))
+
+
+@pytest.mark.parametrize("arguments", [["--", "cat"], ["--call", "functions:shout"], ["--json", "--", "true"]])
+def test_a_reader_that_goes_costs_no_task(functions: Program, vhost: Vhost, arguments: list[str]) -> None:
+    """As in `work | head -c 5`: one line, exit code 1, and what was not done is back in the queue."""
+    functions("send", input=lines(*NUMBERED))
+    command = " ".join(map(str, [*PYTHON, "work", "--quiet", "--retry-delays", "none", *arguments]))
+    ended = subprocess.run(
+        ["bash", "-c", f"{command} | head -c 5 >/dev/null; exit ${{PIPESTATUS[0]}}"],
+        cwd=functions.cwd, env=clean_environment(**vhost.environment), capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert ended.stderr == "rqtool: The output can't be written: its reader is gone. Send it elsewhere.\n"
+    assert vhost.figures("task_queue.dead") == (0, 0)
+    assert vhost.figures()[0] >= 150
+
+
+def test_no_room_for_processes_is_no_verdict(rqtool: Program, vhost: Vhost) -> None:
+    """A worker that may open few files: all tasks are done by as many commands as there is room for, none fails."""
+    rqtool("send", input=lines(*NUMBERED[:40]))
+    options = ["--drain", "-j", "20", "--retry-delays", "none"]
+    command = 'read n; sleep 0.2; echo "$n" >> log'
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -n 24; exec "$@"', "sh", *PYTHON, "work", *options, "--", "sh", "-c", command],
+        cwd=rqtool.cwd, env=clean_environment(**vhost.environment), capture_output=True, text=True, timeout=100,
+        check=False,
+    )  # fmt: skip
+
+    assert ended.returncode in (0, 2), ended.stderr
+    assert vhost.figures("task_queue.dead") == (0, 0)
+    done = (rqtool.cwd / "log").read_text().split() if ended.returncode == 0 else []
+    assert len(done) + vhost.ready() + vhost.ready("task_queue.returned") == 40
+
+
+def test_neighbours_of_a_crash_are_done(functions: Program, vhost: Vhost) -> None:
+    """An async function whose process dies with ten tasks at work: the others run again, and none is blamed for it."""
+    functions("send", input=lines(*NUMBERED[:20], b"crash", *NUMBERED[20:40]))
+    ended = functions("work", "-j", "10", "--call", "functions:crashes", "--drain", "--retry-delays", "none")
+
+    assert ended.code == 1
+    assert vhost.bodies("task_queue.dead") == [b"crash"]
+    assert {task.decode() for task in NUMBERED[:40]} < set((functions.cwd / "begun").read_text().split())
+
+
+def test_neighbours_of_one_that_blocks_are_done(functions: Program, vhost: Vhost) -> None:
+    """An async function that blocks its process past --timeout: only that task fails."""
+    functions("send", input=lines(*NUMBERED[:10], b"block", *NUMBERED[10:20]))
+    options = ["--drain", "--retry-delays", "none", "--timeout", "2s"]
+    ended = functions("work", "-j", "10", "--call", "functions:blocks", *options)
+
+    assert ended.code == 1
+    assert vhost.bodies("task_queue.dead") == [b"block"]
+
+
+def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
+    """A terminal that is closed: what runs is finished, once, and the rest is back."""
+    rqtool("send", "a", "b")
+    worker = rqtool.start("work", "--", "sh", "-c", "read n; sleep 1; echo $n >> log")
+    worker.says("Received 'a'")
+    worker.signal(signal.SIGHUP)
+    assert worker.wait(20).code == 0
+    assert (rqtool.cwd / "log").read_text() == "a\n"
+    assert vhost.figures() == (1, 0)
+
+
+def test_sighup_ends_send_with_its_report(rqtool: Program, vhost: Vhost) -> None:
+    """What is not confirmed is said and kept, as with SIGTERM."""
+    sender = rqtool.start("send", "--unsent", "rest", stdin=subprocess.PIPE)
+    sender.write(b"a\n")
+    eventually(lambda: vhost.ready() == 1)
+    sender.signal(signal.SIGHUP)
+    sender.says("writing what was not sent to rest")
+    sender.write(b"b\n")
+    sender.close_input()
+    ended = sender.wait(20)
+    assert ended.code == 1
+    assert "stopped before the end of the input; 1 task confirmed" in ended.stderr
+    assert (rqtool.cwd / "rest").read_bytes() == b"b\n"
+
+
+def test_sighup_that_is_ignored(rqtool: Program, vhost: Vhost) -> None:
+    """Under nohup a worker goes on, and so do its commands."""
+    command = ["sh", "-c", "kill -HUP $$; echo on > log"]
+    worker = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PYTHON, "work", "--max-tasks", "1", "--", *command],
+        cwd=rqtool.cwd, env=clean_environment(**vhost.environment), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        eventually(lambda: vhost.row("task_queue").get("consumers"))
+        worker.send_signal(signal.SIGHUP)
+        rqtool("send", "a")
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    assert (rqtool.cwd / "log").read_text() == "on\n"
+
+
+def test_commands_end_with_a_killed_worker(rqtool: Program, vhost: Vhost) -> None:
+    """SIGKILL of a worker ends its commands and what these have started, though they ignore SIGTERM."""
+    rqtool("send", "1", "2", "3")
+    script = "trap '' TERM; echo $$ >> pids; sleep 300 & echo $! >> pids; wait"
+    worker = rqtool.start("work", "-j", "3", "--", "sh", "-c", script)
+    eventually(lambda: len(pids(rqtool)) == 6)
+    worker.kill()
+    eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)), 10)
+
+
+def pids(rqtool: Program) -> list[int]:
+    path = rqtool.cwd / "pids"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def test_a_function_ends_with_a_killed_worker(functions: Program, vhost: Vhost) -> None:
+    """Also one that holds the interpreter, and what it has started."""
+    functions("send", "1")
+    worker = functions.start("work", "--call", "functions:hold")
+    held = functions.cwd / "held"
+    pid = int(eventually(lambda: held.exists() and held.read_text()))
+    [group] = {os.getpgid(pid)}
+    worker.kill()
+    eventually(lambda: not members(group), 10)
+
+
+def members(group: int) -> list[int]:
+    """The processes of a group that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_quick_tasks_do_not_wait_behind_a_slow_one(rqtool: Program, vhost: Vhost) -> None:
+    """Without --prefetch a worker holds more of quick tasks, and gives them up when one turns out to be slow: another
+    worker does them all meanwhile.
+    """
+    rqtool("send", input=lines(*NUMBERED, b"slow", *NUMBERED))
+    script = 'read n; echo "$n begins" >> log; [ "$n" != slow ] || sleep 6; echo "$n ends" >> log'
+    workers = [rqtool.start("work", "--quiet", "--drain", "--", "sh", "-c", script) for _ in range(2)]
+    assert [worker.wait().code for worker in workers] == [0, 0]
+    log = (rqtool.cwd / "log").read_text().splitlines()
+    assert log[-1] == "slow ends"
+    assert len(log) == 2 * 401

@@ -147,8 +147,8 @@ class Course:
         """Two workers for the main queue, which must see what the other one holds; one for each new queue."""
         kind = self._scenario.kind
         return [
-            Worker("drain1", QUEUE, kind, jobs=25, prefetch=25, call=False),
-            Worker("drain2", QUEUE, kind, jobs=1, prefetch=100, call=True),
+            Worker("drain1", QUEUE, kind, jobs=25, prefetch=25, call=""),
+            Worker("drain2", QUEUE, kind, jobs=1, prefetch=100, call="do"),
             *self._begun,
         ]
 
@@ -191,12 +191,26 @@ class Course:
                 self._burials.append(Burial(task.id, properties.message_id, str(error)))
         self._completions = _completions(self.workers.done)
         sent = self.senders
-        return settle(sent.tasks, sent.offers, sent.confirmed, self._completions, self._burials, queued, self.faults)
+        return settle(
+            sent.tasks,
+            sent.offers,
+            sent.confirmed,
+            self._completions,
+            self._burials,
+            queued,
+            self.faults,
+            set(_lines(self.workers.broken)),
+            self.workers.killed,
+        )
 
 
 def _completions(path: Path) -> list[Completion]:
     found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        name, message_id, attempt, redelivered = line.split()
-        found.append(Completion(name, message_id, int(attempt), redelivered == "1"))
+    for line in _lines(path):
+        name, message_id, attempt, redelivered, process = line.split()
+        found.append(Completion(name, message_id, int(attempt), redelivered == "1", process))
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []

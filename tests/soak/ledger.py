@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from tests.soak.tasks import Task
+from tests.soak.tasks import ASYNC_JOBS, Task
 
 RESUMED = "resumed"
 """The sender could not say what is confirmed, and it was offered again: another message id."""
@@ -16,6 +16,12 @@ REDELIVERED = "redelivered"
 """The broker delivered it again, flagged."""
 RETRIED_TWICE = "retried twice"
 """Two copies of one attempt: a crash between the copy's confirm and the ack, or while retries went home."""
+RUN_AGAIN = "run beside a crash"
+"""It was done, but the async function's process ended before the worker heard of it, by a neighbour's doing: the same
+message id and attempt. It needs no fault, and has its own limit: the last lines of such a process.
+"""
+BESIDE = ASYNC_JOBS - 1
+"""How many tasks may be at work beside the one that breaks their process."""
 
 _OF_WORKERS = frozenset({REDELIVERED, RETRIED_TWICE})
 _OF_CONNECTIONS = frozenset({SENT_TWICE, REDELIVERED, RETRIED_TWICE})
@@ -25,6 +31,8 @@ MAY_DO_TWICE: Mapping[str, frozenset[str]] = {
     "stop worker": _OF_WORKERS,
     "poison": _OF_WORKERS,
     "term worker": frozenset(),
+    "hup worker": frozenset(),
+    "stall output": frozenset(),
     "kill sender": frozenset(),
     "interrupt sender": frozenset(),
     "term sender": frozenset(),
@@ -45,12 +53,19 @@ MAY_DO_TWICE: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One line that a task wrote when it was done."""
+    """One line that a task wrote when it was done. `process`: who wrote it, "LIFE/PID"; a life is one process of a
+    worker, from start to end.
+    """
 
     id: str
     message_id: str
     attempt: int
     redelivered: bool
+    process: str = ""
+
+    @property
+    def life(self) -> str:
+        return self.process.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class Inflicted:
 class Account:
     """`lost`: confirmed, and neither completed nor dead nor queued. `unexpected`: nobody offered it. `buried_alive`:
     dead without deserving it, with the error that it bears. `left`: still queued. `duplicates` are by cause, and in
-    `excess` are those that no fault explains.
+    `excess` are those that no fault explains. `ghosts`: completed long after the worker had been killed.
     """
 
     lost: frozenset[str]
@@ -88,10 +103,11 @@ class Account:
     left: frozenset[str]
     duplicates: Mapping[str, int]
     excess: Mapping[str, int]
+    ghosts: frozenset[str]
 
     @property
     def settled(self) -> bool:
-        return not (self.lost or self.unexpected or self.buried_alive or self.left or self.excess)
+        return not (self.lost or self.unexpected or self.buried_alive or self.left or self.excess or self.ghosts)
 
 
 def settle(
@@ -102,16 +118,21 @@ def settle(
     burials: Iterable[Burial],
     queued: Collection[str],
     faults: Iterable[Inflicted],
+    broken: Collection[str] = (),
+    killed: Mapping[str, int] | None = None,
 ) -> Account:
-    """`tasks` are all that were ever offered, `offers` how often each was."""
+    """`tasks` are all that were ever offered, `offers` how often each was; completions are in the order of their lines.
+    `broken`: processes that a task of an async function ended or blocked; `killed`: lives that ended so, with the
+    number of lines after which nothing of them may be left.
+    """
     completions, burials = list(completions), list(burials)
     there = {c.id for c in completions} | {b.id for b in burials} | set(queued)
     deserving = {task.id for task in tasks.values() if task.deserves_death}
-    duplicates, excess = _duplicates(completions, burials, offers)
+    duplicates, excess = _duplicates(completions, burials, offers, _unheard(completions, broken))
     allowed = _allowed(faults)
     for cause, number in duplicates.items():
         limit = allowed.get(cause, 0)
-        if cause != RESUMED and limit is not None and number > limit:
+        if cause not in (RESUMED, RUN_AGAIN) and limit is not None and number > limit:
             excess[cause] = number - limit
     return Account(
         lost=frozenset(set(confirmed) - there),
@@ -120,16 +141,37 @@ def settle(
         left=frozenset(queued),
         duplicates=+duplicates,
         excess=+excess,
+        ghosts=frozenset(
+            c.id for number, c in enumerate(completions) if number >= (killed or {}).get(c.life, len(completions))
+        ),
     )
 
 
+def _unheard(completions: list[Completion], broken: Collection[str]) -> set[int]:
+    """The numbers of completions of which the worker perhaps never heard, and that were then run again: the last ones
+    of a process that broke, where the same attempt comes once more; flagged, if the broker had it meanwhile.
+    """
+    last: dict[str, list[int]] = defaultdict(list)
+    later: dict[tuple[str, str, int], bool] = {}  # whether such a one is flagged
+    unheard = set()
+    for number, done in reversed(list(enumerate(completions))):
+        which = (done.id, done.message_id, done.attempt)
+        if done.process in broken and len(last[done.process]) < BESIDE:
+            last[done.process].append(number)
+            if which in later and later[which] >= done.redelivered:
+                unheard.add(number)
+        later[which] = later.get(which, False) or done.redelivered
+    return unheard
+
+
 def _duplicates(
-    completions: list[Completion], burials: list[Burial], offers: Mapping[str, int]
+    completions: list[Completion], burials: list[Burial], offers: Mapping[str, int], unheard: Collection[int]
 ) -> tuple[Counter[str], Counter[str]]:
     """Copies beyond the first, by cause; and those with more message ids than there were offers."""
     copies: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for done in completions:
+    for number, done in enumerate(completions):
         cause = REDELIVERED if done.redelivered else RETRIED_TWICE if done.attempt > 1 else SENT_TWICE
+        cause = RUN_AGAIN if number in unheard else cause
         copies[done.id][done.message_id].append(cause)
     for burial in burials:
         copies[burial.id][burial.message_id].append(RETRIED_TWICE)
@@ -140,7 +182,7 @@ def _duplicates(
         excess[RESUMED] += max(0, len(messages) - max(1, offers.get(name, 0)))
         for causes in messages.values():
             # The plainest copy is the original.
-            order = [SENT_TWICE, RETRIED_TWICE, REDELIVERED]
+            order = [SENT_TWICE, RETRIED_TWICE, REDELIVERED, RUN_AGAIN]
             duplicates.update(sorted(causes, key=order.index)[1:])
     return duplicates, excess
 

@@ -19,7 +19,7 @@ from tests.soak.ledger import Inflicted
 from tests.soak.new_queues import NewQueues
 from tests.soak.scenario import QUEUE, Fault
 from tests.soak.senders import Senders
-from tests.soak.workers import Workers, most_twice
+from tests.soak.workers import GRACEFUL, Workers, most_twice
 
 SENDER_SIGNALS = {
     "kill sender": signal.SIGKILL,
@@ -31,6 +31,7 @@ WORKER_SIGNALS = {
     "kill worker": signal.SIGKILL,
     "kill all workers": signal.SIGKILL,
     "term worker": signal.SIGTERM,
+    "hup worker": signal.SIGHUP,
     "stop worker": signal.SIGSTOP,
 }
 ALARMS = {
@@ -86,6 +87,7 @@ class Nemeses:
         if fault.kind in ALARMS:
             return self._alarm
         return {
+            "stall output": self._stall_output,
             "close connections": self._close_connections,
             "stop node": self._stop_node,
             "restart node": self._restart_node,
@@ -113,9 +115,18 @@ class Nemeses:
         if number == signal.SIGSTOP:
             time.sleep(fault.seconds)
             self._workers.signal(victims[0], signal.SIGCONT)
-        elif number == signal.SIGTERM:
+        elif number in GRACEFUL:
             self._workers.wait(victims[0])
         return ", ".join(worker.name for worker in victims), sum(most_twice(worker) for worker in victims)
+
+    def _stall_output(self, fault: Fault, luck: random.Random) -> Effect:
+        talkers = [worker for worker in self._workers.running() if not worker.is_quiet]
+        if not talkers:
+            return "none was there", 0
+        worker = luck.choice(talkers)
+        with self._workers.unread(worker):
+            time.sleep(fault.seconds)
+        return worker.name, 0
 
     def _alarm(self, fault: Fault, luck: random.Random) -> Effect:
         node = luck.choice(self._broker.members)

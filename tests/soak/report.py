@@ -38,6 +38,7 @@ def report(
             "unexpected": len(account.unexpected),
             "healthy_but_dead": len(account.buried_alive),
             "left": len(account.left),
+            "ghosts": len(account.ghosts),
             "duplicates": dict(account.duplicates),
             "excess": dict(account.excess),
             "examples": {
@@ -45,6 +46,7 @@ def report(
                 "unexpected": _some(account.unexpected),
                 "healthy_but_dead": _some(account.buried_alive),
                 "left": _some(account.left),
+                "ghosts": _some(account.ghosts),
             },
             "errors_of_healthy_but_dead": _errors(account.buried_alive.values()),
         }

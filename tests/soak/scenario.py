@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
-from tests.soak.tasks import DELAYS, MOST_FAILURES, SCRIPT, Task
+from tests.soak.tasks import ASYNC_JOBS, DELAYS, MOST_FAILURES, SCRIPT, TIMEOUT, Task
 
 Kind = Literal["classic", "quorum"]
+Call = Literal["", "do", "do_async"]
+"""The function of tasks.py; without one the worker runs the command."""
+Output = Literal["--quiet", "", "--json"]
 
 QUEUE = "soak"
 MOST_WORKERS = 20
@@ -18,7 +21,7 @@ MOST_NEW_QUEUES = 6
 SHORT = 60.0
 """Seconds. A soak that is shorter gets a load that two cores work off in its time."""
 PROCESS_FAULTS = (
-    "kill worker", "kill worker", "stop worker", "term worker", "kill all workers",
+    "kill worker", "kill worker", "stop worker", "term worker", "hup worker", "stall output", "kill all workers",
     "kill sender", "interrupt sender", "term sender", "stop sender",
 )  # fmt: skip
 BROKER_FAULTS = (
@@ -30,22 +33,29 @@ CLUSTER_FAULTS = (*BROKER_FAULTS, "kill leader", "kill leader", "kill majority",
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What one worker is started with."""
+    """What one worker is started with. `prefetch`: None where it is to choose itself."""
 
     name: str
     queue: str
     kind: Kind
     jobs: int
-    prefetch: int
-    call: bool
+    prefetch: int | None
+    call: Call
+    output: Output = "--quiet"
 
     @property
     def arguments(self) -> list[str]:
-        handler = ["--call", "tests.soak.tasks:do"] if self.call else ["--", "sh", str(SCRIPT)]
+        handler = ["--call", f"tests.soak.tasks:{self.call}"] if self.call else ["--", "sh", str(SCRIPT)]
+        prefetch = [] if self.prefetch is None else ["--prefetch", str(self.prefetch)]
         return [
-            "work", "-q", self.queue, "--type", self.kind, "--quiet", "--retry-delays", DELAYS,
-            "-j", str(self.jobs), "--prefetch", str(self.prefetch), *handler,
+            "work", "-q", self.queue, "--type", self.kind, "--retry-delays", DELAYS, "--timeout", TIMEOUT,
+            "-j", str(self.jobs), *prefetch, *([self.output] if self.output else []), *handler,
         ]  # fmt: skip
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is printed by it, nor by what it runs."""
+        return self.output == "--quiet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ class Scenario:
 
     def tasks(self, sender: str) -> Iterator[Task]:
         """The tasks of one sender, without end: most are quick or slow, one in ten fails at first, one in a hundred
-        always.
+        always, one in a hundred crashes at first, three in a thousand hang.
         """
         dice = random.Random(f"{self.seed} {sender}")
         for number in count(1):
@@ -97,6 +107,10 @@ class Scenario:
                 yield Task(name, "never")
             elif luck < 0.11:
                 yield Task(name, "fail", dice.randint(1, MOST_FAILURES))
+            elif luck < 0.12:
+                yield Task(name, "crash", dice.randint(1, MOST_FAILURES))
+            elif luck < 0.123:
+                yield Task(name, "hang", 1)
             else:
                 yield Task(name, "slow" if dice.random() < self.slow else "quick")
 
@@ -137,10 +151,13 @@ def draw(seed: int, seconds: float, nodes: int, kind: Kind) -> Scenario:
 
 
 def _worker(dice: random.Random, name: str, queue: str, kind: Kind) -> Worker:
-    if dice.random() < 0.3:
-        return Worker(name, queue, kind, jobs=dice.choice([1, 2]), prefetch=100, call=True)
-    jobs = dice.choice([1, 4, 25])
-    return Worker(name, queue, kind, jobs, prefetch=max(jobs, dice.choice([1, 10, 30, 100])), call=False)
+    calls: list[Call] = ["", "", "do", "do_async"]
+    call = dice.choice(calls)
+    jobs = {"": dice.choice([1, 4, 25]), "do": dice.choice([1, 2]), "do_async": ASYNC_JOBS}[call]
+    prefetch = max(jobs, dice.choice([100] if call else [1, 10, 30, 100]))
+    adapts, talks, as_json = dice.random() < 1 / 3, dice.random() < 1 / 3, dice.random() < 0.5
+    output: Output = "--quiet" if not talks else "--json" if as_json else ""
+    return Worker(name, queue, kind, jobs, None if adapts else prefetch, call, output)
 
 
 def _faults(dice: random.Random, kinds: Sequence[str], seconds: float, gaps: tuple[float, float]) -> list[Fault]:

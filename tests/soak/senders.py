@@ -115,7 +115,7 @@ class Senders:
         try:
             report = json.loads(ended.stdout)
         except ValueError:
-            too_early = "<frozen site>" in ended.stderr  # Python itself was not up yet
+            too_early = any(what in ended.stderr for what in ("<frozen site>", "import runpy"))  # Python was not up yet
             stopped = told and (ended.code in _STOPPED or too_early)
             if not stopped and not (ended.code == 69 and self._broker.was_away):
                 self._journal.trouble(f"{name} ended with {ended.code} and no report: {ended.stderr[-300:]}")

@@ -10,10 +10,12 @@ fail() {
 case $action in
     slow) sleep 0.3 ;;
     fail) [ "$attempt" -gt "$failures" ] || fail ;;
+    crash) [ "$attempt" -gt "$failures" ] || kill -9 $$ ;;
+    hang) [ "$attempt" -gt "$failures" ] || sleep 60 ;;
     never) fail ;;
     poison)
         kill -9 "-$SOAK_WORKER"
         fail
         ;;
 esac
-echo "$id $message $attempt $redelivered" >>"$SOAK_DONE"
+echo "$id $message $attempt $redelivered $SOAK_LIFE/$PPID" >>"$SOAK_DONE"

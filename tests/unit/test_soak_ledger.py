@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 
 from tests.soak.ledger import (
+    BESIDE,
     MAY_DO_TWICE,
     REDELIVERED,
     RESUMED,
     RETRIED_TWICE,
+    RUN_AGAIN,
     SENT_TWICE,
     Account,
     Burial,
@@ -27,8 +29,10 @@ TASKS = {
 }
 
 
-def done(name: str, message_id: str = "m", attempt: int = 1, *, redelivered: bool = False) -> Completion:
-    return Completion(name, message_id, attempt, redelivered)
+def done(
+    name: str, message_id: str = "m", attempt: int = 1, *, redelivered: bool = False, process: str = "w.1/10"
+) -> Completion:
+    return Completion(name, message_id, attempt, redelivered, process)
 
 
 def account(
@@ -39,8 +43,11 @@ def account(
     queued: Iterable[str] = (),
     offers: int = 1,
     faults: Iterable[Inflicted] = (),
+    broken: Iterable[str] = (),
+    killed: Mapping[str, int] | None = None,
 ) -> Account:
-    return settle(TASKS, dict.fromkeys(TASKS, offers), set(confirmed), completions, burials, set(queued), faults)
+    offered = dict.fromkeys(TASKS, offers)
+    return settle(TASKS, offered, set(confirmed), completions, burials, set(queued), faults, set(broken), killed)
 
 
 def fault(kind: str, most_twice: int | None = None) -> Inflicted:
@@ -115,7 +122,48 @@ def test_a_worker_that_was_killed_explains_as_many_as_it_may_have_had() -> None:
     assert account(copies, faults=[fault("kill worker", 2), fault("kill node", None)]).settled
 
 
-@pytest.mark.parametrize("kind", ["term worker", "memory alarm", "disk alarm", "interrupt sender"])
+@pytest.mark.parametrize(
+    ("again", "cause"),
+    [
+        (done("b", process="w.1/11"), RUN_AGAIN),
+        (done("b", process="w.2/20", redelivered=True), RUN_AGAIN),  # its worker was told to stop meanwhile
+        (done("b", process="w.1/11", attempt=2), RETRIED_TWICE),  # the worker had heard of it, and as a failure
+        (done("b", "another", process="w.1/11"), RESUMED),
+    ],
+)
+def test_what_broke_with_a_neighbour_may_be_run_again(again: Completion, cause: str) -> None:
+    """The same attempt, once more, and nothing else; no fault is needed for it."""
+    found = account([done("a"), done("b"), again], broken=["w.1/10"])
+    assert found.duplicates == {cause: 1}
+    assert found.settled == (cause == RUN_AGAIN)
+
+
+def test_what_is_flagged_is_not_run_again_unflagged() -> None:
+    """A rerun keeps its flag."""
+    copies = [done("b", redelivered=True), done("b", process="w.1/11")]
+    assert account(copies, broken=["w.1/10"]).excess == {REDELIVERED: 1}
+
+
+def test_a_process_that_broke_explains_no_more_than_it_had_at_work() -> None:
+    """Its last lines; those before were heard of."""
+    twice, others = done("b", process="w.1/11"), [done("a", str(number)) for number in range(BESIDE)]
+    assert account([done("b"), *others[1:], twice], offers=BESIDE, broken=["w.1/10"]).duplicates[RUN_AGAIN] == 1
+    assert account([done("b"), *others, twice], offers=BESIDE, broken=["w.1/10"]).excess == {SENT_TWICE: 1}
+    assert account([done("b"), twice], broken=["w.1/12"]).excess == {SENT_TWICE: 1}
+    assert account([done("b"), twice, twice], broken=["w.1/10"]).excess == {SENT_TWICE: 1}
+
+
+def test_what_is_done_long_after_its_worker_was_killed_is_a_ghosts_work() -> None:
+    """Other workers go on, and what it did in time is fine."""
+    found = account([done("a"), done("b", process="w.2/20"), done("never", process="w.1/11")], killed={"w.1": 1})
+    assert found.ghosts == {"never"}
+    assert not found.settled
+    assert account([done("a"), done("b", process="w.2/20")], killed={"w.1": 1}).settled
+
+
+@pytest.mark.parametrize(
+    "kind", ["term worker", "hup worker", "stall output", "memory alarm", "disk alarm", "interrupt sender"]
+)
 def test_faults_after_which_nothing_is_done_twice(kind: str) -> None:
     """README's table says "nothing" for them."""
     assert account([done("a"), done("a", redelivered=True)], faults=[fault(kind)]).excess == {REDELIVERED: 1}

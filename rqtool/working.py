@@ -62,7 +62,9 @@ class Working:
         self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
         self._jobs: WorkerJobs = Jobs()
         courier = Courier(endpoint, options.queue, options.kind, "work, retries", say, accept_loss=options.accept_loss)
-        self._settler = Settler(self._jobs, options.jobs, courier, say=say, changed=self._changed, fail=self._fail)
+        self._settler = Settler(
+            self._jobs, options.jobs, courier, say=output.complain, changed=self._changed, fail=self._fail
+        )
         prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._attempts = Attempts(
             options.queue,

@@ -23,6 +23,8 @@ SHORT = 0.02
 MOST = 400
 _LEARNT = 5
 """Tasks that say enough."""
+_SHARE = 4
+"""Of so many short tasks in a row one may be given back."""
 _WEIGHT = 0.1
 _LOOKS = 2
 """How often it is looked within AHEAD whether tasks go on."""
@@ -55,7 +57,7 @@ class Prefetch:
         """Tasks at once, those at work included."""
         if self._count < _LEARNT or self._seconds > SHORT:
             return min(self._jobs, self.most)
-        ahead = min(self._jobs * AHEAD / max(self._seconds, 0.001), MOST)
+        ahead = min(self._jobs * AHEAD / max(self._seconds, 0.001), self._count / _SHARE, MOST)
         return min(self._jobs + int(ahead), self.most)
 
 
@@ -96,7 +98,7 @@ class AdaptivePrefetch:
 
     async def _widen(self, subscription: Subscription) -> bool:
         """Raises Lost."""
-        if self._prefetch.wanted < 2 * subscription.prefetch:
+        if self._prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
             return False
         subscription.prefetch = self._prefetch.wanted
         await subscription.renew()
@@ -119,19 +121,23 @@ class AdaptivePrefetch:
         """Give back what waits, and take as much as the jobs have room for. Raises Lost."""
         self._prefetch.forget()
         await subscription.pause(_REASON)
+        if self._subscription() is not subscription:
+            return
         self._give_back()
         slow = set(self._jobs.running)
         subscription.prefetch = 0
         while self._subscription() is subscription:
+            self._changed.clear()
             # What the slow ones hold is not counted on the consumers' new channels.
             free = min(self._at_once - len(slow & self._jobs.running), self._prefetch.most)
             if free > subscription.prefetch:
                 subscription.prefetch = free
                 await subscription.resume(_REASON)
-            if not slow & self._jobs.running:
+            elif not slow & self._jobs.running:
                 return
-            await self._next_change()
-            await asyncio.sleep(AHEAD / _LOOKS)
+            else:
+                await self._changed.wait()
+                await asyncio.sleep(AHEAD / _LOOKS)
 
     async def _next_change(self) -> None:
         self._changed.clear()

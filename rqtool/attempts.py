@@ -43,15 +43,18 @@ class Attempt:
     def __init__(self, attempts: Attempts, job: Job[Delivery], task: Task) -> None:
         self._attempts = attempts
         self._started: float | None = None
+        self._told = False
         self.job = job
         self.task = task
 
     def begun(self) -> None:
         self._started = time.monotonic()
-        self._attempts.begun(self)
+        if not self._told:
+            self._told = True
+            self._attempts.begun(self)
 
     def ended(self, outcome: Outcome) -> None:
-        if self._started is None:
+        if self._started is None and not isinstance(outcome, Shortage):
             self.begun()
         self._attempts.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 

@@ -79,6 +79,8 @@ class Signals:
             loop.remove_signal_handler(number)
 
     def _received(self, number: int) -> None:
+        if number == signal.SIGHUP and self.count:
+            return  # a terminal that closes says so once or twice, a service manager after SIGTERM
         self.count += 1
         self.last = number
         if self.count == 1 and self._grace is not None:

@@ -17,6 +17,9 @@ from rqtool.endpoint import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.options import WorkOptions
 
+LOW_DELIVERY_LIMIT = 20
+"""RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
+
 
 class Subscription:
     """Consumers on one connection. `lost` resolves (it never raises) when the connection or one of them goes.
@@ -29,6 +32,8 @@ class Subscription:
         self.connection = connection
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
         self._missing: list[str] = []
+        self.may_give_back = True
+        """Whether a task may be given back now and then, without coming near a limit that the broker has for it."""
         self.counts_returns = True
         self._drops: Sequence[str] = ()
         self._queue = options.queue
@@ -141,6 +146,8 @@ class Subscription:
         options = self._options
         found = await ensure_queue(self.connection, self._queue, options.kind, accept_loss=options.accept_loss)
         self._drops = found.drops
+        limit = found.arguments.get("x-delivery-limit")
+        self.may_give_back = not (isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT)
         for place in places_beside(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
             try:
                 await ensure_place(self.connection, place, options.kind)
@@ -149,7 +156,7 @@ class Subscription:
         self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
 
     def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
-        if consumer in self._consumers:  # else it was replaced
+        if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced
             self._went(lost)
 
     def _went(self, lost: asyncio.Future[Lost]) -> None:

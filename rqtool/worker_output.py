@@ -54,8 +54,9 @@ class WorkerOutput:
 
     def _wait_for(self, output: Output) -> None:
         if output.is_waiting and output not in self._waiting:
-            self._waiting.add(output)
-            asyncio.get_running_loop().add_writer(output, self._go_on, output)
+            with suppress(RuntimeError):  # before the loop and after it nothing waits for what is written
+                asyncio.get_running_loop().add_writer(output, self._go_on, output)
+                self._waiting.add(output)
 
     def _go_on(self, output: Output) -> None:
         try:

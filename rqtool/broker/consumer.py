@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pika
@@ -14,6 +14,7 @@ from rqtool.broker.connection import Channel, Connection, Lost
 from rqtool.broker.messages import APP_ID, copied, copied_with_token
 from rqtool.broker.reading import Arrived
 from rqtool.broker.window import Message
+from rqtool.broker.wire import cancel
 from rqtool.headers import COPY, text
 
 _SHORT = 64
@@ -162,10 +163,15 @@ class Consumer:
     async def cancel(self) -> None:
         """Ask for no more deliveries; those in our hands stay ours, and what still comes until the broker agrees."""
         try:
-            await self._channel.call(self._channel.raw.basic_cancel, consumer_tag=self._tag)
+            await self._channel.call(partial(cancel, self._channel.raw), consumer_tag=self._tag)
         except Lost:
             return
         self._channel.on_delivery(None)
+
+    @property
+    def holds_deliveries(self) -> bool:
+        """Whether something that came here is still to be settled."""
+        return self._channel.acks.in_hand > 0
 
     def close_if_settled(self) -> bool:
         """Close the channel if nothing that came on it is in our hands: the broker then delivers again what it believes

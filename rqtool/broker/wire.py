@@ -6,8 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.channel import Channel
 
 from rqtool.broker.reading import Arrived, Reader
+
+
+def cancel(channel: Channel, consumer_tag: str, callback: Callable[..., None]) -> None:
+    """Cancel a consumer, and have its callback get what still comes. pika's own way is to reject that: `_cancelled`."""
+    channel.basic_cancel(consumer_tag, callback)
+    channel._cancelled.discard(consumer_tag)
 
 
 class Wire(AsyncioConnection):

@@ -55,9 +55,12 @@ class Worker:
             os.killpg(0, signal.SIGKILL)
 
     def close(self) -> None:
+        """Also more than once: a fork of a fork closes what is closed already."""
         self.tasks.close()
         self.answers.close()
-        os.close(self.lifeline)
+        number, self.lifeline = self.lifeline, -1
+        if number >= 0:
+            os.close(number)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ class Commands:
         # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL tells us nothing.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
             # The worker alone decides when we end; a service manager signals all that it finds. And a terminal may stop
             # whoever writes to it in the background (stty tostop), where we are.
             if signal.getsignal(number) is not signal.SIG_IGN:

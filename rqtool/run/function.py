@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.outcomes import Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
+from rqtool.outcomes import Done, Failed, Outcome, OutputGone, Postponed, Rejected
 from rqtool.retry import LONGEST_DELAY
 from rqtool.run.channel import Taken, take
 from rqtool.run.child import Worker
 from rqtool.run.encoding import Spec, unpack_task
 from rqtool.run.target import Target, load
 from rqtool.run.traceback_text import Story, one_line
+from rqtool.run.verdict import shortage
 from rqtool.streams import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.task import Reject, Retry
 
@@ -66,7 +67,12 @@ def _argument(taken: Taken, target: Target) -> object:
 
 
 def _answer(worker: Worker, number: int, outcome: Outcome) -> None:
-    _flush()
+    try:
+        sys.stdout.flush()
+    except OutputError as error:
+        outcome = OutputGone(str(error)) if isinstance(outcome, Done) else outcome
+    except Exception:  # noqa: S110 - whatever the function has made of it
+        pass
     worker.answer(number, outcome)
 
 
@@ -77,8 +83,8 @@ def _serve(worker: Worker, target: Target) -> None:
     while (taken := worker.wait_and_take()) is not None:
         try:
             outcome = _call(target.function, _argument(taken, target))
-        except OSError as error:
-            outcome = Shortage((error.strerror or "").lower())
+        except (OSError, MemoryError) as error:
+            outcome = shortage(error)
         _answer(worker, taken.number, outcome)
 
 
@@ -111,8 +117,8 @@ def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None
     async def serve(taken: Taken) -> None:
         try:
             argument = _argument(taken, target)
-        except OSError as error:
-            outcome: Outcome = Shortage((error.strerror or "").lower())
+        except (OSError, MemoryError) as error:
+            outcome: Outcome = shortage(error)
         else:
             outcome = await run(argument)
         _answer(worker, taken.number, outcome)

@@ -21,8 +21,8 @@ class Entry:
 
     number: int
     run: Run
-    alone: bool = False
-    """Whether nothing may be at work beside it: it was at work when a runner ended, and so were others."""
+    group: int | None = None
+    """Only tasks of the same group may be at work beside it: it was at work when a runner ended, and so were others."""
     losses: int = 0
     begun: bool = False
     """Whether its run was told so."""
@@ -42,6 +42,7 @@ class Lane:
         self._behind: deque[Entry] = deque()
         self._unsent: deque[Entry] = deque()
         self._last_number = 0
+        self._last_group = 0
 
     def __len__(self) -> int:
         return len(self.at_work) + len(self._behind) + len(self._unsent)
@@ -52,9 +53,9 @@ class Lane:
         return len(self) > self.width
 
     def add(self, run: Run, *, alone: bool = False) -> None:
-        """Let a task wait, until it is handed over."""
+        """Let a task wait, until it is handed over; then with nothing at work beside it, where it is to be `alone`."""
         self._last_number += 1
-        self._unsent.append(Entry(self._last_number, run, alone=alone))
+        self._unsent.append(Entry(self._last_number, run, self._new_group() if alone else None))
 
     def begin_next(self) -> Entry | None:
         """Return the next task that is at work by now, or will be as soon as it is handed over."""
@@ -72,8 +73,8 @@ class Lane:
         """Return the next task that the runner is to be given, where it is; `sent` or `remove` must follow."""
         if self._to_send:
             return self._to_send[0]
-        # Behind one that must be alone the runner would begin the next one.
-        if not self._unsent or self._unsent[0].alone or any(entry.alone for entry in self.at_work.values()):
+        # Behind one of another group the runner would begin it.
+        if not self._unsent or self._unsent[0].group is not None or self._group is not None:
             return None
         return self._unsent[0]
 
@@ -127,12 +128,17 @@ class Lane:
             entry.losses += 1
         return ended
 
-    def run_again(self, entries: list[Entry], *, alone: bool) -> None:
-        """Put tasks back that were at work when a runner ended: first of all, and told already to have begun."""
+    def run_again(self, entries: list[Entry], *, apart: bool) -> None:
+        """Put tasks back that were at work when a runner ended: first of all, and told already to have begun. Where one
+        of them may have ended it, each half runs `apart` from all others: halved again and again, it will be alone.
+        """
+        for part in (entries[: len(entries) // 2], entries[len(entries) // 2 :]) if apart else ():
+            group = self._new_group()
+            for entry in part:
+                entry.group = group
         for entry in entries:
-            entry.alone = entry.alone or alone
-            entry.losses += not alone
-        if alone:
+            entry.losses += not apart
+        if apart:
             self._unsent.extendleft(reversed([*entries, *self._to_send]))
             self.at_work.clear()
             self._to_send.clear()
@@ -156,7 +162,13 @@ class Lane:
         return entries
 
     def _has_room_for(self, entry: Entry) -> bool:
-        if not self.at_work:
-            return True
-        alone = entry.alone or any(other.alone for other in self.at_work.values())
-        return not alone and len(self.at_work) < self.width
+        return not self.at_work or (entry.group == self._group and len(self.at_work) < self.width)
+
+    @property
+    def _group(self) -> int | None:
+        """That of the tasks at work."""
+        return next(iter(self.at_work.values())).group if self.at_work else None
+
+    def _new_group(self) -> int:
+        self._last_group += 1
+        return self._last_group

@@ -15,7 +15,7 @@ from typing import Any
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Shortage
+from rqtool.outcomes import CannotRun, Done, Failed, Outcome
 from rqtool.run.encoding import Spec, pack_metadata, unpack_outcome
 from rqtool.run.lane import Entry
 from rqtool.run.pace import Pace
@@ -26,6 +26,7 @@ from rqtool.run.signals import KILL_AFTER
 from rqtool.run.suspects import Suspects
 from rqtool.run.task_run import Run
 from rqtool.run.time_limits import TimeLimits
+from rqtool.run.verdict import shortage
 
 SLOW = 0.05
 """Seconds that a task takes before what waits behind it is taken back."""
@@ -112,7 +113,7 @@ class Pool:
                     break
             except OSError as error:  # no descriptor, no memory, a full disk
                 seat.lane.remove(entry)
-                self._tell_end(entry, Shortage((error.strerror or "").lower()))
+                self._tell_end(entry, shortage(error))
             else:
                 seat.lane.sent(entry)
             self._tell_begun(seat)
@@ -215,13 +216,13 @@ class Pool:
     # The runners.
 
     async def _ended_by_itself(self, seat: Seat, runner: Runner) -> None:
-        """A function that ends its process fails; which one it was of several is found out by running them alone."""
+        """Where a function may have ended it, one of several at work is found out by running halves of them apart."""
         at_work = self._part(seat, runner)
         await self._runners.end(runner)
         if self._is_command:
-            seat.lane.run_again(at_work, alone=False)
+            seat.lane.run_again(at_work, apart=False)
         elif len(at_work) > 1:
-            self._run_alone(seat, at_work)
+            self._run_apart(seat, at_work)
         elif at_work:
             why = f"the process of the function {runner.how_it_ended()}"
             self._tell_end(at_work[0], Failed(why, exit_code=runner.process.returncode))
@@ -229,16 +230,16 @@ class Pool:
 
     async def _end_expired(self, seat: Seat, runner: Runner) -> None:
         """End a runner that can't end its task. Those that merely ran beside that task run again; which one blocks an
-        async function's process, and lets nobody else's time end, is found out by running them alone.
+        async function's process, and lets nobody else's time end, is found out by running halves of them apart.
         """
         late = self._limits.late()
         at_work = self._part(seat, runner)
         was_asked = self._is_command or self._runners.is_async
         await self._runners.terminate(runner, 0.0 if was_asked else KILL_AFTER)
         if self._runners.is_async and len(at_work) > 1:
-            self._run_alone(seat, at_work)
+            self._run_apart(seat, at_work)
         else:
-            seat.lane.run_again([entry for entry in at_work if entry not in late], alone=False)
+            seat.lane.run_again([entry for entry in at_work if entry not in late], apart=False)
             for entry in late.intersection(at_work):
                 suspected = entry.run.task in self._suspects
                 self._tell_end(entry, Failed(f"timed out after {format_duration(self.spec.timeout or 0.0)}"))
@@ -246,9 +247,9 @@ class Pool:
                     self._suspects.add(entry.run.task)
         self._replace(seat)
 
-    def _run_alone(self, seat: Seat, entries: list[Entry]) -> None:
+    def _run_apart(self, seat: Seat, entries: list[Entry]) -> None:
         self._suspects.add(*(entry.run.task for entry in entries))
-        seat.lane.run_again(entries, alone=True)
+        seat.lane.run_again(entries, apart=True)
 
     def _part(self, seat: Seat, runner: Runner) -> list[Entry]:
         """Take a runner from its seat. Returns what was at work."""

@@ -145,12 +145,14 @@ class Runner:
 
     def bury(self) -> None:
         """Let go of a process that has ended, or was killed; and end the commands that it has left."""
-        self.process.wait()
+        self.process.poll()
         self._kill_commands()
         self._lines.close()
 
     def how_it_ended(self) -> str:
         code = self.process.returncode
+        if code is None:
+            return "does not end"
         return f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
 
     def _kill_commands(self) -> None:

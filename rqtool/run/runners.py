@@ -45,9 +45,10 @@ class Runners:
             )
         try:
             runner = await asyncio.to_thread(Runner.start, replace(self._spec, width=width), self._stdout)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no thread either
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise UsageError(
-                f"{what} can't be started: {(error.strerror or '').lower()}",
+                f"{what} can't be started: {reason}",
                 "Take fewer --jobs, or allow more open files and processes (ulimit)",
             ) from error
         self._all.add(runner)
@@ -113,7 +114,8 @@ class Runners:
         self._knows, self.is_async, self.wants_task = True, is_async, wants_task
 
     async def _bury(self, runner: Runner) -> None:
-        await asyncio.to_thread(runner.bury)
+        await self._ends(runner, CLOSE_SECONDS)
+        runner.bury()
         self._all.discard(runner)
 
     async def _ends(self, runner: Runner, seconds: float, *, group: bool = False) -> bool:

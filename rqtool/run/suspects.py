@@ -1,4 +1,4 @@
-"""Tasks that may have ended a process that they shared: they run alone until one has ended well. Pure."""
+"""Tasks that may have ended a process that they shared: they run apart from others until they have ended. Pure."""
 
 from __future__ import annotations
 

@@ -32,11 +32,16 @@ def not_started(program: str, error: OSError | ValueError | MemoryError) -> Outc
     """Judge why a command could not be started."""
     why = str(error)
     if isinstance(error, MemoryError):
-        return Shortage("out of memory")
+        return shortage(error)
     if isinstance(error, OSError):
         why = (error.strerror or why).lower()
         if error.errno in _NOT_RUNNABLE and error.filename is not None:
             return CannotRun(f"The command can't be run: {program}: {why}")
         if error.errno in _NOTHING_LEFT:
-            return Shortage(why)
+            return shortage(error)
     return Failed(why)  # too long an argument list, a NUL in the body: this attempt's trouble
+
+
+def shortage(error: OSError | MemoryError) -> Shortage:
+    """Say what is not there that a task needs to begin."""
+    return Shortage((getattr(error, "strerror", None) or "out of memory").lower())

@@ -36,12 +36,18 @@ def test_tasks_that_are_not_short_are_left_to_the_queue(seconds: float) -> None:
 def test_short_tasks_wait_for_a_tenth_of_a_second_at_most(jobs: int, seconds: float, expected: int) -> None:
     """As many as the jobs do in AHEAD seconds, and no more than MOST."""
     assert AHEAD == 0.1
-    assert wanted(jobs, *[seconds] * 10) == pytest.approx(expected, abs=1)
+    assert wanted(jobs, *[seconds] * 2000) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("tasks", "expected"), [(5, 2), (40, 11), (200, 51), (400, 101), (4000, 101)])
+def test_it_grows_with_the_number_of_short_tasks(tasks: int, expected: int) -> None:
+    """So no more is given back for a slow one than a quarter of what was done before it."""
+    assert wanted(1, *[0.001] * tasks) == expected
 
 
 def test_no_more_than_the_worker_may_do() -> None:
     """--max-tasks bounds it."""
-    assert wanted(1, *[0.001] * 10, most=5) == 5
+    assert wanted(1, *[0.001] * 100, most=5) == 5
 
 
 def test_one_slow_task_is_remembered_and_then_forgotten() -> None:

@@ -146,34 +146,49 @@ class TestTakenBack:
     def test_they_run_again_together(self) -> None:
         """Before all others, and beside each other."""
         lane = _lane(3, 4)
-        lane.run_again(lane.runner_ended({3, 4}), alone=False)
+        lane.run_again(lane.runner_ended({3, 4}), apart=False)
         assert (list(lane.at_work), _hand_over(lane)) == ([1, 2, 3], [1, 2, 3, 4])
 
     def test_they_run_again_alone(self) -> None:
         """Before all others, one at a time; those that were never taken run together again."""
         lane = _lane(4, 5)
-        lane.run_again(lane.runner_ended({3, 4, 5}), alone=True)
+        lane.run_again(lane.runner_ended({3, 4, 5}), apart=True)
         assert not lane.at_work
         for handed_over, answered in (([1], 1), ([2], 2), ([3, 4, 5], 3)):
             assert _hand_over(lane) == handed_over
             assert lane.answered(answered) is not None
+
+    def test_many_are_halved_until_one_is_alone(self) -> None:
+        """Of eight, at work together, one ends every runner: it is found among four, two, and alone."""
+        lane = _lane(8, 8)
+        guilty, beside = 6, []
+        ended = lane.runner_ended(set())
+        while len(ended) > 1:
+            lane.run_again(ended, apart=True)
+            while guilty not in _hand_over(lane):
+                for number in list(lane.at_work):
+                    assert lane.answered(number) is not None
+            beside.append(len(lane.at_work))
+            ended = lane.runner_ended(set())
+        assert beside == [4, 2, 1]
+        assert _numbers(ended) == [guilty]
 
     @pytest.mark.parametrize("taken", [True, False])
     def test_lost_again_and_again(self, taken: bool) -> None:
         """A task that loses one runner after the other is given up, and only that one."""
         lane = _lane(1, 2)
         for _ in range(MOST_LOSSES):
-            lane.run_again(lane.runner_ended({2} if taken else {1, 2}), alone=False)
+            lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
             assert lane.take_lost() == []
             _hand_over(lane)
-        lane.run_again(lane.runner_ended({2} if taken else {1, 2}), alone=False)
+        lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
         assert _numbers(lane.take_lost()) == [1]
         assert (_hand_over(lane), list(lane.at_work)) == ([2], [2])
 
     def test_take_all(self) -> None:
         """Where there is no runner any more, all are taken out, those first that had begun."""
         lane = _lane(2, 4)
-        lane.run_again(lane.runner_ended({3, 4}), alone=False)
+        lane.run_again(lane.runner_ended({3, 4}), apart=False)
         assert (_numbers(lane.take_all()), len(lane), _hand_over(lane)) == ([1, 2, 3, 4], 0, [])
 
 
@@ -209,7 +224,7 @@ class LaneAndRunner(RuleBasedStateMachine):
             assert number > self.last or self.entries[number].begun, "out of order"
             self.last = max(self.last, number)
             self.taken.append(number)
-            assert len(self.taken) == 1 or not any(self.entries[n].alone for n in self.taken), "beside one alone"
+            assert len({self.entries[n].group for n in self.taken}) == 1, "beside one of another group"
 
     def _take_back(self) -> set[int]:
         """One by one; the runner takes some of them meanwhile, and ends others."""
@@ -318,7 +333,7 @@ class LaneAndRunner(RuleBasedStateMachine):
             entry.begun = True
         waiting = [entry.number for entry in back if not entry.begun]
         assert waiting == sorted(waiting), "out of order"
-        self.outside += [(self._run_of(entry), entry.alone) for entry in back]
+        self.outside += [(self._run_of(entry), entry.group is not None) for entry in back]
         self._go_on()
 
     @precondition(lambda self: self.is_there)
@@ -338,7 +353,7 @@ class LaneAndRunner(RuleBasedStateMachine):
         failed = data.draw(st.sets(st.sampled_from(ended))) if ended else set()
         self.over += [self._run_of(entry) for entry in failed]
         again = [entry for entry in ended if entry not in failed]
-        self.lane.run_again(again, alone=data.draw(st.booleans()))
+        self.lane.run_again(again, apart=data.draw(st.booleans()))
         self.over += [self._run_of(entry) for entry in self.lane.take_lost()]
         self.most = max(self.width, len(self.lane.at_work))  # those whose answers were lost run again too
 
@@ -356,13 +371,13 @@ class LaneAndRunner(RuleBasedStateMachine):
             assert len(at_work) <= self.most + len(self.answers)
             if not self.answers and self.is_there:
                 assert set(self.taken) <= set(at_work)
-                assert len(at_work) == 1 or not any(entry.alone for entry in at_work.values())
+                assert len({entry.group for entry in at_work.values()}) <= 1
 
     def teardown(self) -> None:
         if not hasattr(self, "lane"):
             return
         if self.is_there:
-            self.lane.run_again(self.lane.runner_ended(self._take_back()), alone=False)
+            self.lane.run_again(self.lane.runner_ended(self._take_back()), apart=False)
         here = [self._run_of(entry) for entry in self.lane.take_all()]
         runs = [*here, *self.over, *(run for run, _ in self.outside)]
         assert len(runs) == len(self.made)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pika.adapters.asyncio_connection import AsyncioConnection
@@ -21,7 +23,7 @@ class Wire(AsyncioConnection):
     """`takers`: who gets the deliveries of a channel, by its number; without one they go pika's way.
 
     Uses what pika's adapters and its connection share: `_on_data_available`, `_process_frame`, `_transport` and
-    `_output_marshaled_frames`, and the transport's `_on_socket_writable`, as they are in pika 1.4.
+    `_output_marshaled_frames`, and the transport's `_sock` and `_on_socket_writable`, as they are in pika 1.4.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -31,10 +33,18 @@ class Wire(AsyncioConnection):
 
     def write(self, frames: bytes) -> None:
         """Write encoded frames, in order with what pika writes; into the socket at once, if that takes them."""
-        self._output_marshaled_frames([frames])
         transport: Any = self._transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport._on_socket_writable()
+        if transport is None:
+            return
+        if not transport.get_write_buffer_size() and type(transport._sock) is socket.socket:  # no TLS
+            with suppress(OSError):  # pika finds out by itself
+                sent = transport._sock.send(frames)
+                self.bytes_sent += sent
+                frames = frames[sent:]
+        if frames:
+            self._output_marshaled_frames([frames])
+            if transport.get_write_buffer_size():
+                transport._on_socket_writable()
 
     def _on_data_available(self, data_in: bytes) -> None:
         self.bytes_received += len(data_in)  # by which pika sees that the broker lives

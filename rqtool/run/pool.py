@@ -216,13 +216,13 @@ class Pool:
     # The runners.
 
     async def _ended_by_itself(self, seat: Seat, runner: Runner) -> None:
-        """Where a function may have ended it, one of several at work is found out by running halves of them apart."""
+        """A task may have ended it: which one it was of several is found out by running halves of them apart."""
         at_work = self._part(seat, runner)
         await self._runners.end(runner)
-        if self._is_command:
-            seat.lane.run_again(at_work, apart=False)
-        elif len(at_work) > 1:
+        if len(at_work) > 1:
             self._run_apart(seat, at_work)
+        elif self._is_command:
+            seat.lane.run_again(at_work, apart=False)
         elif at_work:
             why = f"the process of the function {runner.how_it_ended()}"
             self._tell_end(at_work[0], Failed(why, exit_code=runner.process.returncode))

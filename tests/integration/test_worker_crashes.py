@@ -72,9 +72,11 @@ def test_killed_at_each_step_of_moving_what_came_back(rqtool: Program, vhost: Vh
     assert not any(vhost.ready(f"{step}.dead") for step in STEPS)
 
 
-POISON = """
+KILL_WORKER = 'kill -9 "$(cut -d " " -f 4 "/proc/$PPID/stat")"'
+"""The command's parent is the runner, and the parent of that is the worker."""
+POISON = f"""
 b=$(cat); echo "$b" >> log
-[ "$b" != bad ] || kill -9 "$PPID"
+[ "$b" != bad ] || {KILL_WORKER}
 """
 
 
@@ -130,7 +132,7 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> Non
     good = {f"{n}" for n in range(600)}
     tasks = sorted(good | bad, key=lambda task: random.random())
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
-    script = 'b=$(cat); case $b in bad*) kill -9 "$PPID"; exit;; esac; sleep 0.1; echo "$b" >> log'
+    script = f'b=$(cat); case $b in bad*) {KILL_WORKER}; exit;; esac; sleep 0.1; echo "$b" >> log'
     command = ["work", "-j", "25", "--drain", "--quiet", "--", "sh", "-c", script]
     workers = [rqtool.start(*command) for _ in range(2)]
     deaths = 0

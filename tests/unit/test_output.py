@@ -152,6 +152,7 @@ def test_without_a_reader_it_is_an_error(stream: Stream) -> None:
         assert not stream.output.is_waiting
 
 
+@pytest.mark.parametrize("stream", ["pipe", "fifo", "socket"], indirect=True)
 def test_is_writable(stream: Stream) -> None:
     """It waits no longer than it may, and what can never be written counts: the write will tell."""
     stream.output.write(DATA)

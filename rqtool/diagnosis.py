@@ -242,7 +242,9 @@ def _unattended(sight: Sight) -> Finding | None:
         home = queue.name.removesuffix(".dead")
         verb = "was" if sight.ready == 1 else "were"
         return Finding("dead letters", f"{plural(sight.ready, 'task')} of {home!r} {verb} given up")
-    return None if queue.consumers is None else Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
+    if queue.consumers is None or sight.held:  # who holds messages has a consumer: the figures of it come later
+        return None
+    return Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
 
 
 def _working(sight: Sight, suspects: Sequence[Holder], clock: Clock, *, told: bool) -> Finding | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,8 @@ Row = dict[str, Any]
 _MARKER = ".rqtool.new"
 _RETRY = ".retry."
 QUARANTINE = ".quarantine"
-_ASIDE = (".dead", ".returned", QUARANTINE)
+_RETURNING = (".returned", QUARANTINE)
+_ASIDE = (".dead", *_RETURNING)
 """Behind a queue's name: rqtool's marker of one that is new, and where tasks go that were delivered before."""
 
 
@@ -125,6 +126,17 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
         if not beside(queue, _MARKER)
         and not (queue.messages == 0 and (any(beside(queue, suffix) for suffix in _ASIDE) or waits(queue)))
     ]
+
+
+def named(queues: Sequence[Queue], names: Collection[str]) -> list[Queue]:
+    """Those with these names, and what came back of their tasks, while there is some."""
+
+    def came_back(queue: Queue) -> bool:
+        return bool(queue.messages) and any(
+            queue.name.endswith(suffix) and queue.name.removesuffix(suffix) in names for suffix in _RETURNING
+        )
+
+    return [queue for queue in queues if queue.name in names or came_back(queue)]
 
 
 def count_of(value: object) -> int | None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from rqtool.diagnosis import Clock, Diagnosis, diagnose
 from rqtool.durations import about
-from rqtool.figures import Queue, Row, completed, shown, with_consumers
+from rqtool.figures import Queue, Row, completed, named, shown, with_consumers
 from rqtool.holders import Holder, channel_flow, join, queue_flow
 from rqtool.management import Management, having
 from rqtool.samples import LAG, Flow
@@ -61,7 +61,7 @@ def look(
     consumers = api.rows(f"/api/consumers{where}", {"columns": _CONSUMER})
     sees_all = bool(api.tags() & _SEES_ALL)
     queues = _with_consumers(_queues(api, vhost, kept=consumers is not None), consumers, sees_all=sees_all)
-    asked = shown(queues) if only is None else [queue for queue in queues if queue.name in only]
+    asked = shown(queues) if only is None else named(queues, only)
     keys = {queue.key for queue in asked}
     held = [queue for queue in asked if queue.messages_unacknowledged]
     flows: dict[Key, Flow] = {}

@@ -12,6 +12,9 @@ from rqtool.output import Output
 from rqtool.streams import OutputError, explain
 from rqtool.text import printable
 
+SAID_AFTER = 10.0
+"""Seconds that somebody may take to read on, before it is said that nobody does."""
+
 
 class WorkerOutput:
     """stdout is data; stderr is talk, of which `quiet` leaves out what `say` is given."""
@@ -52,11 +55,18 @@ class WorkerOutput:
         if not self._quiet:
             self.complain(text)
 
+    def _say_that_nobody_reads(self) -> None:
+        if self._stdout in self._waiting and self._stderr not in self._waiting:
+            self.complain("nobody reads the output: no task begins until somebody does")
+
     def _wait_for(self, output: Output) -> None:
         if output.is_waiting and output not in self._waiting:
             with suppress(RuntimeError):  # before the loop and after it nothing waits for what is written
-                asyncio.get_running_loop().add_writer(output, self._go_on, output)
+                loop = asyncio.get_running_loop()
+                loop.add_writer(output, self._go_on, output)
                 self._waiting.add(output)
+                if output is self._stdout:
+                    loop.call_later(SAID_AFTER, self._say_that_nobody_reads)
 
     def _go_on(self, output: Output) -> None:
         try:

@@ -85,7 +85,10 @@ def _limit(metric: str, level: str, words: str, default: str) -> Any:
 @with_broker(api=True)
 def queues(
     *,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these queues.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Only these queues, and what came back of their tasks."),
+    ] = None,
     holders: Annotated[
         bool, typer.Option("--holders", help="Show who holds messages: a line per consumer instead of one per queue.")
     ] = False,

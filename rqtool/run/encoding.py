@@ -88,9 +88,11 @@ class Answers:
         return complete
 
 
-def pack_metadata(task: Task) -> bytes:
-    """Everything of a task but its body."""
-    return json.dumps({name: getattr(task, name) for name in _METADATA}).encode()
+def pack_metadata(task: Task, *, again: bool = False) -> bytes:
+    """Everything of a task but its body; `again`: it was begun here before."""
+    metadata = {name: getattr(task, name) for name in _METADATA}
+    metadata["redelivered"] |= again
+    return json.dumps(metadata).encode()
 
 
 def unpack_task(head: bytes, body: bytes) -> Task:

@@ -26,6 +26,8 @@ class Entry:
     losses: int = 0
     begun: bool = False
     """Whether its run was told so."""
+    again: bool = False
+    """Whether it was at work before, and may have been done."""
 
 
 class Lane:
@@ -137,6 +139,7 @@ class Lane:
             for entry in part:
                 entry.group = group
         for entry in entries:
+            entry.again = True
             entry.losses += not apart
         if apart:
             self._unsent.extendleft(reversed([*entries, *self._to_send]))

@@ -107,7 +107,7 @@ class Pool:
         self._tell_begun(seat)
         while seat.runner is not None and (entry := seat.lane.next_to_send()) is not None:
             try:
-                head = pack_metadata(entry.run.task) if self._runners.wants_task else b""
+                head = pack_metadata(entry.run.task, again=entry.again) if self._runners.wants_task else b""
                 if not seat.runner.give(entry.number, head, entry.run.task.body):
                     self._go_on_later(seat, entry)
                     break

@@ -36,7 +36,7 @@ class Runners:
     async def start(self, width: int) -> Runner:
         """Start a runner, and wait until it is ready: there is no limit to that time, but `kill`. Raises UsageError."""
         is_command = self._spec.kind == "command"
-        what = "The command's runner" if is_command else f"--call {self._spec.what[0]}: its process"
+        what = "The process that starts commands" if is_command else f"--call {self._spec.what[0]}: its process"
         if self.is_killed or self._is_closed:
             raise UsageError(f"{what} was killed")
         if is_command and shutil.which(self._spec.what[0]) is None:

@@ -77,6 +77,17 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
     assert vhost.bodies("task_queue.dead") == []
 
 
+def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:
+    """A worker that has a dead one's task in hand is named by `queues NAME`."""
+    rqtool("send", "x")
+    holder = rqtool.start("work", "--", "sleep", "300")
+    eventually(lambda: vhost.figures() == (0, 1))
+    holder.kill()
+    worker = rqtool.start("work", "--", "sleep", "300")
+    worker.says("Received", 30)
+    eventually(lambda: "task_queue.returned\t0\t1\t1\t" in rqtool("queues", "task_queue").stdout)
+
+
 def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> None:
     """Version 0.4 counted starts in a header, in a wait queue that sends home by itself: they are done like all."""
     import pika

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rqtool.figures import Queue, completed, read_queue, shown, with_consumers
+from rqtool.figures import Queue, completed, named, read_queue, shown, with_consumers
 
 LIVE = Queue("/", "q", 0, 0, None, "running", "quorum", True, messages=0)
 FULL = replace(LIVE, messages_ready=9, messages=9)
@@ -71,6 +71,13 @@ def test_what_rqtool_needs_beside_a_queue() -> None:
     assert names(LIVE, replace(LIVE, name="q.retry.1s", delays=True)) == ["q"]
     assert names(LIVE, replace(LIVE, name="q.retry.1s")) == ["q", "q.retry.1s"]
     assert names(replace(LIVE, vhost="other"), beside[0]) == ["q", "q.returned"]
+
+
+def test_what_came_back_is_shown_with_its_queue() -> None:
+    """Whoever asks for a queue sees its tasks, wherever they are; not those that were given up, nor others."""
+    full = ("q", "q.returned", "q.quarantine", "q.dead", "q.retry.1s", "other", "other.returned")
+    queues = [*(replace(FULL, name=name) for name in full), replace(LIVE, name="p"), replace(LIVE, name="p.returned")]
+    assert [queue.name for queue in named(queues, {"q", "p"})] == ["q", "q.returned", "q.quarantine", "p"]
 
 
 def test_who_takes_from_a_quarantine() -> None:

@@ -21,7 +21,7 @@ AHEAD = 0.1
 SHORT = 0.02
 """Seconds that a task takes beside which a round trip to the broker counts."""
 MOST = 400
-_LEARNT = 5
+_LEARNT = 20
 """Tasks that say enough."""
 _SHARE = 4
 """Of so many short tasks in a row one may be given back."""

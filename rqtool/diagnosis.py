@@ -128,7 +128,7 @@ def diagnose(sight: Sight, stuck_after: float, clock: Clock) -> Diagnosis:
         _stuck(sight, suspects, stuck, clock),
         _may_drop(sight.queue),
         _not_durable(sight.queue),
-        _unattended(sight),
+        _unattended(sight, stuck),
         _unknown(sight.queue),
         untold,
         _working(sight, [*suspects, *doubtful], clock, told=bool(stuck or untold)),
@@ -234,7 +234,7 @@ def _not_durable(queue: Queue) -> Finding | None:
     return Finding("not durable", "a restart of the broker deletes it, with its messages")
 
 
-def _unattended(sight: Sight) -> Finding | None:
+def _unattended(sight: Sight, stuck: int) -> Finding | None:
     queue = sight.queue
     if not sight.ready or queue.consumers or queue.type == "stream" or queue.delays:
         return None
@@ -242,7 +242,7 @@ def _unattended(sight: Sight) -> Finding | None:
         home = queue.name.removesuffix(".dead")
         verb = "was" if sight.ready == 1 else "were"
         return Finding("dead letters", f"{plural(sight.ready, 'task')} of {home!r} {verb} given up")
-    if queue.consumers is None or sight.held:  # who holds messages has a consumer: the figures of it come later
+    if queue.consumers is None or sight.held > stuck:  # who holds some is at work: the figures of it come later
         return None
     return Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
 

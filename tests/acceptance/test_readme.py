@@ -56,7 +56,7 @@ def test_console_blocks(tmp_path: Path) -> None:
         with (tmp_path / "errors").open("w") as errors:
             shell = subprocess.run(
                 ["bash"], input=script, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=errors,
-                text=True, timeout=145, check=False,
+                text=True, timeout=280, check=False,
             )  # fmt: skip
     finally:
         LocalBroker(tmp_path / "state" / "rqtool" / "broker").stop()

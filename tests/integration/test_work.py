@@ -117,7 +117,7 @@ def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str)
     assert rqtool("work", "--drain", "--", "sh", "-c", script).code == 0
     second = [line.split(" ", 1) for line in (rqtool.cwd / "second").read_text().splitlines()]
     assert sorted(tasks) == sorted(body.encode() for _, body in second)
-    assert {f"task {n}" for n in range(10)} == {body for flag, body in second if flag == "1"}
+    assert {f"task {n}" for n in range(10)} <= {body for flag, body in second if flag == "1"}
 
 
 def test_the_first_signal_finishes(rqtool: Program, vhost: Vhost) -> None:

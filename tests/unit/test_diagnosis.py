@@ -210,7 +210,7 @@ class TestQueues:
     def test_the_worst_comes_first(self) -> None:
         """And the others are kept."""
         found = judged(replace(QUEUE, durable=False, messages_ready=2, consumers=0), holder(consumer_tag=None))
-        assert [each.verdict for each in found.findings] == ["forgotten ack?", "not durable"]
+        assert [each.verdict for each in found.findings] == ["forgotten ack?", "not durable", "no consumers"]
 
     def test_who_holds_has_a_consumer(self) -> None:
         """Of a worker's first seconds the messages are known, and its consumer is not yet."""

@@ -232,9 +232,11 @@ class TestTheCall:
         Path("tasks.py").write_text("import sys\nBEFORE = set(sys.modules)\n" + Path("tasks.py").read_text())
         ours, (reader, writer) = os.dup(0), os.pipe()
         os.dup2(reader, 0)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind an `&`
         try:
             assert opened(jobs=3, timeout=SECONDS).run(TASK) == Done()
         finally:
+            signal.signal(signal.SIGINT, before)
             os.dup2(ours, 0)
             for descriptor in (ours, reader, writer):
                 os.close(descriptor)

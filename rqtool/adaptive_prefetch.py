@@ -26,8 +26,8 @@ _LEARNT = 20
 _SHARE = 4
 """Of so many short tasks in a row one may be given back."""
 _WEIGHT = 0.1
-_LOOKS = 2
-"""How often it is looked within AHEAD whether tasks go on."""
+_LOOK, _LOOKS = 0.025, 3
+"""Seconds between two looks whether tasks go on, and after how many it is clear that they don't."""
 _REASON = "a slow task"
 
 
@@ -108,7 +108,7 @@ class AdaptivePrefetch:
         """Wait until tasks wait and none ends. Returns False when the connection is gone before. Raises Lost."""
         looks, ends = 0, self._prefetch.ended
         while self._subscription() is subscription:
-            await asyncio.sleep(AHEAD / _LOOKS)
+            await asyncio.sleep(_LOOK)
             looks = looks + 1 if self._prefetch.ended == ends and self._jobs.waits_behind(self._at_once) else 0
             if looks == _LOOKS:
                 return True
@@ -137,7 +137,7 @@ class AdaptivePrefetch:
                 return
             else:
                 await self._changed.wait()
-                await asyncio.sleep(AHEAD / _LOOKS)
+                await asyncio.sleep(_LOOK)
 
     async def _next_change(self) -> None:
         self._changed.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,6 +11,7 @@ from rqtool.broker.connection import Connection, Lost, refuse
 from rqtool.broker.consumer import Consumer, Delivery
 from rqtool.broker.declare import count_if_there, count_ready
 from rqtool.broker.getter import Getter
+from rqtool.broker.new_queues import NEW_SECONDS, is_marked_as_new
 from rqtool.broker.opening import connect
 from rqtool.broker.queues import ensure_place, ensure_queue
 from rqtool.broker.topology import places_beside, quarantine, returned
@@ -32,8 +34,8 @@ class Subscription:
         self.connection = connection
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
         self._missing: list[str] = []
-        self.may_give_back = True
-        """Whether a task may be given back now and then, without coming near a limit that the broker has for it."""
+        self._has_low_limit = False
+        self._young_until = 0.0
         self.counts_returns = True
         self._drops: Sequence[str] = ()
         self._queue = options.queue
@@ -82,6 +84,13 @@ class Subscription:
             missing = ", ".join(map(repr, self._missing))
             lines.append(f"this user may not create {missing}: {', and '.join(without)}")
         return lines
+
+    @property
+    def may_give_back(self) -> bool:
+        """Whether tasks may be given back now and then: another worker can move them on at once, and they don't come
+        near a limit that the broker has for them.
+        """
+        return not self._has_low_limit and time.monotonic() >= self._young_until
 
     async def pause(self, reason: str) -> None:
         """Ask for no more deliveries; those in our hands stay ours."""
@@ -147,13 +156,16 @@ class Subscription:
         found = await ensure_queue(self.connection, self._queue, options.kind, accept_loss=options.accept_loss)
         self._drops = found.drops
         limit = found.arguments.get("x-delivery-limit")
-        self.may_give_back = not (isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT)
+        self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
+        is_new = found.new
         for place in places_beside(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
             try:
-                await ensure_place(self.connection, place, options.kind)
+                is_new |= (await ensure_place(self.connection, place, options.kind)).new
             except AccessRefused:
                 self._missing.append(place.name)
         self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
+        if is_new or await is_marked_as_new(self.connection, self._queue):
+            self._young_until = time.monotonic() + NEW_SECONDS
 
     def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
         if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced

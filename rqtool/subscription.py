@@ -11,7 +11,7 @@ from rqtool.broker.connection import Connection, Lost, refuse
 from rqtool.broker.consumer import Consumer, Delivery
 from rqtool.broker.declare import count_if_there, count_ready
 from rqtool.broker.getter import Getter
-from rqtool.broker.new_queues import NEW_SECONDS, is_marked_as_new
+from rqtool.broker.new_queues import NEW_SECONDS
 from rqtool.broker.opening import connect
 from rqtool.broker.queues import ensure_place, ensure_queue
 from rqtool.broker.topology import places_beside, quarantine, returned
@@ -164,7 +164,8 @@ class Subscription:
             except AccessRefused:
                 self._missing.append(place.name)
         self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
-        if is_new or await is_marked_as_new(self.connection, self._queue):
+        # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
+        if is_new:
             self._young_until = time.monotonic() + NEW_SECONDS
 
     def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from rqtool.broker.connection import Connection, Lost
 from rqtool.broker.topology import Arguments
 
-_NOT_FOUND = 404
+_REFUSED, _NOT_FOUND = 403, 404
 
 
 async def is_there(connection: Connection, queue: str) -> bool:
-    """Whether the queue exists. Raises Lost, also where its node is down and nobody knows what is in it."""
-    return await count_if_there(connection, queue) is not None
+    """Whether the queue exists. Raises Lost, also where its node is down and nobody knows what is in it.
+
+    RabbitMQ 4.3 lets nobody look who has no right to a queue, and only where it exists.
+    """
+    try:
+        return await count_if_there(connection, queue) is not None
+    except Lost as lost:
+        if lost.code != _REFUSED:
+            raise
+        return True
 
 
 async def count_if_there(connection: Connection, queue: str) -> int | None:

@@ -248,7 +248,7 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
     assert len(vhost.bodies()) == 1
     # The broker offers it again three minutes later.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *VERDICT)
-    drainer.says("waiting for 1 task to be tried again")
+    drainer.says("waiting for 1 task to be tried again", 60)
     assert drainer.process.poll() is None
 
 

@@ -329,6 +329,7 @@ class TestInherited:
         """Without a NUL, which no variable can hold; and without those of a task that the worker itself serves. The
         rest is inherited.
         """
+        monkeypatch.delenv("RQTOOL_RABBITMQ_SERVER", raising=False)
         monkeypatch.setenv("RQTOOL_QUEUE", "kept")
         monkeypatch.setenv("RQTOOL_TASK_ATTEMPT", "99")
         monkeypatch.setenv("RQTOOL_TASK_HEADER_OUTER", "not ours")

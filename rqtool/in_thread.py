@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def in_thread(ask: Callable[[], T]) -> T:
-    """Ask in a daemon thread: an API that never answers must not keep a worker that is told to leave.
+    """Ask in a daemon thread: an API that never answers must not hold up a worker that is stopping.
 
     Raises what `ask` raises, and Unreachable where the answer makes no sense or no thread can be started.
     """

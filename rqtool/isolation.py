@@ -100,7 +100,7 @@ class Isolation:
             await self._settled()
 
     async def _settled(self) -> None:
-        """Wait until all is told to the broker: the next suspect may kill us."""
+        """Wait until every ack is sent: the next suspect may kill this worker."""
         while self._jobs.at_work:
             await self._wait(LOOK)
 

@@ -1,4 +1,4 @@
-"""Writes to a standard stream without ever waiting for whoever reads it."""
+"""Non-blocking writes to a standard stream."""
 
 from __future__ import annotations
 

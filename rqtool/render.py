@@ -24,7 +24,7 @@ WORKER_WIDE = 120
 def dead_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool, width: int) -> Table:
     """A line per task, `first` a header; ids are whole, since they are what `--id` takes.
 
-    The columns are the same whatever is in them, since a long list is drawn piece by piece.
+    The column widths are fixed, since a long list is drawn piece by piece.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True, show_header=first)
     table.add_column("id", overflow="fold", width=ID_WIDTH)

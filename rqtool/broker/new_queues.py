@@ -1,7 +1,7 @@
 """Queues that are too new: the broker answers for them, and forgets them or what is in them if it is killed.
 
 RabbitMQ keeps the names of quorum queues in a file (dets) that it writes up to 3 s late; until then a queue that was
-made is begun anew, empty, after a crash. AMQP does not tell how old a queue is, so whoever makes one says so.
+made is begun anew, empty, after a crash. AMQP does not tell how old a queue is, so its maker leaves a mark.
 """
 
 from __future__ import annotations

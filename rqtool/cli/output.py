@@ -14,7 +14,7 @@ LAST_SECONDS = 1.0
 
 
 def emit(line: str) -> None:
-    """Print a line of data at once: whoever reads it may be waiting for it. Raises OutputError."""
+    """Print a line of data and flush it. Raises OutputError."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -276,7 +276,7 @@ class TestBody:
         _program(
             """
             import ctypes, struct
-            number = 319 if os.uname().machine == "x86_64" else 279  # of memfd_create; all newer machines share one table
+            number = 319 if os.uname().machine == "x86_64" else 279  # memfd_create; newer machines share a table
             # Load the number of the system call; EPERM for that one, all others are allowed (seccomp(2)).
             rules = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]
             code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))

@@ -15,9 +15,9 @@ import pika
 import pika.exceptions
 
 from bench.peers.frames import Wire, copies, encoded
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node
+from rqtool.private_broker.server import find_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def private_broker() -> Iterator[Broker]:
     Raises Unreachable where it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="rqtool-bench.") as folder:
-        local = LocalBroker(Path(folder) / "broker")
+        local = PrivateBroker(Path(folder) / "broker")
         [node] = local.start()
         try:
             with Wire(node.amqp_url) as wire:

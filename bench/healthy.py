@@ -24,7 +24,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 
 QUEUES = 200
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 240.0
@@ -129,7 +129,7 @@ def main() -> int:
     """Begin and end a broker around it."""
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="rqtool-bench.") as folder:
-        broker = LocalBroker(Path(folder) / "broker")
+        broker = PrivateBroker(Path(folder) / "broker")
         [node] = broker.start()
         environment = os.environ | {"RQTOOL_URL": node.amqp_url, "RQTOOL_API_URL": node.api_url}
         try:

@@ -26,9 +26,9 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node, runs
-from rqtool.ports import poll
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node, runs
+from rqtool.private_broker.ports import poll
 
 MESSAGES = 5
 """Confirmed ones in each queue."""
@@ -117,7 +117,7 @@ SCENARIOS: dict[str, Scenario] = {each.__name__: each for each in (few, crowd, l
 class Round:
     """One kill, what was done before it, and what is found after it."""
 
-    def __init__(self, broker: LocalBroker, version: str, scenario: str, kill: int) -> None:
+    def __init__(self, broker: PrivateBroker, version: str, scenario: str, kill: int) -> None:
         self._broker, self._version, self._scenario, self._kill = broker, version, scenario, kill
         self._chance = random.Random()
         self._declared: dict[str, float] = {}
@@ -268,7 +268,7 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> list[Fate]:
     fates: list[Fate] = []
     with tempfile.TemporaryDirectory(prefix="newq") as home, busy(options.busy):
-        broker = LocalBroker(Path(home))
+        broker = PrivateBroker(Path(home))
         nodes = broker.start(options.nodes)
         version = _version(nodes[0]) + (f" busy {options.busy}" if options.busy else "")
         try:

@@ -3,7 +3,7 @@
 `Task`, `Retry` and `Reject` are for functions that `rqtool work --call` runs.
 """
 
-from rqtool.task import Reject, Retry, Task
+from rqtool.run.task import Reject, Retry, Task
 
 __version__ = "0.5.0"
 

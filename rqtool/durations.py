@@ -6,6 +6,8 @@ import re
 
 from rqtool.errors import UsageError
 
+LONGEST_DELAY = 30 * 24 * 3600.0
+"""Seconds: the broker counts a queue's time to live in 32 bits of milliseconds."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 

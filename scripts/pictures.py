@@ -21,14 +21,14 @@ import pika
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
-from rqtool.endpoint import Endpoint
-from rqtool.localbroker import LocalBroker
-from rqtool.management import Management
-from rqtool.observing import look
-from rqtool.render_queues import queue_table
-from rqtool.render_watch import draw
-from rqtool.settings import find_endpoint
-from rqtool.watching import Watch
+from rqtool.endpoint.find import find_endpoint
+from rqtool.endpoint.urls import Endpoint
+from rqtool.management.api import Management
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.queues.screen import draw
+from rqtool.queues.snapshot import look
+from rqtool.queues.table import queue_table
+from rqtool.queues.watch import Watch
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH, HEIGHT = 100, 20
@@ -115,7 +115,7 @@ def main() -> None:
     """Begin and end a broker around it."""
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="rqtool-pictures.") as folder:
-        broker = LocalBroker(Path(folder) / "broker")
+        broker = PrivateBroker(Path(folder) / "broker")
         [node] = broker.start()
         environment = os.environ | {"RQTOOL_URL": node.amqp_url, "RQTOOL_API_URL": node.api_url}
         try:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node
 from tests.tools import Program, Vhost
 
 # Nothing of the caller's reaches the tests, but for which RabbitMQ is tried.
@@ -23,9 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalBroker]:
+def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[PrivateBroker]:
     """The broker of the run; a test that stops or kills it has one of its own."""
-    local = LocalBroker(tmp_path_factory.mktemp("broker"), {"heartbeat": "60"})
+    local = PrivateBroker(tmp_path_factory.mktemp("broker"), {"heartbeat": "60"})
     local.start(pytestconfig.getoption("--nodes"))
     try:
         yield local
@@ -34,14 +34,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 
 
 @pytest.fixture
-def node(broker: LocalBroker) -> Node:
+def node(broker: PrivateBroker) -> Node:
     nodes = broker.running()
     assert nodes, "an earlier test has ended the broker of the run"
     return nodes[0]
 
 
 @pytest.fixture
-def vhost(broker: LocalBroker, node: Node, request: pytest.FixtureRequest) -> Iterator[Vhost]:
+def vhost(broker: PrivateBroker, node: Node, request: pytest.FixtureRequest) -> Iterator[Vhost]:
     """A vhost named after the test. The tutorial's queue is there, declared by another program, so that no test waits
     until a queue of rqtool's own is old enough; `@pytest.mark.empty_vhost` is for those that are about making one.
     """

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from rqtool.outcomes import Outcome
+from rqtool.run.outcome import Outcome
 from rqtool.run.pool import Pool
-from rqtool.task import Task
+from rqtool.run.task import Task
 from tests.tools import eventually
 
 SECONDS = 20.0

@@ -14,17 +14,17 @@ import os
 import signal
 import sys
 
-from rqtool.broker.consumer import Delivery
-from rqtool.broker.courier import Courier
-from rqtool.broker.topology import Place
-from rqtool.broker.window import Message
+from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.republisher import Republisher
+from rqtool.amqp.topology import Place
+from rqtool.amqp.window import Message
 from rqtool.cli.main import main
 
 STEPS = ("publish", "ack", "end")
 WRITTEN_AFTER = 0.2
 """Seconds in which an ack leaves the process."""
 
-deliver = Courier.deliver
+deliver = Republisher.deliver
 ack = Delivery.ack
 
 
@@ -32,7 +32,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def deliver_and_die(self: Courier, place: Place, message: Message) -> None:
+async def deliver_and_die(self: Republisher, place: Place, message: Message) -> None:
     if step == "publish":
         die()
     await deliver(self, place, message)
@@ -50,6 +50,6 @@ def ack_and_die(self: Delivery) -> bool:
 if __name__ == "__main__":
     step = sys.argv.pop(1)
     assert step in STEPS
-    Courier.deliver = deliver_and_die  # type: ignore[method-assign]
+    Republisher.deliver = deliver_and_die  # type: ignore[method-assign]
     Delivery.ack = ack_and_die  # type: ignore[method-assign]
     sys.exit(main())

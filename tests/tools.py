@@ -19,7 +19,7 @@ import urllib3
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rqtool.errors import UsageError
-from rqtool.localnode import Node
+from rqtool.private_broker.node import Node
 
 T = TypeVar("T")
 

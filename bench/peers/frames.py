@@ -19,7 +19,7 @@ import pika
 from pika import frame, spec
 
 from bench.peers.confirms import WINDOW_BYTES, WINDOW_MESSAGES, Confirms
-from rqtool.urls import parse_broker_urls
+from rqtool.endpoint.urls import parse_broker_urls
 
 _CHUNK = 256 * 1024
 _HEAD = struct.Struct(">BHI")

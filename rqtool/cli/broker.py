@@ -13,7 +13,7 @@ from rqtool.cli.output import emit, talker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rqtool.localnode import Node
+    from rqtool.private_broker.node import Node
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -34,9 +34,9 @@ def start(
     quiet: Quiet = False,
 ) -> int:
     """Start it, and wait until it answers; the other verbs find it by themselves."""
-    from rqtool.localbroker import LocalBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker, default_home
 
-    broker = LocalBroker(default_home())
+    broker = PrivateBroker(default_home())
     if len(broker.running()) < (nodes or len(broker.members())):
         talker(quiet=quiet)("starting a private RabbitMQ; this takes some seconds")
     _show(broker.start(nodes), json=json, quiet=quiet)
@@ -69,9 +69,9 @@ def url(json: Json = False) -> int:
 @app.command()
 def stop(quiet: Quiet = False) -> int:
     """Stop all of it. Its queues and tasks stay, for the next start."""
-    from rqtool.localbroker import LocalBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker, default_home
 
-    stopped = ", ".join(str(node.pid) for node in LocalBroker(default_home()).stop())
+    stopped = ", ".join(str(node.pid) for node in PrivateBroker(default_home()).stop())
     talker(quiet=quiet)(f"stopped (pid {stopped})" if stopped else "no private RabbitMQ was running")
     return 0
 
@@ -79,9 +79,9 @@ def stop(quiet: Quiet = False) -> int:
 def _members() -> Sequence[Node]:
     """Every node, while one runs. Raises Unreachable where none does."""
     from rqtool.errors import Unreachable
-    from rqtool.localbroker import LocalBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker, default_home
 
-    members = LocalBroker(default_home()).members()
+    members = PrivateBroker(default_home()).members()
     if not any(node.pid for node in members):
         raise Unreachable("The private RabbitMQ is not running", "Start it with: rqtool broker start")
     return members

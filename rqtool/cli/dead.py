@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.broker.topology import check_queue_name, dead_queue
+from rqtool.amqp.topology import check_queue_name, dead_queue
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet
 from rqtool.cli.output import complain, emit, put, talker
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import plural, printable
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Protocol
 
-    from rqtool.deadletters import DeadLetters
-    from rqtool.listing import DeadTask
+    from rqtool.messages.dead_letters import DeadLetters
+    from rqtool.messages.listing import DeadTask
 
     class Format(Protocol):
         """Draws a piece of the list; the `first` one has a head."""
@@ -128,7 +128,7 @@ def purge(
 
 
 def _dead(endpoint: Endpoint, queue: str, ids: list[str] | None, limit: int | None, *, quiet: bool) -> DeadLetters:
-    from rqtool.deadletters import DeadLetters
+    from rqtool.messages.dead_letters import DeadLetters
 
     check_queue_name(dead_queue(queue))
     return DeadLetters(endpoint, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
@@ -153,14 +153,14 @@ async def _show(dead: DeadLetters, *, json: bool) -> int:
 
 def _format(*, json: bool) -> Format:
     if json:
-        from rqtool.listing import dead_as_json
+        from rqtool.messages.listing import dead_as_json
 
         return dead_as_json
     if sys.stdout is not None and sys.stdout.isatty():
-        from rqtool.render import dead_as_table
+        from rqtool.messages.table import dead_as_table
 
         return dead_as_table
-    from rqtool.listing import dead_as_lines
+    from rqtool.messages.listing import dead_as_lines
 
     return dead_as_lines
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rqtool.cli.output import complain
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 
 _URL = Annotated[
@@ -99,8 +99,8 @@ def _find(
     insecure: bool,
     api_url: str | None = None,
 ) -> Endpoint:
-    from rqtool.settings import find_endpoint
-    from rqtool.tls import TLSOptions
+    from rqtool.endpoint.find import find_endpoint
+    from rqtool.endpoint.tls import TLSOptions
 
     if url_file is not None and _typed(context, "url_file") and _typed(context, "url"):
         raise UsageError("--url and --url-file contradict each other", "Use one of the two")

@@ -13,7 +13,7 @@ from rqtool import __version__
 from rqtool.cli.output import complain, emit, last_words
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
-from rqtool.streams import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers, unwritable
+from rqtool.output import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers, unwritable
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h: a bug of rqtool's own."""

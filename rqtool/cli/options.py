@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rqtool.broker.topology import check_queue_name
+from rqtool.amqp.topology import check_queue_name
 from rqtool.durations import parse_duration
 from rqtool.errors import UsageError
 

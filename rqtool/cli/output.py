@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from rqtool.output import is_writable
-from rqtool.streams import OutputError
+from rqtool.output import OutputError, is_writable
 from rqtool.text import printable
 
 LAST_SECONDS = 1.0

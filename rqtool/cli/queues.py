@@ -15,14 +15,14 @@ from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.streams import OutputError, unwritable
+from rqtool.output import OutputError, unwritable
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
-    from rqtool.checking import Check
-    from rqtool.observing import Look
+    from rqtool.queues.check import Check
+    from rqtool.queues.snapshot import Look
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -64,7 +64,7 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
         expected = isinstance(error, RqtoolError | typer.TyperException)
         if not check or (not expected and os.environ.get("RQTOOL_DEBUG")):
             raise
-        from rqtool.checking import unknown
+        from rqtool.queues.check import unknown
 
         what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         result = unknown(what if expected else f"Internal error: {type(error).__name__}: {what}")
@@ -155,8 +155,8 @@ def queues(
 def _look(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Look:
     from datetime import datetime
 
-    from rqtool.management import Management
-    from rqtool.observing import look
+    from rqtool.management.api import Management
+    from rqtool.queues.snapshot import look
 
     return look(
         Management(endpoint.api_urls, endpoint.tls), where, stuck_after, datetime.now().astimezone(), names or None
@@ -164,7 +164,7 @@ def _look(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_
 
 
 def _show(found: Look, stuck_after: float, *, vhosts: bool, json: bool, holders: bool) -> None:
-    from rqtool import queue_listing as listing
+    from rqtool.queues import listing
 
     rows = listing.holders_of(found.diagnoses, found.clock) if holders else []
     if json and holders:
@@ -172,7 +172,7 @@ def _show(found: Look, stuck_after: float, *, vhosts: bool, json: bool, holders:
     elif json:
         emit(listing.as_json(found.diagnoses, stuck_after, found.clock))
     elif sys.stdout.isatty():
-        from rqtool.render_queues import print_holders, print_queues
+        from rqtool.queues.table import print_holders, print_queues
 
         if holders:
             print_holders(rows, found.clock, vhosts=vhosts)
@@ -192,7 +192,7 @@ def _check(
     stuck_after: float,
     limits: dict[str, dict[str, int | None]],
 ) -> Check:
-    from rqtool.checking import Thresholds, check
+    from rqtool.queues.check import Thresholds, check
 
     warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
     found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
@@ -201,7 +201,7 @@ def _check(
 
 def _tell(result: Check) -> int:
     """Print the line and return the exit code. What a monitor can't read is UNKNOWN."""
-    from rqtool.checking import Status
+    from rqtool.queues.check import Status
 
     try:
         emit(result.line)
@@ -217,6 +217,6 @@ def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck
         raise UsageError(f"--watch {every} would only make the broker work", "Give it 200ms or more")
     if not sys.stdout.isatty():
         raise UsageError("--watch draws on a terminal, and this is none", "Leave it out, and call rqtool queues again")
-    from rqtool.watching import Watch
+    from rqtool.queues.watch import Watch
 
     return Watch(endpoint, where, names or None, stuck_after, seconds).run()

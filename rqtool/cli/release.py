@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.broker.topology import check_queue_name
+from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
 from rqtool.cli.output import ask, complain, emit, talker
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import is_text, plural
 
 if TYPE_CHECKING:
-    from rqtool.releasing import Plan, Released, Target
+    from rqtool.queues.release import Plan, Released, Target
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -49,8 +49,8 @@ def release(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    from rqtool.management import Management
-    from rqtool.releasing import Release
+    from rqtool.management.api import Management
+    from rqtool.queues.release import Release
 
     seconds = parse_stuck_after(stuck_after)
     if vhost is not None and not is_text(vhost):

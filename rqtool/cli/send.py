@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rqtool.broker.topology import LONGEST_NAME
+from rqtool.amqp.headers import COPY
+from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet
 from rqtool.cli.output import complain, emit, talker
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.headers import COPY
-from rqtool.streams import OutputError, unwritable
+from rqtool.output import OutputError, unwritable
 from rqtool.text import is_text, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rqtool.broker.window import Message
-    from rqtool.inputs import Batch
+    from rqtool.amqp.window import Message
+    from rqtool.send.input import Batch
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -98,12 +98,12 @@ def send(
 ) -> int:
     import asyncio
 
-    from rqtool.broker.messages import Envelope
+    from rqtool.amqp.message import Envelope
     from rqtool.durations import parse_duration
-    from rqtool.options import SendOptions
-    from rqtool.report import summary
-    from rqtool.sending import Sending
-    from rqtool.unsent import UnsentFile
+    from rqtool.send.options import SendOptions
+    from rqtool.send.report import summary
+    from rqtool.send.sender import Sender
+    from rqtool.send.unsent import UnsentFile
 
     if tasks and source is not None:
         raise UsageError("Tasks are named both on the command line and with --from", "Use one of the two")
@@ -135,9 +135,7 @@ def send(
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
     with _Display(named=bool(named), quiet=quiet, json=json) as display:
-        sending = Sending(
-            endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file
-        )
+        sending = Sender(endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file)
         try:
             report = asyncio.run(sending.run(batches))
         finally:
@@ -167,7 +165,7 @@ class _Display:
         self.error: OutputError | None = None
         self._progress = None
         if not (named or quiet or json or os.isatty(0)) and sys.stderr.isatty():
-            from rqtool.render import SendProgress
+            from rqtool.send.progress import SendProgress
 
             self._progress = SendProgress()
 
@@ -212,7 +210,7 @@ def _headers(pairs: list[str]) -> dict[str, str]:
 
 
 def _batches(source: str, *, null: bool, whole: bool, quiet: bool) -> Iterable[Batch]:
-    from rqtool import inputs
+    from rqtool.send import input as inputs
 
     descriptor = inputs.open_input(source)
     if descriptor == 0 and not quiet and os.isatty(0):

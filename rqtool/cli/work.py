@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.broker.topology import check_sibling_names, dead_queue
+from rqtool.amqp.topology import check_sibling_names, dead_queue
 from rqtool.cli.endpoint import with_broker
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName
 from rqtool.durations import parse_duration
-from rqtool.endpoint import Endpoint
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-from rqtool.retry import DEFAULT_DELAYS, parse_delays
 from rqtool.text import plural
+from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
 if TYPE_CHECKING:
-    from rqtool.listener import Listener
     from rqtool.run.pool import Pool
+    from rqtool.work.listener import Listener
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -98,11 +98,11 @@ def work(
 ) -> int:
     import asyncio
 
-    from rqtool.cli.events import JsonEvents, Lines
-    from rqtool.management import Management
-    from rqtool.options import WorkOptions
-    from rqtool.worker_output import WorkerOutput
-    from rqtool.working import Working
+    from rqtool.management.api import Management
+    from rqtool.work.events import JsonEvents, Lines
+    from rqtool.work.options import WorkOptions
+    from rqtool.work.output import WorkerOutput
+    from rqtool.work.worker import Worker
 
     options = WorkOptions(
         queue=queue,
@@ -124,7 +124,7 @@ def work(
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
     listener: Listener = JsonEvents(out) if json else Lines(out, quiet=quiet)
-    working = Working(endpoint, options, pool, listener, output=out, api=Management(endpoint.api_urls, endpoint.tls))
+    working = Worker(endpoint, options, pool, listener, output=out, api=Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
     dead = asyncio.run(working.run())

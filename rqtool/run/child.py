@@ -9,9 +9,9 @@ import signal
 import socket
 import sys
 
-from rqtool.outcomes import Outcome
 from rqtool.run.channel import Taken, take
 from rqtool.run.encoding import pack, pack_json, pack_outcome, unpack_spec
+from rqtool.run.outcome import Outcome
 
 
 class Worker:

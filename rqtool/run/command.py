@@ -14,12 +14,12 @@ from contextlib import suppress
 from mmap import mmap
 
 from rqtool.durations import format_duration
-from rqtool.outcomes import Failed, Outcome, OutputGone
 from rqtool.output import Output, reader_is_gone
 from rqtool.run.channel import Taken, take
 from rqtool.run.child import Worker
 from rqtool.run.encoding import Spec
 from rqtool.run.metadata import PREFIX, metadata_of
+from rqtool.run.outcome import Failed, Outcome, OutputGone
 from rqtool.run.running_command import RunningCommand
 from rqtool.run.signals import KILL_AFTER
 from rqtool.run.spawn import file_with, spawn

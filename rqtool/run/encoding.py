@@ -12,8 +12,8 @@ import struct
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
-from rqtool.task import Task
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
+from rqtool.run.task import Task
 
 PRETENDED = "rqtool.run.pretend:work"
 _FRAME = struct.Struct("!QI")

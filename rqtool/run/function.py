@@ -11,18 +11,17 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from rqtool.durations import format_duration
+from rqtool.durations import LONGEST_DELAY, format_duration
 from rqtool.errors import UsageError
-from rqtool.outcomes import Done, Failed, Outcome, OutputGone, Postponed, Rejected
-from rqtool.retry import LONGEST_DELAY
+from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
 from rqtool.run.child import Worker
 from rqtool.run.encoding import Spec, unpack_task
+from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, Postponed, Rejected
 from rqtool.run.target import Target, load
+from rqtool.run.task import Reject, Retry
 from rqtool.run.traceback_text import Story, one_line
 from rqtool.run.verdict import shortage
-from rqtool.streams import OutputError, prepare_stderr, prepare_stdout_of_function
-from rqtool.task import Reject, Retry
 
 if TYPE_CHECKING:
     import asyncio

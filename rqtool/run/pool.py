@@ -15,9 +15,9 @@ from typing import Any
 
 from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome
 from rqtool.run.encoding import Spec, pack_metadata, unpack_outcome
 from rqtool.run.lane import Entry
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome
 from rqtool.run.pace import Pace
 from rqtool.run.runner import Runner
 from rqtool.run.runners import Runners

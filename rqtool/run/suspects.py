@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from rqtool.task import Task
+from rqtool.run.task import Task
 
 MOST = 1000
 

@@ -14,8 +14,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from rqtool.errors import UsageError
+from rqtool.run.task import Task
 from rqtool.run.traceback_text import Story
-from rqtool.task import Task
 
 _HOW = "Write MODULE:FUNCTION, as in tasks:handle for the function handle in tasks.py"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rqtool.outcomes import Outcome
-from rqtool.task import Task
+from rqtool.run.outcome import Outcome
+from rqtool.run.task import Task
 
 
 class Run(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from rqtool.outcomes import CannotRun, Done, Failed, Outcome, Postponed, Rejected, Shortage
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, Postponed, Rejected, Shortage
 from rqtool.run.signals import signal_name
 
 CANNOT_RUN = {126: "executable", 127: "found"}

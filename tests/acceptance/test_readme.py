@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from rqtool.cli.main import app
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import clean_environment
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -59,7 +59,7 @@ def test_console_blocks(tmp_path: Path) -> None:
                 text=True, timeout=280, check=False,
             )  # fmt: skip
     finally:
-        LocalBroker(tmp_path / "state" / "rqtool" / "broker").stop()
+        PrivateBroker(tmp_path / "state" / "rqtool" / "broker").stop()
     parts = shell.stdout.split(f"{MARK}\n")[:-1]
     assert len(said) == len(parts), shell.stdout
     for (command, expected), printed in zip(said, parts, strict=True):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node, runs
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node, runs
+from rqtool.private_broker.server import find_server
 from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually, rabbitmqctl, sigkill
 
@@ -26,7 +26,7 @@ WINDOW = 10_000
 class Arena:
     """A vhost on a broker that may be killed, and the program pointed at all of its nodes."""
 
-    broker: LocalBroker
+    broker: PrivateBroker
     vhost: Vhost
     rqtool: Program
 
@@ -81,9 +81,9 @@ class Arena:
 
 
 @pytest.fixture(scope="session")
-def mortal(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalBroker]:
+def mortal(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[PrivateBroker]:
     """The broker that the tests of this folder kill, and start again."""
-    local = LocalBroker(tmp_path_factory.mktemp("mortal"))
+    local = PrivateBroker(tmp_path_factory.mktemp("mortal"))
     local.start(pytestconfig.getoption("--nodes"))
     try:
         yield local
@@ -92,7 +92,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 
 
 @pytest.fixture
-def arena(mortal: LocalBroker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Arena]:
+def arena(mortal: PrivateBroker, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Arena]:
     """The broker, all of it up, with a vhost named after the test."""
     nodes = mortal.start()
     vhost = Vhost(nodes[0], request.node.name[:80], nodes=nodes)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from rqtool.localnode import end
+from rqtool.private_broker.node import end
 from tests.faults.conftest import WINDOW, Arena, logged, settle_account
 from tests.tools import eventually, lines
 

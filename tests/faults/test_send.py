@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.server import find_server
 from tests.faults.conftest import WINDOW, Arena, settle_account
 from tests.tools import Ended, Running, eventually, lines, rabbitmqctl
 

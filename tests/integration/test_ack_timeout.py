@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Vhost, eventually
 
 
@@ -19,7 +19,7 @@ def impatient(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[tuple[Vho
     for folder in (home, *(home / f"node{number}" for number in range(2, count + 1))):
         folder.mkdir(mode=0o700)
         (folder / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].")
-    broker = LocalBroker(home, {"consumer_timeout": "3000"})
+    broker = PrivateBroker(home, {"consumer_timeout": "3000"})
     nodes = broker.start(count)
     vhost = Vhost(nodes[0], "/", nodes=nodes)
     program = Program(vhost.environment, cwd=tmp_path)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pika
 import pytest
 
-from rqtool.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
+from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
 from rqtool.text import plural
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually
 

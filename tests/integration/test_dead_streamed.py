@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rqtool.headers import ERROR
+from rqtool.amqp.headers import ERROR
 from tests.integration.test_dead import DEAD, KINDS, bury, declare, numbered
 from tests.proxy import Proxy
 from tests.tools import PYTHON, Program, Vhost, eventually

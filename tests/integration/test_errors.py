@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from rqtool.localnode import Node
-from rqtool.ports import free_ports
+from rqtool.private_broker.node import Node
+from rqtool.private_broker.ports import free_ports
 from tests.tools import Ended, Program, Vhost
 
 SECRET = "s3cret/p@ss"

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.broker.connection import Lost
-from rqtool.broker.getter import Getter
-from rqtool.broker.opening import connect
-from rqtool.endpoint import Endpoint
-from rqtool.localbroker import LocalBroker
-from rqtool.urls import parse_broker_urls
+from rqtool.amqp.connect import connect
+from rqtool.amqp.connection import Lost
+from rqtool.amqp.getter import Getter
+from rqtool.endpoint.urls import Endpoint, parse_broker_urls
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
 QUEUES = {
@@ -29,9 +28,9 @@ QUEUES = {
 
 
 @pytest.fixture(scope="module")
-def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
     """A broker to kill. The tests are about tasks: its queues are as old as real ones and went through a restart."""
-    local = LocalBroker(tmp_path_factory.mktemp("mortal"))
+    local = PrivateBroker(tmp_path_factory.mktemp("mortal"))
     vhost = Vhost(local.start()[0], "/")
     try:
         for queue, kind in QUEUES.items():
@@ -43,7 +42,7 @@ def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBro
 
 
 @pytest.fixture
-def own(mortal_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroker, Vhost, Program]]:
+def own(mortal_broker: PrivateBroker, tmp_path: Path) -> Iterator[tuple[PrivateBroker, Vhost, Program]]:
     """The broker to kill, up and running, its vhost, and the program pointed at it."""
     vhost = Vhost(mortal_broker.start()[0], "/")
     program = Program(vhost.environment, cwd=tmp_path)
@@ -51,7 +50,7 @@ def own(mortal_broker: LocalBroker, tmp_path: Path) -> Iterator[tuple[LocalBroke
     program.end_all()
 
 
-def crash(broker: LocalBroker) -> None:
+def crash(broker: PrivateBroker) -> None:
     """SIGKILL the broker's process."""
     [node] = broker.running()
     sigkill(node.pid)
@@ -59,7 +58,7 @@ def crash(broker: LocalBroker) -> None:
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, Program], kind: str) -> None:
+def test_the_broker_is_killed_while_send_streams(own: tuple[PrivateBroker, Vhost, Program], kind: str) -> None:
     """SIGKILL and restart on the same data, twice: send goes on by itself, and every line is in the queue."""
     broker, vhost, rqtool = own
     tasks = [f"{n}".encode() for n in range(60_000)]
@@ -86,7 +85,7 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[LocalBroker, Vhost, 
     assert sum(kept.values()) - len(tasks) <= 2 * 10_000
 
 
-def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> None:
+def test_a_broker_that_stays_away(own: tuple[PrivateBroker, Vhost, Program]) -> None:
     """Send gives up in time, and what it calls confirmed is what the broker has; the rest is in --unsent, in order."""
     broker, vhost, rqtool = own
     rqtool.environment["RQTOOL_QUEUE"] = "away"
@@ -110,7 +109,7 @@ def test_a_broker_that_stays_away(own: tuple[LocalBroker, Vhost, Program]) -> No
     assert tasks[600:] == vhost.bodies("away")
 
 
-def test_a_broker_that_comes_late(own: tuple[LocalBroker, Vhost, Program]) -> None:
+def test_a_broker_that_comes_late(own: tuple[PrivateBroker, Vhost, Program]) -> None:
     """With --give-up even the first connection is waited for."""
     broker, vhost, rqtool = own
     rqtool.environment["RQTOOL_QUEUE"] = "late"
@@ -122,7 +121,7 @@ def test_a_broker_that_comes_late(own: tuple[LocalBroker, Vhost, Program]) -> No
     assert vhost.bodies("late") == [b"x"]
 
 
-def test_a_worker_outlives_its_broker(own: tuple[LocalBroker, Vhost, Program]) -> None:
+def test_a_worker_outlives_its_broker(own: tuple[PrivateBroker, Vhost, Program]) -> None:
     """The task that ran while the broker was away is done once, and its result settles the redelivery."""
     broker, vhost, rqtool = own
     rqtool.environment["RQTOOL_QUEUE"] = "outlive"
@@ -198,7 +197,7 @@ def test_an_answer_that_comes_too_late(vhost: Vhost, monkeypatch: pytest.MonkeyP
         connection = await connect(Endpoint(parse_broker_urls(vhost.url), ()), "test")
         getter = Getter(connection)
         assert await getter.get("empty") is None
-        monkeypatch.setattr("rqtool.broker.connection.CALL_SECONDS", 0.0)
+        monkeypatch.setattr("rqtool.amqp.connection.CALL_SECONDS", 0.0)
         with pytest.raises(Lost):
             await getter.get("side")
         await getter.lost

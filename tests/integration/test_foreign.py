@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from rqtool.broker import fields
-from rqtool.headers import OWN_PREFIX
+from rqtool.amqp import tables as fields
+from rqtool.amqp.headers import OWN_PREFIX
 from tests.foreign import Raw, header, long, nested, properties, short, timestamp
 from tests.tools import Program, Vhost
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually
 
 STUCK_AFTER = "10s"
@@ -55,7 +55,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(broker: PrivateBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Everybody is there, and those that forgot have been caught."""
     vhost = Vhost(broker.running()[0], "forgotten acks")
     vhost.create()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.server import find_server
 from tests.tools import Program, Vhost, eventually, rabbitmqctl
 
 

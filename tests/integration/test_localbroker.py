@@ -13,9 +13,9 @@ import pika
 import pytest
 import urllib3
 
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node
-from rqtool.localuser import Login
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node
+from rqtool.private_broker.user import Login
 from tests.tools import ALL_RIGHTS, Program, Vhost, eventually, lines, sigkill
 
 GUEST = Login("guest", "guest")
@@ -57,7 +57,7 @@ def api_status(node: Node, login: Login | None) -> int:
     return urllib3.PoolManager().request("GET", f"{node.api_url}api/whoami", headers=headers).status
 
 
-def back_to_version_04(broker: LocalBroker) -> None:
+def back_to_version_04(broker: PrivateBroker) -> None:
     """What version 0.4 left: `guest` is the one user, and there is no password."""
     [node, *_] = broker.running()
     vhost = Vhost(node, "/")
@@ -107,7 +107,7 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
     assert readable == []
 
 
-def test_only_its_owner_gets_in(broker: LocalBroker, node: Node) -> None:
+def test_only_its_owner_gets_in(broker: PrivateBroker, node: Node) -> None:
     """Whoever can't read the password: neither as `guest`, nor with an empty password, nor without a name."""
     file = broker.home / "password"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -133,7 +133,7 @@ def test_only_its_owner_gets_in(broker: LocalBroker, node: Node) -> None:
 
 def test_a_broker_of_version_04_is_taken_over(program: Program, tmp_path: Path) -> None:
     """Running or stopped, its tasks and vhosts stay, and until then it is found; so is one whose password is lost."""
-    broker = LocalBroker(tmp_path / "state" / "rqtool" / "broker")
+    broker = PrivateBroker(tmp_path / "state" / "rqtool" / "broker")
     tasks = [b"%d" % n for n in range(1000)]
     try:
         [node] = broker.start()
@@ -175,7 +175,7 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
         assert names == ["rqtool@localhost", "rqtool2@localhost", "rqtool3@localhost"]
         assert grown["amqp_url"].split(",") == [node["amqp_url"] for node in grown["nodes"]]
 
-        back_to_version_04(LocalBroker(home))
+        back_to_version_04(PrivateBroker(home))
         sigkill(grown["nodes"][1]["pid"])
         eventually(lambda: "rqtool2@localhost  is not running" in program("broker", "status").stdout)
         assert program("send", "--queue", "new", "--type", "quorum", "x").code == 0
@@ -187,7 +187,7 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
         members = {node["name"]: node["pid"] for node in again["nodes"]}
         assert members.keys() == set(names)
         assert all(members.values())
-        for node in LocalBroker(home).running():
+        for node in PrivateBroker(home).running():
             assert lets_in(node, GUEST) == (False, False)
             assert lets_in(node, Login("rqtool", node.password)) == (True, True)
         expected = [["new", "1", "0"], ["old", "1", "0"]]
@@ -201,7 +201,7 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
 
 def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
     """After SIGKILL status says so, the next start takes the same ports and the same tasks."""
-    broker = LocalBroker(tmp_path / "node")
+    broker = PrivateBroker(tmp_path / "node")
     [before] = broker.start()
     program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=tmp_path)
     try:
@@ -222,7 +222,7 @@ def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
 
 def test_a_port_that_was_taken_meanwhile(tmp_path: Path) -> None:
     """Where somebody else has the old port, another one is used."""
-    broker = LocalBroker(tmp_path / "node")
+    broker = PrivateBroker(tmp_path / "node")
     [before] = broker.start()
     broker.stop()
     with socket.socket() as squatter:
@@ -243,13 +243,13 @@ def test_a_node_that_was_never_finished(program: Program, tmp_path: Path) -> Non
     (home / "node2").mkdir(parents=True)
     state = {"pid": 0, "amqp_port": 1, "api_port": 2, "dist_port": 3, "epmd_port": 4}
     (home / "node.json").write_text(json.dumps(state))
-    assert [node.amqp_port for node in LocalBroker(home).members()] == [1]
+    assert [node.amqp_port for node in PrivateBroker(home).members()] == [1]
     assert program("broker", "status").code == 69
 
 
 def test_a_state_of_another_life(tmp_path: Path) -> None:
     """A pid that belongs to another program now (the machine was rebooted) is not ours."""
-    broker = LocalBroker(tmp_path / "node")
+    broker = PrivateBroker(tmp_path / "node")
     (tmp_path / "node").mkdir()
     state = {"pid": os.getpid(), "amqp_port": 1, "api_port": 2, "dist_port": 3, "epmd_port": 4}
     (tmp_path / "node" / "node.json").write_text(json.dumps(state))
@@ -268,7 +268,7 @@ def test_no_server_installed(program: Program, tmp_path: Path) -> None:
 
 def test_a_node_that_cannot_start(tmp_path: Path) -> None:
     """A broken configuration: 69, its own last words, and nothing left running."""
-    broker = LocalBroker(tmp_path / "node", {"no.such.setting": "1"})
+    broker = PrivateBroker(tmp_path / "node", {"no.such.setting": "1"})
     from rqtool.errors import Unreachable
 
     with pytest.raises(Unreachable, match="ended while starting"):

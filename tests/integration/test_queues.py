@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localnode import Node
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.node import Node
+from rqtool.private_broker.server import find_server
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, rabbitmqctl
 
 pytestmark = pytest.mark.empty_vhost
@@ -227,5 +227,5 @@ def test_a_pipe_needs_neither_rich_nor_pika(vhost: Vhost) -> None:
     imported = {
         line.rsplit("|", 1)[-1].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")
     }
-    assert "rqtool.observing" in imported
+    assert "rqtool.queues.snapshot" in imported
     assert not {"rich", "pika", "asyncio"} & imported

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.broker.topology import place_arguments, waiting
-from rqtool.headers import STARTS
+from rqtool.amqp.headers import STARTS
+from rqtool.amqp.topology import place_arguments, waiting
 from tests.tools import Program, Vhost, eventually, lines
 
 KINDS = ["classic", "quorum"]

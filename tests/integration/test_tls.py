@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node
-from rqtool.ports import free_ports
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node
+from rqtool.private_broker.ports import free_ports
 from tests.tools import Program, Vhost
 
 SECRET = "s3cret"
@@ -70,7 +70,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         "management.ssl.ip": "127.0.0.1",
         "management.ssl.port": str(https_port),
     }
-    broker = LocalBroker(folder / "broker", settings)
+    broker = PrivateBroker(folder / "broker", settings)
     try:
         yield Secured(broker.start()[0], amqps_port, https_port, files["ca"], files["client"])
     finally:

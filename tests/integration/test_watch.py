@@ -20,7 +20,7 @@ import pika.exceptions
 import pytest
 from rich.cells import cell_len
 
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import PYTHON, Vhost, clean_environment, eventually
 
 CLEAR = b"\x1b[2J"
@@ -141,7 +141,7 @@ def test_signals_leave_the_terminal_as_it_was(
 
 def test_it_survives_a_restart_of_the_broker(tmp_path: Path, open_terminal: Callable[..., Terminal]) -> None:
     """While there is no answer it says since when, and shows the old figures as old."""
-    broker = LocalBroker(tmp_path / "broker")
+    broker = PrivateBroker(tmp_path / "broker")
     try:
         [node] = broker.start()
         vhost = Vhost(node, "/")

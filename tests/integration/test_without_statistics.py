@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.localbroker import LocalBroker
+from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Vhost, eventually
 
 MINUTES = [f"management.sample_retention_policies.{kind}.minute" for kind in ("global", "basic", "detailed")]
@@ -24,7 +24,7 @@ MINUTES = [f"management.sample_retention_policies.{kind}.minute" for kind in ("g
 )
 def test_it_says_so(tmp_path: Path, settings: dict[str, str], words: str, consumers: str) -> None:
     """The figures are there, the verdict is none, a check is UNKNOWN."""
-    broker = LocalBroker(tmp_path / "broker", settings)
+    broker = PrivateBroker(tmp_path / "broker", settings)
     try:
         [node] = broker.start()
         vhost = Vhost(node, "/")

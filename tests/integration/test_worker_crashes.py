@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.headers import ATTEMPTS, ERROR
-from rqtool.poison import DEATHS
+from rqtool.amqp.headers import ATTEMPTS, ERROR
+from rqtool.work.poison import DEATHS
 from tests.dying_worker import STEPS
 from tests.tools import Program, Running, Vhost, eventually, lines
 

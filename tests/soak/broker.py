@@ -15,9 +15,9 @@ from urllib.parse import quote
 import pika
 
 from rqtool.errors import RqtoolError
-from rqtool.localbroker import LocalBroker
-from rqtool.localnode import Node, runs
-from rqtool.rabbitmq_server import find_server
+from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.private_broker.node import Node, runs
+from rqtool.private_broker.server import find_server
 from tests.soak.journal import Journal
 from tests.tools import Vhost, eventually, rabbitmqctl, sigkill
 
@@ -31,7 +31,7 @@ class Broker:
     """A node or a cluster in a folder. Its one vhost is the default one, as old as the broker itself."""
 
     def __init__(self, home: Path, nodes: int, journal: Journal) -> None:
-        self._local = LocalBroker(home)
+        self._local = PrivateBroker(home)
         self._journal = journal
         self._absences = 0
         self._lock = threading.Lock()

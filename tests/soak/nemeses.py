@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rqtool.errors import RqtoolError
-from rqtool.localnode import Node
+from rqtool.private_broker.node import Node
 from tests.soak.broker import Broker
 from tests.soak.journal import Journal
 from tests.soak.ledger import Inflicted

@@ -17,40 +17,41 @@ from rqtool.cli.verbs import VERBS
 
 ROOT = Path(rqtool.__file__).parent
 LONGEST = 300
+MOST_AT_THE_ROOT = 8
 
 PURE = [
     "rqtool.durations",
     "rqtool.text",
-    "rqtool.urls",
+    "rqtool.endpoint.urls",
     "rqtool.errors",
-    "rqtool.ledger",
-    "rqtool.patience",
-    "rqtool.jobs",
-    "rqtool.retry",
-    "rqtool.headers",
-    "rqtool.outcomes",
-    "rqtool.task",
-    "rqtool.report",
-    "rqtool.listing",
-    "rqtool.figures",
-    "rqtool.samples",
-    "rqtool.holders",
-    "rqtool.sights",
-    "rqtool.diagnosis",
+    "rqtool.send.ledger",
+    "rqtool.send.timeouts",
+    "rqtool.work.jobs",
+    "rqtool.work.retry",
+    "rqtool.amqp.headers",
+    "rqtool.run.outcome",
+    "rqtool.run.task",
+    "rqtool.send.report",
+    "rqtool.messages.listing",
+    "rqtool.management.queue",
+    "rqtool.queues.history",
+    "rqtool.queues.holders",
+    "rqtool.queues.attribution",
+    "rqtool.queues.diagnosis",
     "rqtool.dropping",
-    "rqtool.checking",
-    "rqtool.queue_listing",
-    "rqtool.trends",
-    "rqtool.broker.window",
-    "rqtool.broker.acks",
-    "rqtool.broker.refusals",
-    "rqtool.poison",
+    "rqtool.queues.check",
+    "rqtool.queues.listing",
+    "rqtool.queues.trends",
+    "rqtool.amqp.window",
+    "rqtool.amqp.acks",
+    "rqtool.amqp.refusals",
+    "rqtool.work.poison",
     "rqtool.run.encoding",
     "rqtool.run.lane",
     "rqtool.run.metadata",
     "rqtool.run.pace",
     "rqtool.run.verdict",
-    "rqtool.broker.topology",
+    "rqtool.amqp.topology",
 ]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}
 
@@ -117,35 +118,52 @@ def _loaded_by(module: str) -> set[str]:
 
 def test_the_imports_are_read() -> None:
     """The tests below see what is there: imports at the start and inside functions, modules and names."""
-    assert {"rqtool.cli.main", "rqtool.broker.connection", "rqtool.management"} < FILES.keys()
-    assert "rqtool.broker.window" in AT_START["rqtool.ledger"]
+    assert {"rqtool.cli.main", "rqtool.amqp.connection", "rqtool.management.api"} < FILES.keys()
+    assert "rqtool.amqp.window" in AT_START["rqtool.send.ledger"]
     assert "rqtool.cli.verbs" in AT_START["rqtool.cli.main"]
-    assert "rqtool.sending" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
+    assert "rqtool.send.sender" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
 
 
 def test_pika_is_imported_in_the_thin_layer_only() -> None:
-    """One border for the client library: rqtool/broker."""
+    """One border for the client library: rqtool/amqp."""
     importers = _importers("pika")
     assert importers
-    assert {module for module in importers if not _within(module, "rqtool.broker")} == set()
+    assert {module for module in importers if not _within(module, "rqtool.amqp")} == set()
 
 
-def test_rich_is_imported_in_one_place() -> None:
-    """Drawing is render.py's, and its sisters'."""
-    assert _importers("rich") == {"rqtool.render", "rqtool.render_queues", "rqtool.render_watch"}
+def test_rich_is_imported_where_things_are_drawn() -> None:
+    """Drawing has files of its own: a start without a terminal does not pay for rich."""
+    assert {module.rsplit(".", 1)[1] for module in _importers("rich")} == {"table", "screen", "progress"}
 
 
-def test_broker_and_management_never_meet() -> None:
+FEATURES = ["send", "work", "queues", "messages"]
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_features_do_not_import_each_other(feature: str) -> None:
+    """Only the command line knows them all; what two of them need belongs to amqp, management or run."""
+    outside = {module for module in _importers(f"rqtool.{feature}") if not _within(module, f"rqtool.{feature}")}
+    assert {module for module in outside if not _within(module, "rqtool.cli")} == set()
+
+
+def test_amqp_and_management_never_meet() -> None:
     """AMQP knows nothing of HTTP, nor HTTP of AMQP."""
-    assert {module for module in _importers("rqtool.management") if _within(module, "rqtool.broker")} == set()
-    assert {module for module in _importers("rqtool.broker") if _within(module, "rqtool.management")} == set()
-    assert _importers("urllib3") == {"rqtool.management"}
+    assert {module for module in _importers("rqtool.management") if _within(module, "rqtool.amqp")} == set()
+    assert {module for module in _importers("rqtool.amqp") if _within(module, "rqtool.management")} == set()
+    assert _importers("urllib3") == {"rqtool.management.api"}
+
+
+def test_amqp_and_management_know_no_feature() -> None:
+    """Imports go one way: features use the connections, never the other way round."""
+    upper = [f"rqtool.{name}" for name in (*FEATURES, "run", "cli")]
+    lower = [module for module in FILES if _within(module, "rqtool.amqp") or _within(module, "rqtool.management")]
+    assert {(module, name) for module in lower for name in ALL[module] if any(_within(name, p) for p in upper)} == set()
 
 
 def test_runners_know_nothing_of_the_broker() -> None:
     """What runs tasks imports neither AMQP nor the management API, not even through another module."""
     loaded = {name for module in FILES if _within(module, "rqtool.run") for name in _loaded_by(module) | ALL[module]}
-    assert {name for name in loaded if _within(name, "rqtool.broker") or _within(name, "rqtool.management")} == set()
+    assert {name for name in loaded if _within(name, "rqtool.amqp") or _within(name, "rqtool.management")} == set()
 
 
 def test_nothing_imports_the_command_line() -> None:
@@ -164,6 +182,11 @@ def test_pure_modules_import_nothing_that_acts(module: str) -> None:
 def test_there_is_no_import_cycle() -> None:
     """No module needs itself to be imported."""
     assert [module for module in FILES if module in _loaded_by(module)] == []
+
+
+def test_the_root_of_the_package_stays_small() -> None:
+    """A module that belongs to a capability goes into its folder."""
+    assert len(list(ROOT.glob("*.py"))) <= MOST_AT_THE_ROOT
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -194,7 +217,7 @@ def _verbs(modules: set[str]) -> set[str]:
 
 
 DRAWING = {"rich", "markdown_it", "pygments"}
-HTTP = {"urllib3", "http.client", "rqtool.management"}
+HTTP = {"urllib3", "http.client", "rqtool.management.api"}
 AMQP = {"pika", "asyncio"}
 NEEDLESS = {"email", "json", "logging", "multiprocessing", "random", "socket", "ssl", "tempfile"}
 
@@ -221,7 +244,7 @@ def test_to_send_imports_what_sends() -> None:
     imported = _imported_by("send", "task", "--url", "amqp://127.0.0.1:1/", exit_code=69)
     assert imported >= AMQP
     assert _verbs(imported) == {"send"}
-    assert imported & (DRAWING | HTTP | {"rqtool.retry", "rqtool.localbroker", "tempfile"}) == set()
+    assert imported & (DRAWING | HTTP | {"rqtool.work.retry", "rqtool.private_broker.cluster", "tempfile"}) == set()
 
 
 def test_a_look_at_the_queues_imports_what_looks() -> None:
@@ -230,7 +253,7 @@ def test_a_look_at_the_queues_imports_what_looks() -> None:
     imported = _imported_by("queues", *addresses, exit_code=69)
     assert imported >= HTTP
     assert _verbs(imported) == {"queues"}
-    assert imported & (DRAWING | AMQP | {"rqtool.localbroker"}) == set()
+    assert imported & (DRAWING | AMQP | {"rqtool.private_broker.cluster"}) == set()
 
 
 def test_a_run_ends_without_looking_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:

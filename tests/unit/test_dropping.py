@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rqtool.broker.topology import dead, place_arguments, queue_arguments, waiting
+from rqtool.amqp.topology import dead, place_arguments, queue_arguments, waiting
 from rqtool.dropping import drops
 
 SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}

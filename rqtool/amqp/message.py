@@ -1,0 +1,159 @@
+"""What rqtool writes on each message."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pika
+
+from rqtool.amqp import headers
+from rqtool.amqp import tables as fields
+from rqtool.amqp.window import Message
+
+APP_ID = "rqtool"
+_PERSISTENT, _TRANSIENT = 2, 1
+_PLACE_DIGITS = 12
+_COPY_FIELD = bytes([len(headers.COPY)]) + headers.COPY.encode() + b"S"
+_PROCESS = uuid.uuid4().hex
+_COUNT = itertools.count()
+_AROUND_HEADERS = 8 + 12 + 4
+"""Bytes: what encloses a frame; class, weight and size of the body; the length of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The properties that all tasks of one run share; `ttl` in seconds."""
+
+    transient: bool = False
+    priority: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    ttl: float | None = None
+
+
+class Sealer:
+    """Makes messages of tasks: in the envelope of the run, each with an id of its own and a timestamp.
+
+    https://www.rabbitmq.com/docs/publishers#message-properties. The ids are UUIDs of version 4 whose last twelve digits
+    are the task's place. All messages of a second differ in their ids alone: what is around these is encoded once.
+    """
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+        self._run = str(uuid.uuid4())[:-_PLACE_DIGITS]
+        self._second = -1
+        self._before = self._after = b""
+
+    def seal(self, position: int, body: bytes) -> Message:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._encode_around()
+        message_id = f"{self._run}{position:0{_PLACE_DIGITS}x}"
+        return Message(position, message_id, body, self._before + message_id.encode() + self._after)
+
+    def _encode_around(self) -> None:
+        envelope = self._envelope
+        stand_in = str(uuid.uuid4())
+        properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
+            app_id=APP_ID,
+            content_type=envelope.content_type,
+            delivery_mode=_TRANSIENT if envelope.transient else _PERSISTENT,
+            expiration=None if envelope.ttl is None else str(round(envelope.ttl * 1000)),
+            headers=envelope.headers or None,
+            message_id=stand_in,
+            priority=envelope.priority,
+            timestamp=self._second,
+        )
+        self._before, _, self._after = _encoded(properties).partition(stand_in.encode())
+
+
+_HEADERS, _DELIVERY_MODE = 1 << 13, 1 << 12
+_BEFORE_HEADERS = (1 << 15, 1 << 14)
+_NOT_COPIED = 1 << 8 | 1 << 4 | 1 << 2 | 1
+"""Flags of expiration, user_id and cluster_id, and of further flags."""
+_FLAGS = struct.Struct(">H")
+
+
+def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
+    """Return a copy of a persistent task without headers, made of its properties as they are written: `copied` takes
+    ten times as long. None: it has headers, or something that is not copied.
+    """
+    (flags,) = _FLAGS.unpack_from(encoded)
+    if flags & (_HEADERS | _NOT_COPIED) or not flags & _DELIVERY_MODE:
+        return None
+    end = _FLAGS.size
+    for flag in _BEFORE_HEADERS:
+        if flags & flag:
+            end += 1 + encoded[end]
+    if encoded[end] != _PERSISTENT:
+        return None
+    token = _next_token()
+    table = _COPY_FIELD + struct.pack(">I", len(token)) + token.encode()
+    size = struct.pack(">I", len(table))
+    properties = b"".join((_FLAGS.pack(flags | _HEADERS), encoded[2:end], size, table, encoded[end:]))
+    return Message(0, token, body, properties)
+
+
+def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
+    """Return a copy of a task to be published again: persistent, with other headers, and told apart from all others.
+
+    What is left out: `expiration`, since it would end the task in a queue where it is to wait; `user_id`, which the
+    broker checks against whoever publishes; the largest headers, where all don't fit into a frame of `frame` bytes.
+    """
+    token = _next_token()
+    properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
+        app_id=original.app_id,
+        content_encoding=original.content_encoding,
+        content_type=original.content_type,
+        correlation_id=original.correlation_id,
+        delivery_mode=_PERSISTENT,
+        message_id=original.message_id,
+        priority=original.priority,
+        reply_to=original.reply_to,
+        timestamp=original.timestamp,
+        type=original.type,
+    )
+    all_headers = dict(new_headers) | {headers.COPY: token}
+    properties.headers = all_headers
+    encoded = _encoded(properties)
+    if len(encoded) > frame - _AROUND_HEADERS:
+        properties.headers = None
+        properties.headers = _fitting(all_headers, frame - _AROUND_HEADERS - len(_encoded(properties)))
+        encoded = _encoded(properties)
+    return Message(0, token, body, encoded)
+
+
+def _next_token() -> str:
+    return f"{_PROCESS}{next(_COUNT):x}"
+
+
+def _encoded(properties: pika.BasicProperties) -> bytes:
+    return b"".join(properties.encode())  # type: ignore[no-untyped-call]
+
+
+def _fitting(table: dict[str, Any], room: int) -> dict[str, Any]:
+    """Return what of the headers fits into `room` bytes. Ours are the last to be left out: they count the attempts.
+
+    The properties of a message are one frame; the broker ends the connection over a larger one (AMQP 0-9-1, 4.2.6), and
+    a task whose copy it never takes would keep a worker from all others.
+    """
+    sizes = {name: fields.size({name: value}) for name, value in table.items()}
+    excess = sum(sizes.values()) - room
+    for name in sorted(sizes, key=lambda name: (name.startswith(headers.OWN_PREFIX), -sizes[name])):
+        if excess <= 0:
+            break
+        excess -= sizes[name]
+        del table[name]
+    return table
+
+
+def token(properties: pika.BasicProperties) -> str | None:
+    """What a message is recognized by when the broker returns it: a copy's own mark, else the message id."""
+    return headers.text(properties.headers or {}, headers.COPY) or properties.message_id

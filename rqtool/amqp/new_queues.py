@@ -1,0 +1,67 @@
+"""Queues that are too new: the broker answers for them, and forgets them or what is in them if it is killed.
+
+RabbitMQ keeps the names of quorum queues in a file (dets) that it writes up to 3 s late; until then a queue that was
+made is begun anew, empty, after a crash. AMQP does not tell how old a queue is, so its maker leaves a mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from rqtool.amqp.connection import Connection, Lost, answered
+from rqtool.amqp.declare import declare
+from rqtool.amqp.message import Envelope, Sealer
+from rqtool.amqp.publisher import Publisher
+from rqtool.amqp.topology import LONGEST_NAME, Arguments, new_marker
+from rqtool.amqp.window import Settled
+
+NEW_SECONDS = 4.0
+"""How old a queue must be before what it holds survives a SIGKILL of the broker."""
+PROBE_SECONDS = 3.0
+_REFUSED, _PRECONDITION = 403, 406
+
+
+async def mark_as_new(connection: Connection, home: str) -> bool:
+    """Tell every rqtool that a queue is about to be made, since AMQP does not tell how old one is. The mark goes by
+    itself. Returns False where this user may not make it.
+    """
+    arguments: Arguments = {"x-expires": round(NEW_SECONDS * 1000)}
+    if len(new_marker(home).encode()) > LONGEST_NAME:
+        return False
+    try:
+        await declare(connection, new_marker(home), arguments)
+    except Lost as lost:
+        if lost.code not in (_REFUSED, _PRECONDITION):
+            raise
+        return False
+    return True
+
+
+async def is_marked_as_new(connection: Connection, home: str) -> bool:
+    """Whether the mark is there.
+
+    Found out by a message, since the broker logs an error for each look at a queue that does not exist. Raises Lost.
+    """
+    marker = new_marker(home)
+    if len(marker.encode()) > LONGEST_NAME:
+        return False
+    answer: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+
+    def settled(result: Settled) -> None:
+        if not answer.done():
+            answer.set_result(result)
+
+    publisher = await Publisher.open(connection, "confirm", settled)
+    publisher.publish(marker, Sealer(Envelope(transient=True)).seal(0, b""))
+    publisher.flush()
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return not (await answered(answer, publisher.lost)).returned
+    except TimeoutError:  # the broker is in alarm, and will say so
+        return False
+    except Lost as lost:
+        if lost.code != _REFUSED:  # who may not write sends nothing to a new queue either
+            raise
+        return False
+    finally:
+        publisher.close()

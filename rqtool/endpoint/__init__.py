@@ -1,0 +1,1 @@
+"""Where the broker is: URLs, TLS, and who is asked first."""

@@ -1,0 +1,174 @@
+"""Addresses of brokers and of their management API: parse, mask, derive. Pure.
+
+Rules: https://www.rabbitmq.com/docs/uri-spec and https://www.rabbitmq.com/docs/uri-query-parameters. One departure,
+shared with pika: the path `/` means the vhost `/`, where the specification reads it as the vhost with an empty name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from rqtool.errors import UsageError
+from rqtool.text import is_text, printable
+
+if TYPE_CHECKING:
+    import ssl
+
+AMQP_FORM = "amqp://USER:PASSWORD@HOST:PORT/VHOST"
+LONGEST_VHOST = 255
+"""Bytes: a short string in AMQP 0-9-1."""
+_NO_HOST = re.compile(r"[\s\x00-\x20\x7f,;]|\.\.|[^.]{64}")
+"""What stands in no name of a host (RFC 1035): a comma is left over from a list with an empty member."""
+_SEPARATOR = re.compile(r"\s*,\s*(?=amqps?://|https?://)")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerURL:
+    """One AMQP address. `str()` never shows the password; `full` does and is for pika alone."""
+
+    tls: bool
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    vhost: str = "/"
+    query: str = ""
+
+    @property
+    def full(self) -> str:
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
+        query = f"?{self.query}" if self.query else ""
+        return f"{self._scheme}://{login}{_bracketed(self.host)}:{self.port}/{quote(self.vhost, safe='')}{query}"
+
+    @property
+    def _scheme(self) -> str:
+        return "amqps" if self.tls else "amqp"
+
+    def __str__(self) -> str:
+        user = "" if self.user == "guest" else f"{quote(self.user, safe='')}@"
+        vhost = "" if self.vhost == "/" else quote(self.vhost, safe="")
+        return f"{self._scheme}://{user}{_bracketed(self.host)}:{self.port}/{vhost}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiURL:
+    """One management API. `base` has neither user nor password nor a trailing slash."""
+
+    base: str
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def tls(self) -> bool:
+        return self.base.startswith("https:")
+
+    def __str__(self) -> str:
+        return f"{self.base}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A broker (several nodes of a cluster: any of `urls`) and its management API (any of `api_urls`).
+
+    `tls` is for those of them that begin with amqps:// or https://, None where none does.
+    """
+
+    urls: tuple[BrokerURL, ...]
+    api_urls: tuple[ApiURL, ...]
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def vhost(self) -> str:
+        return self.urls[0].vhost
+
+
+def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:
+    """Return the addresses of a comma-separated list. Raises UsageError; its text holds no password."""
+    return tuple(_parse_broker_url(part.strip()) for part in _SEPARATOR.split(text.strip()))
+
+
+def _parse_broker_url(text: str) -> BrokerURL:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise _bad(text, AMQP_FORM) from None
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or "#" in text or port == 0:
+        raise _bad(text, AMQP_FORM)
+    if "@" in parts.path + parts.query:  # a password with a raw slash or question mark, torn apart
+        raise _bad(text, AMQP_FORM)
+    if not is_text(text) or _NO_HOST.search(parts.hostname):
+        raise _bad(text, AMQP_FORM)
+    tls = parts.scheme == "amqps"
+    user = unquote(parts.username) if parts.username is not None else "guest"
+    password = unquote(parts.password) if parts.password is not None else ("guest" if user == "guest" else "")
+    vhost = unquote(parts.path[1:]) or "/"
+    if len(vhost.encode()) > LONGEST_VHOST:
+        raise UsageError(f"A vhost of more than {LONGEST_VHOST} bytes", f"Write {AMQP_FORM}")
+    return BrokerURL(
+        tls=tls,
+        host=parts.hostname,
+        port=port or (5671 if tls else 5672),
+        user=user,
+        password=password,
+        vhost=vhost,
+        query=parts.query,
+    )
+
+
+def parse_api_urls(text: str, login: BrokerURL) -> tuple[ApiURL, ...]:
+    """Return the management addresses of a comma-separated list; without a user in it, `login`'s serves.
+
+    Raises UsageError; its text holds no password.
+    """
+    return tuple(_parse_api_url(part.strip(), login) for part in _SEPARATOR.split(text.strip()))
+
+
+def _parse_api_url(text: str, login: BrokerURL) -> ApiURL:
+    form = "http://HOST:15672"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise _bad(text, form) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or "#" in text or "@" in parts.path + parts.query:
+        raise _bad(text, form)
+    if not is_text(text) or _NO_HOST.search(parts.hostname):
+        raise _bad(text, form)
+    where = f"{_bracketed(parts.hostname)}:{port}" if port else _bracketed(parts.hostname)
+    path = parts.path.rstrip("/").removesuffix("/api")
+    if parts.username is None:
+        user, password = login.user, login.password
+    else:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+    return ApiURL(f"{parts.scheme}://{where}{path}", user, password)
+
+
+def derive_api_url(broker: BrokerURL) -> ApiURL:
+    """Return where the management plugin of this broker listens unless told otherwise."""
+    scheme, port = ("https", 15671) if broker.tls else ("http", 15672)
+    return ApiURL(f"{scheme}://{_bracketed(broker.host)}:{port}", broker.user, broker.password)
+
+
+def masked(text: str) -> str:
+    """Return text with everything before the last `@` hidden, but for the scheme: also where it is too odd to parse.
+
+    Without an `@`, what stands where a password or a port would, and is no port.
+    """
+    secret, at, rest = text.rpartition("@")
+    if not at:
+        return re.sub(r"(//[^/:\[]*:)(?!\d*(/|$)).*", r"\1***", text, flags=re.DOTALL)
+    scheme = re.match(r"\w+://", secret)
+    return f"{scheme[0] if scheme else ''}***@{rest}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bad(text: str, form: str) -> UsageError:
+    shown = printable(masked(text)) if text else "an empty text"
+    return UsageError(f"{shown} is not a usable URL", f"Write {form}, with special characters percent-encoded")

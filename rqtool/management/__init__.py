@@ -1,0 +1,1 @@
+"""The management API: HTTP, and what its rows say."""

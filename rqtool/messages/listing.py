@@ -1,0 +1,147 @@
+"""Dead tasks for programs: tab-separated, and JSON. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rqtool.amqp import headers
+from rqtool.text import SHOWN, printable
+
+DEAD_COLUMNS = ("id", "age", "attempts", "worker", "reason", "body")
+HEAD = 1_000
+"""Bytes of a dead task's body that are shown."""
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
+
+
+@dataclass(frozen=True, slots=True)
+class DeadTask:
+    """What is known of a task that was given up; None: not said. `broker_reason`: why the broker itself gave it up."""
+
+    queue: str
+    id: str | None
+    failed_at: datetime | None
+    attempts: int | None
+    worker: str | None
+    error: str | None
+    broker_reason: str | None
+    head: bytes
+    body_bytes: int
+
+    @property
+    def reason(self) -> str:
+        """On one line. Where both a worker and the broker had one, the broker's is the later."""
+        lines = (self.error or "").strip().splitlines()
+        broker = [f"given up by the broker: {self.broker_reason}"] if self.broker_reason else []
+        return "; ".join(lines[:1] + broker)
+
+    @property
+    def text(self) -> str | None:
+        """The start of the body; None where it is not UTF-8."""
+        try:
+            return codecs.getincrementaldecoder("utf-8")().decode(self.head, final=self.body_bytes <= len(self.head))
+        except UnicodeDecodeError:
+            return None
+
+    @property
+    def shown(self) -> str:
+        """The start of the body, safe to print."""
+        text = repr(self.head) if self.text is None else printable(self.text)
+        return f"{text}…" if self.body_bytes > len(self.head) else text
+
+    def seconds(self, now: datetime) -> int | None:
+        """How long ago it was given up; clocks may differ."""
+        return None if self.failed_at is None else max(0, int((now - self.failed_at).total_seconds()))
+
+    def age(self, now: datetime) -> str:
+        seconds = self.seconds(now)
+        if seconds is None:
+            return ""
+        return next((f"{seconds // size}{unit}" for size, unit in _UNITS if seconds >= size), f"{seconds}s")
+
+    def attempts_shown(self) -> str:
+        return "" if self.attempts is None else str(self.attempts)
+
+
+def task_id(message_id: object, found: headers.Headers) -> str | None:
+    """What a dead task is called: its message id; where it has none, the mark of the copy that rqtool made of it."""
+    return headers.text({"id": message_id}, "id") or headers.text(found, headers.COPY) or None
+
+
+def read_dead_task(queue: str, message_id: object, timestamp: object, found: headers.Headers, body: bytes) -> DeadTask:
+    """Read a message of the dead queue of `queue`. Anybody can write headers: what makes no sense is not known."""
+    deaths = found.get("x-death")
+    death: dict[str, Any] = next((d for d in deaths if isinstance(d, dict)), {}) if isinstance(deaths, list) else {}
+    return DeadTask(
+        queue=queue,
+        id=task_id(message_id, found),
+        failed_at=_iso(headers.text(found, headers.FAILED_AT)) or _utc(death.get("time")) or _unix(timestamp),
+        attempts=int(headers.count(found, headers.ATTEMPTS)) or None,
+        worker=headers.text(found, headers.WORKER) or None,
+        error=headers.text(found, headers.ERROR) or None,
+        broker_reason=headers.text(death, "reason") or None,
+        head=body[:HEAD],
+        body_bytes=len(body),
+    )
+
+
+def dead_as_lines(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
+    """A line per task, `first` a header line. An empty field: not known. Control characters are spelled out."""
+    lines = ["\t".join(DEAD_COLUMNS)] if first else []
+    for task in tasks:
+        fields = (task.id or "", task.age(now), task.attempts_shown(), task.worker or "", task.reason[:SHOWN])
+        lines.append("\t".join((*map(printable, fields), task.shown)))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def dead_as_json(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
+    """A piece of an array, which is still to be closed: an object per task, each on a line of its own.
+
+    `body` where its start is UTF-8, else `body_base64`.
+    """
+    objects = (json.dumps(_dead_object(task, now)) for task in tasks)
+    return ("[" if first else ",\n" if tasks else "") + ",\n".join(objects)
+
+
+def _dead_object(task: DeadTask, now: datetime) -> dict[str, object]:
+    body = {"body_base64": b64encode(task.head).decode()} if task.text is None else {"body": task.text}
+    return {
+        "id": task.id,
+        "failed_at": None if task.failed_at is None else task.failed_at.isoformat(),
+        "age_seconds": task.seconds(now),
+        "attempts": task.attempts,
+        "worker": task.worker,
+        "reason": task.reason,
+        "error": task.error,
+        "queue": task.queue,
+        **body,
+        "body_bytes": task.body_bytes,
+    }
+
+
+def _iso(text: str) -> datetime | None:
+    try:
+        return _utc(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
+def _unix(timestamp: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(timestamp, UTC) if isinstance(timestamp, int) else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _utc(time: object) -> datetime | None:
+    if not isinstance(time, datetime):
+        return None
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError:
+        return None

@@ -1,0 +1,219 @@
+"""One private RabbitMQ node: its files, its process. https://www.rabbitmq.com/docs/configure and
+https://www.rabbitmq.com/docs/networking.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from rqtool.endpoint.urls import BrokerURL
+from rqtool.errors import RqtoolError, Unreachable
+from rqtool.private_broker.ports import poll, speaks_amqp, speaks_http
+
+START_SECONDS = 120.0
+"""A node of a cluster waits for the others' data before it answers."""
+STOP_SECONDS = 30.0
+_STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
+
+# Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients.
+_ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node: its home, that of the broker it belongs to, its pid (0: it does not run) and its ports on 127.0.0.1.
+
+    The port mapper (epmd) is the broker's: its nodes find each other there, and nobody else's. So is the login: the
+    broker's administrator, who may use every vhost.
+    """
+
+    name: str
+    home: Path
+    broker_home: Path
+    pid: int
+    amqp_port: int
+    api_port: int
+    dist_port: int
+    epmd_port: int
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def broker_url(self) -> BrokerURL:
+        return BrokerURL(tls=False, host="127.0.0.1", port=self.amqp_port, user=self.user, password=self.password)
+
+    @property
+    def amqp_url(self) -> str:
+        """The address with user and password: for programs, not for output."""
+        return self.broker_url.full
+
+    @property
+    def api_url(self) -> str:
+        """The address with neither user nor password."""
+        return f"http://127.0.0.1:{self.api_port}/"
+
+    @property
+    def full_api_url(self) -> str:
+        """The address with user and password: for programs, not for output."""
+        return f"http://{self.user}:{self.password}@127.0.0.1:{self.api_port}/"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log" / "rabbit.log"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has never run: its data are yet to be made."""
+        return not any((self.home / "data").glob("*"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What rabbitmq-server, and rabbitmqctl beside it, need to be this node and no other on the machine."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
+        return inherited | {
+            "HOME": str(self.broker_home),  # the Erlang cookie is read from there
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_DIST_PORT": str(self.dist_port),
+            "RABBITMQ_MNESIA_BASE": str(self.home / "data"),
+            "RABBITMQ_LOG_BASE": str(self.home / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.home / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(self.home / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.home / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),  # absent: not this machine's
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG,
+            "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the VM, and its pid is the one to kill
+        }
+
+
+def remembered(name: str, home: Path, broker_home: Path, user: str, password: str) -> Node:
+    """Return the node that lives in `home`, as it was started last; without ports and pid (0) where it never was."""
+    try:
+        state = json.loads((home / "node.json").read_text())
+        known = {key: int(state[key]) for key in _STATE}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = dict.fromkeys(_STATE, 0)
+    return Node(name=name, home=home, broker_home=broker_home, user=user, password=password, **known)
+
+
+def launch(
+    node: Node, server: Path, peers: Sequence[str], settings: Mapping[str, str]
+) -> tuple[Node, subprocess.Popen[bytes]]:
+    """Start the node's process. `peers` are the names of the nodes of its cluster: a new node joins those that run.
+
+    `settings` are further lines of rabbitmq.conf.
+    """
+    for folder in (node.home, node.home / "log", node.home / "data", node.home / "conf.d"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(node.home / "rabbitmq.conf", _configuration(node, peers, settings))
+    write_private(node.home / "enabled_plugins", "[rabbitmq_management].\n")
+    with (node.home / "log" / "startup.log").open("wb") as log:
+        child = subprocess.Popen(
+            # The VM ignores a flag that it doesn't know; `runs` finds the node by it.
+            [server, "-rqtool_home", str(node.home)],
+            env=node.environment,
+            cwd=node.home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    node = replace(node, pid=child.pid)
+    write_private(node.home / "node.json", json.dumps({k: v for k, v in asdict(node).items() if k in _STATE}))
+    return node, child
+
+
+def _configuration(node: Node, peers: Sequence[str], settings: Mapping[str, str]) -> str:
+    lines = {
+        "listeners.tcp.1": f"127.0.0.1:{node.amqp_port}",
+        "management.tcp.ip": "127.0.0.1",
+        "management.tcp.port": str(node.api_port),
+        "log.dir": str(node.home / "log"),
+        "log.file": "rabbit.log",
+        # They count for a database that is new. https://www.rabbitmq.com/docs/access-control
+        "default_user": node.user,
+        "default_pass": node.password,
+    }
+    if peers:
+        # https://www.rabbitmq.com/docs/cluster-formation
+        lines["cluster_formation.peer_discovery_backend"] = "classic_config"
+        lines |= {f"cluster_formation.classic_config.nodes.{n}": peer for n, peer in enumerate(peers, 1)}
+    return "".join(f"{key} = {value}\n" for key, value in (lines | dict(settings)).items())
+
+
+def wait_until_ready(node: Node) -> None:
+    """Return when AMQP and the management API answer. Raises Unreachable where they don't; it is ended then."""
+    poll(lambda: not runs(node) or (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)), START_SECONDS)
+    running = runs(node)
+    if running and speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
+        return
+    problem = f"did not answer within {START_SECONDS:.0f} s" if running else "ended while starting"
+    if running:
+        end([node])
+    raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
+
+
+def end(nodes: Sequence[Node]) -> None:
+    """Stop them together, their data stay; SIGKILL after STOP_SECONDS. Raises RqtoolError where one can't be killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for node in nodes:
+            if runs(node):
+                os.kill(node.pid, number)
+        if poll(lambda: not any(runs(node) for node in nodes), STOP_SECONDS):
+            return
+    pids = ", ".join(str(node.pid) for node in nodes if runs(node))
+    raise RqtoolError(f"The private RabbitMQ (pid {pids}) can't be killed")
+
+
+def runs(node: Node) -> bool:
+    """Whether the node's process is alive: its arguments hold its home, those of a pid given anew don't."""
+    if node.pid <= 0:
+        return False
+    for _ in range(3):
+        arguments = _command_line(node.pid)
+        if arguments:
+            return f" {node.home} " in f" {arguments} "
+        # Empty: gone, a zombie, or for a moment in the middle of exec().
+        time.sleep(0.01)
+    return False
+
+
+def _command_line(pid: int) -> str:
+    try:
+        if Path("/proc/self/cmdline").exists():
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+        answer = subprocess.run(
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+        return answer.stdout.strip()
+    except OSError:
+        return ""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else can read, whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def _last_words(node: Node) -> str:
+    for log in (node.home / "log" / "startup.log", node.log):
+        try:
+            lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        except OSError:
+            continue
+        if lines:
+            return lines[-1]
+    return "it left no log"

@@ -1,0 +1,1 @@
+"""What the queues hold, who holds it, and what that means."""

@@ -1,0 +1,1 @@
+"""Taking tasks, and settling each one."""

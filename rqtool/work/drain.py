@@ -1,0 +1,121 @@
+"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from rqtool.amqp.connection import Connection, Lost
+from rqtool.amqp.declare import count_if_there, count_ready, look
+from rqtool.amqp.topology import dead, places_beside
+from rqtool.errors import AccessRefused, Unreachable
+from rqtool.management.api import Management
+from rqtool.management.in_thread import in_thread
+from rqtool.management.queue import Queue
+from rqtool.text import plural
+
+LAG = 6.0
+"""Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
+MOVING = 2.0
+"""The same where tasks are on their way between queues, unseen for a moment."""
+
+
+class Drain:
+    """Asks about one queue and the wait queues beside it: live for what is ready, through the management API for what
+    workers hold. `delays` names the wait queues of this worker, for where the API is out of reach.
+    """
+
+    def __init__(
+        self, api: Management, vhost: str, queue: str, delays: Sequence[str], say: Callable[[str], None]
+    ) -> None:
+        self._api = api
+        self._vhost = vhost
+        self._queue = queue
+        self._delays = delays
+        self._say = say
+        self._empty_since: float | None = None
+        self._pause = 0.0
+        self._told: set[str] = set()
+        self._saw = False
+        self._company = False
+        self._movement = False
+
+    def busy(self) -> None:
+        """This worker had something to do: what was seen before is out of date."""
+        self._empty_since = None
+
+    async def is_empty(self, connection: Connection, *, moved: bool) -> bool:
+        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so.
+
+        `moved`: this worker has put some task into a queue beside its own.
+        """
+        self._movement |= moved
+        try:
+            nothing_there = await self._nothing_there(connection)
+        except Lost:
+            nothing_there = False
+        except (Unreachable, AccessRefused) as error:
+            self._say_once("blind", f"{error.what}; waiting until it can be seen again what other workers hold")
+            nothing_there = False
+        if not nothing_there:
+            self._empty_since = None
+            return False
+        if self._empty_since is None:
+            self._empty_since = time.monotonic()
+        return time.monotonic() - self._empty_since >= self._pause
+
+    async def _nothing_there(self, connection: Connection) -> bool:
+        # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
+        # and twice, it does not slip through.
+        ready, consumers = await look(connection, self._queue)
+        self._company |= consumers > 1
+        if ready:
+            return False
+        siblings, held = await self._ask()
+        for name, leaving in siblings.items():
+            if count := (await count_if_there(connection, name) or 0) + leaving:
+                self._movement = True
+                self._say_once("retry", f"waiting for {plural(count, 'task')} to be tried again")
+                return False
+        if held:
+            self._movement = True
+            self._say_once("held", f"waiting for {plural(held, 'task')} that other workers hold")
+            return False
+        return await count_ready(connection, self._queue) == 0
+
+    async def _ask(self) -> tuple[dict[str, int], int]:
+        """The queues beside, each with how many tasks are on their way home from it, and how many tasks workers hold,
+        as far as that can be seen. Raises Unreachable, AccessRefused where it could be seen before.
+        """
+        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?"
+        try:
+            queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
+            problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
+        except (Unreachable, AccessRefused) as error:
+            if self._saw:
+                raise
+            queues, problem = [], error.what
+        if problem:
+            self._say_once(
+                "api", f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
+                "going by what is ready, and by this worker's own delays"
+            )  # fmt: skip
+            places = places_beside(self._queue, [(delay, 0) for delay in self._delays])
+            self._pause = MOVING
+            return dict.fromkeys([place.name for place in places if place != dead(self._queue)], 0), 0
+        self._saw = True
+        siblings = {queue.name: queue.leaving for queue in queues if queue.name != self._queue}
+        # What this worker alone took from the queues beside is known.
+        lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
+        self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0
+        return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
+
+    def _knows(self, queues: Sequence[Queue]) -> bool:
+        return any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
+
+    def _say_once(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self._say(text)

@@ -1,0 +1,94 @@
+"""What becomes of a task after an attempt: done, tried again after a delay, given up, or back to the queue. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rqtool.durations import LONGEST_DELAY, format_duration, parse_duration
+from rqtool.errors import UsageError
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
+
+DEFAULT_DELAYS = "1s,10s,1m"
+MOST_DELAYS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A pause in seconds, and its name, which the wait queue bears."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The task is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """Another attempt, after the delay."""
+
+    delay: Delay
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """To the dead queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Back to the queue, as it was: the task had no chance."""
+
+
+Verdict = Ack | RetryAfter | GiveUp | Return
+
+
+def parse_delays(text: str) -> tuple[Delay, ...]:
+    """Return the pauses before the second, third, … attempt: `1s,10s,1m`; `none` for no retries.
+
+    The wait queues are named as they are written. Raises UsageError.
+    """
+    if text.strip() == "none":
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    delays = tuple(Delay(name, parse_duration(name)) for name in names)
+    if len(delays) > MOST_DELAYS:
+        raise UsageError(f"{len(delays)} retry delays", f"Give at most {MOST_DELAYS}")
+    for delay in delays:
+        if delay.seconds > LONGEST_DELAY:
+            raise UsageError(
+                f"A retry delay of {delay.name}", "The longest that the broker can wait for is 30 days: 720h"
+            )
+    return delays
+
+
+def round_delay(seconds: float) -> Delay:
+    """Return the next longer pause that has a round name.
+
+    Every pause costs a wait queue, and a task may ask for any: tenths of a second up to one, then whole seconds,
+    minutes and hours, so that their number stays small.
+    """
+    wanted = min(max(seconds, 0.0), LONGEST_DELAY)
+    step = next((step for most, step in ((1.0, 0.1), (60.0, 1.0), (3600.0, 60.0)) if wanted <= most), 3600.0)
+    rounded = max(math.ceil(round(wanted / step, 9)), 1) * step
+    return Delay(format_duration(rounded), rounded)
+
+
+def judge(outcome: Outcome, attempt: int, delays: Sequence[Delay]) -> Verdict:
+    """Judge how the `attempt`th one (from 1) ended; there is one more than there are delays."""
+    match outcome:
+        case Done():
+            return Ack()
+        case CannotRun() | OutputGone() | Shortage():
+            return Return()
+        case Rejected():
+            return GiveUp()
+        case Failed() | Postponed():
+            if attempt > len(delays):
+                return GiveUp()
+            wanted = outcome.delay if isinstance(outcome, Postponed) else None
+            return RetryAfter(delays[attempt - 1] if wanted is None else round_delay(wanted))

@@ -1,0 +1,180 @@
+"""What a worker takes from the broker, over one connection: NAME, NAME.returned, and NAME.quarantine on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from rqtool.amqp.connect import connect
+from rqtool.amqp.connection import Connection, Lost, refuse
+from rqtool.amqp.consumer import Consumer, Delivery
+from rqtool.amqp.declare import count_if_there, count_ready
+from rqtool.amqp.ensure import ensure_place, ensure_queue
+from rqtool.amqp.getter import Getter
+from rqtool.amqp.new_queues import NEW_SECONDS
+from rqtool.amqp.topology import places_beside, quarantine, returned
+from rqtool.endpoint.urls import Endpoint
+from rqtool.errors import AccessRefused
+from rqtool.work.options import WorkOptions
+
+LOW_DELIVERY_LIMIT = 20
+"""RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
+
+
+class Subscription:
+    """Consumers on one connection. `lost` resolves (it never raises) when the connection or one of them goes.
+
+    Where NAME.returned or NAME.quarantine is missing, and this user may not make it, `counts_returns` is false and
+    neither is used.
+    """
+
+    def __init__(self, connection: Connection, options: WorkOptions, receive: Callable[[Delivery], None]) -> None:
+        self.connection = connection
+        self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
+        self._missing: list[str] = []
+        self._has_low_limit = False
+        self._young_until = 0.0
+        self.counts_returns = True
+        self._drops: Sequence[str] = ()
+        self._queue = options.queue
+        self._options = options
+        self._receive = receive
+        self._consumers: list[Consumer] = []
+        self._retired: list[Consumer] = []
+        self._switching = asyncio.Lock()
+        self._pauses: set[str] = set()
+        self.prefetch = options.most_unacknowledged
+        """What the broker hands out at once; holds from the next `renew` on."""
+        self._getter = Getter(connection)
+        self._getter.lost.add_done_callback(self._went)
+        connection.lost.add_done_callback(self._went)
+
+    @classmethod
+    async def open(
+        cls, endpoint: Endpoint, options: WorkOptions, runs: str, receive: Callable[[Delivery], None]
+    ) -> Subscription:
+        """Connect, make what is missing, consume. Raises RqtoolError, Lost."""
+        connection = await connect(endpoint, "work", runs)
+        subscription = cls(connection, options, receive)
+        try:
+            await subscription._declare()
+            await subscription.renew()
+        except Lost as lost:
+            await connection.close()
+            refuse(lost, f"tasks of queue {options.queue!r}")
+        except BaseException:
+            await connection.close()
+            raise
+        return subscription
+
+    @property
+    def warnings(self) -> list[str]:
+        """What falls short here, in a line each."""
+        lines: list[str] = []
+        if self._drops:
+            lines.append(f"queue {self._queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}")
+        if self._missing:
+            without = []
+            if set(self._missing) - {returned(self._queue).name, quarantine(self._queue).name}:
+                without.append("a task that fails ends the worker")
+            if not self.counts_returns:
+                without.append("a task that kills its workers can't be told from others")
+            missing = ", ".join(map(repr, self._missing))
+            lines.append(f"this user may not create {missing}: {', and '.join(without)}")
+        return lines
+
+    @property
+    def may_give_back(self) -> bool:
+        """Whether tasks may be given back now and then: another worker can move them on at once, and they don't come
+        near a limit that the broker has for them.
+        """
+        return not self._has_low_limit and time.monotonic() >= self._young_until
+
+    async def pause(self, reason: str) -> None:
+        """Ask for no more deliveries; those in our hands stay ours."""
+        self._pauses.add(reason)
+        async with self._switching:
+            await self._cancel()
+
+    async def stop(self) -> None:
+        """Pause for good."""
+        await self.pause("the end")
+
+    async def resume(self, reason: str) -> None:
+        """Consume again, unless there is another reason not to. Raises Lost."""
+        self._pauses.discard(reason)
+        await self.renew()
+
+    async def renew(self) -> None:
+        """Replace the consumers, where there are to be some. Raises Lost."""
+        queues = [self._queue, *([returned(self._queue).name] if self.counts_returns else [])]
+        async with self._switching:
+            if self._pauses:
+                return
+            await self._cancel()
+            try:
+                for queue in queues:
+                    await self._consume(queue)
+            except Lost as lost:
+                self._go(lost)  # half of it would be worse than none
+                raise
+
+    async def _consume(self, queue: str) -> None:
+        if not self._pauses:
+            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
+            self._consumers.append(consumer)
+            consumer.lost.add_done_callback(partial(self._consumer_went, consumer))
+
+    async def _cancel(self) -> None:
+        consumers, self._consumers = self._consumers, []
+        for consumer in consumers:
+            await consumer.cancel()
+        # A channel whose deliveries are in our hands is needed for their acks.
+        self._retired = [each for each in (*self._retired, *consumers) if not each.close_if_settled()]
+
+    async def count_ready(self) -> int:
+        """How many tasks are ready for these consumers. Raises Lost."""
+        count = await count_ready(self.connection, self._queue)
+        if self.counts_returns:
+            count += await count_ready(self.connection, returned(self._queue).name)
+        return count
+
+    async def count_suspects(self) -> int:
+        """How many tasks are in quarantine. Raises Lost."""
+        if not self.counts_returns:
+            return 0
+        return await count_if_there(self.connection, quarantine(self._queue).name) or 0
+
+    async def take_suspect(self) -> Delivery | None:
+        """Take the next task out of quarantine; None: there is none. Raises Lost."""
+        return await self._getter.get(quarantine(self._queue).name)
+
+    async def _declare(self) -> None:
+        options = self._options
+        found = await ensure_queue(self.connection, self._queue, options.kind, accept_loss=options.accept_loss)
+        self._drops = found.drops
+        limit = found.arguments.get("x-delivery-limit")
+        self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
+        is_new = found.new
+        for place in places_beside(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
+            try:
+                is_new |= (await ensure_place(self.connection, place, options.kind)).new
+            except AccessRefused:
+                self._missing.append(place.name)
+        self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
+        # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
+        if is_new:
+            self._young_until = time.monotonic() + NEW_SECONDS
+
+    def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
+        if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced
+            self._went(lost)
+
+    def _went(self, lost: asyncio.Future[Lost]) -> None:
+        self._go(lost.result())
+
+    def _go(self, lost: Lost) -> None:
+        if not self.lost.done():
+            self.lost.set_result(lost)

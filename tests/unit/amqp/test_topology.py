@@ -1,0 +1,258 @@
+"""Queue arguments, and what the broker's refusals mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from rqtool.amqp.topology import (
+    DELIVERY_LIMIT,
+    Arguments,
+    Mismatch,
+    Place,
+    QueueType,
+    at_home,
+    check_sibling_names,
+    dead,
+    dead_queue,
+    mirror,
+    parse_mismatch,
+    parse_size_limit,
+    place_arguments,
+    places_beside,
+    quarantine,
+    queue_arguments,
+    returned,
+    waiting,
+)
+from rqtool.errors import UsageError
+
+# As RabbitMQ 3.10.8, 4.0.5 and 4.3.6 word it.
+REFUSALS = [
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'plain' in vhost '/': "
+        "received the value 'quorum' of type 'longstr' but current is none",
+        Mismatch("x-queue-type", None, understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'quo' in vhost '/': "
+        "received none but current is the value 'quorum' of type 'longstr'",
+        Mismatch("x-queue-type", "quorum", understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'quo' in vhost '/': "
+        "received 'classic' but current is 'quorum'",
+        Mismatch("x-queue-type", "quorum", understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'pri' in vhost '/': "
+        "received none but current is the value '5' of type 'signedint'",
+        Mismatch("x-max-priority", 5, understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'nd' in vhost '/': "
+        "received 'true' but current is 'false'",
+        Mismatch("durable", "false", understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': "
+        "received none but current is the value '' of type 'longstr'",
+        Mismatch("x-dead-letter-exchange", "", understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': "
+        "received none but current is the value 'true' of type 'bool'",
+        Mismatch("x-single-active-consumer", True, understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': "
+        "received none but current is the value 'false' of type 'bool'",
+        Mismatch("x-single-active-consumer", False, understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-thing' for queue 'q' in vhost '/': "
+        "received none but current is the value '[{<<\"a\">>,longstr,<<\"b\">>}]' of type 'table'",
+        Mismatch("x-thing", None, understood=False),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'it's: odd\n' in vhost 'a b': "
+        "received the value '1' of type 'signedint' but current is the value '2' of type 'long'",
+        Mismatch("x-message-ttl", 2, understood=True),
+    ),
+    (
+        "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-routing-key' for queue 'q' in vhost '/': "
+        "received none but current is the value 'it's of type 'x'' of type 'longstr'",
+        Mismatch("x-dead-letter-routing-key", "it's of type 'x'", understood=True),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "mismatch"), REFUSALS, ids=[str(mismatch) for _, mismatch in REFUSALS])
+def test_a_mismatch_is_read_in_every_wording(text: str, mismatch: Mismatch) -> None:
+    """Field and current value, of its own type, from the words of every broker version."""
+    found = parse_mismatch(text)
+    assert mismatch == found
+    assert found is not None
+    assert type(mismatch.current) is type(found.current)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "PRECONDITION_FAILED - unknown delivery tag 1",
+        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 'q' in vhost '/'",
+        "PRECONDITION_FAILED - message size 17000000 larger than max size 134217728",
+    ],
+)
+def test_other_refusals_are_no_mismatch(text: str) -> None:
+    """A 406 about anything else is not about arguments."""
+    assert parse_mismatch(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("PRECONDITION_FAILED - message size 17000000 is larger than configured max size 16777216", 16777216),
+        ("PRECONDITION_FAILED - message size 17000000 larger than max size 134217728", 134217728),
+        (REFUSALS[0][0], None),
+        ("", None),
+    ],
+)
+def test_the_size_limit_is_read_in_every_wording(text: str, limit: int | None) -> None:
+    """The broker's limit in bytes, from the words of 3.x and of 4.x; nothing from other texts."""
+    assert limit == parse_size_limit(text)
+
+
+def test_a_plain_queue_is_declared_as_the_tutorial_does() -> None:
+    """Without --type there are no arguments: whoever declares a durable queue shares it."""
+    assert queue_arguments("q", None) == {}
+
+
+def test_a_classic_queue_has_its_type_and_nothing_else() -> None:
+    """--type classic asks for the type alone."""
+    assert queue_arguments("q", "classic") == {"x-queue-type": "classic"}
+
+
+def test_a_quorum_queue_drops_nothing_silently() -> None:
+    """What the broker gives up goes to the dead queue, at least once, and not before an explicit limit."""
+    assert queue_arguments("q", "quorum") == {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "q.dead",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+        "x-delivery-limit": DELIVERY_LIMIT,
+    }
+
+
+def test_the_dead_queue_is_named_after_its_queue() -> None:
+    """NAME.dead is a contract."""
+    assert dead_queue("task_queue") == "task_queue.dead"
+    assert dead("task_queue") == Place("task_queue.dead", "task_queue", None)
+
+
+@pytest.mark.parametrize("delay", ["10s", "0.5m", "started-not"])
+def test_a_wait_queue_is_named_after_its_queue_and_delay(delay: str) -> None:
+    """NAME.retry.DELAY is a contract: workers with the same delay share it."""
+    assert waiting("task_queue", delay, 30.0) == Place(f"task_queue.retry.{delay}", "task_queue", 30.0)
+
+
+@pytest.mark.parametrize("kind", [None, "classic", "quorum"])
+@pytest.mark.parametrize("place", [returned("q"), quarantine("q")])
+def test_what_came_back_is_counted(kind: QueueType | None, place: Place) -> None:
+    """In quorum queues, whatever the main queue is, since only they count returns; what they give up stays."""
+    assert place_arguments(place, kind) == queue_arguments("q", "quorum")
+
+
+def test_home_is_the_queue_itself() -> None:
+    """Where a task is to be begun it does not wait."""
+    assert at_home("task_queue") == Place("task_queue", "task_queue", None)
+
+
+WAITING = {"x-message-ttl": 90_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
+SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish", "x-delivery-limit": 100_000}
+
+
+@pytest.mark.parametrize(
+    ("kind", "wait", "arguments"),
+    [
+        (None, None, {}),
+        (None, 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
+        ("classic", None, {"x-queue-type": "classic"}),
+        ("classic", 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
+        ("quorum", None, {"x-queue-type": "quorum", "x-delivery-limit": 100_000}),
+        ("quorum", 90.0, {"x-queue-type": "quorum"} | WAITING | SAFE),
+    ],
+)
+def test_what_places_are_declared_with(kind: QueueType | None, wait: float | None, arguments: Arguments) -> None:
+    """A dead queue is what its queue is; a wait queue sends home after its time, and is one that waits for confirms."""
+    place = Place("q.retry.90s", "q", wait)
+    for _ in range(2):
+        assert place_arguments(place, kind) == arguments
+
+
+@pytest.mark.parametrize("kind", [None, "classic", "quorum"])
+@pytest.mark.parametrize("place", [dead("q"), returned("q"), quarantine("q"), waiting("q", "1s", 1.0)])
+def test_no_place_vanishes(kind: QueueType | None, place: Place) -> None:
+    """A queue that expires takes the tasks in it along."""
+    assert "x-expires" not in place_arguments(place, kind)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(0.0, 0), (0.1 * 3, 300), (0.2, 200), (0.0004, 0), (0.0006, 1), (2.01, 2010), (30 * 24 * 3600.0, 2_592_000_000)],
+)
+def test_the_wait_is_whole_milliseconds(seconds: float, milliseconds: int) -> None:
+    """Rounded, not cut, and an integer whatever it was computed from: all workers have to declare the same."""
+    ttl = place_arguments(waiting("q", "x", seconds), None)["x-message-ttl"]
+    assert ttl == milliseconds
+    assert type(ttl) is int
+
+
+class TestSiblingNames:
+    """Names are short strings in AMQP: 255 bytes."""
+
+    @pytest.mark.parametrize(
+        ("delays", "suffix"),
+        [
+            ([], ".rqtool.new"),
+            (["1s", "10s", "1m"], ".rqtool.new"),
+            (["1s", "0.123456789s"], ".retry.0.123456789s"),
+            (["0.123456789s", "1s"], ".retry.0.123456789s"),
+        ],
+    )
+    @pytest.mark.parametrize("letter", ["q", "ü", "€", "🐇"])
+    def test_the_longest_one_fits_or_is_refused(self, letter: str, delays: list[str], suffix: str) -> None:
+        """The longest of them decides, in bytes; the error says how long the queue's name may be."""
+        most = 255 - len(suffix)
+        wide = len(letter.encode())
+        fitting = letter * (most // wide) + "q" * (most % wide)
+        check_sibling_names(fitting, delays)
+        with pytest.raises(UsageError, match=rf"leaves no room .*such as '.*{suffix[-9:]}'.* at most {most} bytes"):
+            check_sibling_names(f"{fitting}q", delays)
+
+    def test_every_name_that_was_not_refused_fits(self) -> None:
+        """The dead queue's too."""
+        queue = "q" * (255 - len(quarantine("").name))
+        check_sibling_names(queue, ["720h"])
+        for place in places_beside(queue, [("720h", 1)]):
+            assert len(place.name.encode()) <= 255
+
+    def test_delays_are_measured_in_bytes_too(self) -> None:
+        """Digits of other scripts are digits, and have more bytes than characters."""
+        with pytest.raises(UsageError):
+            check_sibling_names("q" * (255 - len(".quarantine")), ["٢٣٤٢٣s"])
+
+
+@pytest.mark.parametrize("kind", [None, "classic", "quorum"])
+@pytest.mark.parametrize(
+    ("current", "rest"), [(None, {}), ("classic", {"x-queue-type": "classic"}), (5, {"x-queue-type": 5})]
+)
+def test_mirror_takes_a_field_over_as_it_is_there(
+    kind: QueueType | None, current: str | int | None, rest: Arguments
+) -> None:
+    """The field has the queue's own value or is left out; the others, and what was passed in, stay as they were."""
+    before = queue_arguments("q", kind)
+    others = {key: value for key, value in before.items() if key != "x-queue-type"}
+    assert others | rest == mirror(before, Mismatch("x-queue-type", current, understood=True))
+    assert queue_arguments("q", kind) == before

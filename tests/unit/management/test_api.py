@@ -1,0 +1,421 @@
+"""The management API → plain data, against a real HTTP server that answers what it is told."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from rqtool.endpoint.urls import ApiURL
+from rqtool.errors import AccessRefused, Unreachable
+from rqtool.management import api as management
+from rqtool.management.api import Management
+from rqtool.management.queue import Queue
+
+ROW = {
+    "vhost": "/",
+    "name": "q",
+    "messages_ready": 3,
+    "messages_unacknowledged": 1,
+    "state": "running",
+    "type": "classic",
+    "durable": True,
+}
+QUEUE = Queue("/", "q", 3, 1, None, "running", "classic", True)
+
+
+@dataclass
+class Api:
+    """`answers` maps a path to a status and a body (bytes as they are, all else as JSON); 404 for other paths."""
+
+    answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    logins: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+
+    @property
+    def url(self) -> ApiURL:
+        return ApiURL(f"http://127.0.0.1:{self.port}", "user", "secret")
+
+    def client(self) -> Management:
+        return Management([self.url])
+
+
+def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            api.asked.append(self.path)
+            api.logins.append(self.headers.get("Authorization", ""))
+            nothing = (404, {"error": "Object Not Found", "reason": "Not Found"})
+            status, body = api.answers.get(urlsplit(self.path).path, nothing)
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(data))} | api.headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    return Handler
+
+
+def _serve() -> Iterator[Api]:
+    api = Api()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(api)) as server:
+        api.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield api
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    yield from _serve()
+
+
+@pytest.fixture
+def other() -> Iterator[Api]:
+    yield from _serve()
+
+
+@pytest.fixture
+def deaf() -> Iterator[ApiURL]:
+    """An address where nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield ApiURL(f"http://127.0.0.1:{held.getsockname()[1]}", "user", "secret")
+
+
+class TestQueues:
+    """What becomes of the rows."""
+
+    def test_they_are_sorted(self, api: Api) -> None:
+        """By vhost and name."""
+        names = [("b", "x"), ("a", "z"), ("a", "y")]
+        api.answers["/api/queues"] = (200, [ROW | {"vhost": vhost, "name": name} for vhost, name in names])
+        assert [(queue.vhost, queue.name) for queue in api.client().queues()] == sorted(names)
+
+    @pytest.mark.parametrize(
+        ("arguments", "delays"),
+        [
+            ({"x-message-ttl": 1000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}, True),
+            ({"x-message-ttl": 1000}, False),
+            ({"x-dead-letter-exchange": ""}, False),
+            ([], False),
+            (None, False),
+        ],
+    )
+    def test_queues_that_delay(self, api: Api, arguments: object, delays: bool) -> None:
+        """What expires and goes elsewhere is not meant to be consumed."""
+        api.answers["/api/queues"] = (200, [ROW | {"arguments": arguments}])
+        assert [queue.delays for queue in api.client().queues()] == [delays]
+
+    def test_totals_are_asked_for_live(self, api: Api) -> None:
+        """Without statistics the totals are those of now; with them they are seconds old."""
+        api.answers["/api/queues/%2F"] = (200, [])
+        assert api.client().queues("/") == []
+        live = {"disable_stats": ["true"], "enable_queue_totals": ["true"]}
+        assert live.items() <= parse_qs(urlsplit(api.asked[0]).query).items()
+
+    def test_names_are_encoded(self, api: Api) -> None:
+        """Whatever is in a vhost's or queue's name stays within its part of the request."""
+        name = "c?d&e=#(f) ü.*"
+        api.client().matching("a/b c?", re.escape(name))
+        asked = urlsplit(api.asked[0])
+        assert asked.path == "/api/queues/a%2Fb%20c%3F"
+        query = parse_qs(asked.query)
+        assert re.fullmatch(query["name"][0], name)
+        assert query["use_regex"] == ["true"]
+
+    def test_the_login_is_sent(self, api: Api) -> None:
+        """User and password, as basic authentication."""
+        api.client().matching("/", "q")
+        assert base64.b64encode(b"user:secret").decode() in api.logins[0]
+
+    def test_a_login_may_have_any_characters(self, api: Api) -> None:
+        """Beyond Latin-1 too: RabbitMQ reads UTF-8."""
+        url = ApiURL(api.url.base, "jürgen", "5€")
+        Management([url]).matching("/", "q")
+        assert base64.b64encode("jürgen:5€".encode()).decode() in api.logins[0]
+
+    @pytest.mark.parametrize("nothing", ["undefined", [], None, {}])
+    @pytest.mark.parametrize("key", ["messages_ready", "messages_unacknowledged", "state", "type", "durable"])
+    def test_what_the_api_does_not_say_is_none(self, api: Api, key: str, nothing: object) -> None:
+        """Fields that are absent, "undefined" or [] are not known, and the others are."""
+        absent = {name: value for name, value in ROW.items() if name != key}
+        for row in (absent, ROW | {key: nothing}):
+            api.answers["/api/queues/%2F"] = (200, {"items": [row]})
+            (queue,) = api.client().matching("/", "q")
+            assert getattr(queue, key) is None
+            assert absent == {name: getattr(queue, name) for name in absent}
+
+    def test_true_is_no_figure(self, api: Api) -> None:
+        """A truth value where a number belongs is not known, not 1."""
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"messages_ready": True, "durable": 1}]})
+        (queue,) = api.client().matching("/", "q")
+        assert (queue.messages_ready, queue.durable) == (None, None)
+
+    def test_rows_that_are_none_are_left_out(self, api: Api) -> None:
+        """A list is read as far as it makes sense."""
+        api.answers["/api/queues"] = (200, [[], "undefined", ROW])
+        assert api.client().queues() == [QUEUE]
+
+    def test_a_list_that_is_not_kept(self, api: Api) -> None:
+        """A server without statistics answers 400: that is no list, and no empty one either."""
+        api.answers["/api/consumers"] = (400, {"error": "bad_request", "reason": "Stats are disabled"})
+        assert api.client().rows("/api/consumers", {}) is None
+        api.answers["/api/consumers"] = (200, [])
+        assert api.client().rows("/api/consumers", {}) == []
+
+    def test_rows_by_name(self, api: Api) -> None:
+        """Exactly those that are named, whatever the filter lets through, and in requests that a server takes."""
+        names = [f"queue {n:04} (x|y)" for n in range(1200)]
+        api.answers["/api/queues"] = (200, {"items": [{"name": names[0]}, {"name": names[0].upper()}]})
+        found = api.client().named("/api/queues", set(names), {"columns": "name"})
+        assert [names[0]] == sorted({row["name"] for row in found})
+        patterns = [parse_qs(urlsplit(asked).query)["name"][0] for asked in api.asked]
+        assert max(map(len, api.asked)) < 8_000
+        for name in names:
+            assert sum(re.search(pattern, name) is not None for pattern in patterns) == 1
+        assert not any(re.search(pattern, names[0] + "x") for pattern in patterns)
+
+    def test_more_rows_than_a_page_has(self, api: Api) -> None:
+        """The same name in many vhosts: every page is asked for."""
+        api.answers["/api/queues"] = (200, {"page_count": 3, "items": [{"name": "q"}]})
+        assert len(api.client().named("/api/queues", {"q"}, {})) == 3
+        assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
+
+    def test_names_that_are_none(self, api: Api) -> None:
+        """Whatever stands where a name belongs, it is not one of those that are wanted."""
+        api.answers["/api/queues"] = (200, {"items": [{"name": ["q"]}, {"name": {}}, {"name": "q"}]})
+        assert api.client().named("/api/queues", {"q"}, {}) == [{"name": "q"}]
+
+    def test_no_names_no_request(self, api: Api) -> None:
+        """An empty pattern would match everything."""
+        assert api.client().named("/api/queues", set(), {}) == []
+        assert api.asked == []
+
+    @pytest.mark.parametrize(
+        ("answer", "tags"),
+        [
+            ({"tags": ["monitoring", "x"]}, {"monitoring", "x"}),
+            ({"tags": "management,administrator"}, {"management", "administrator"}),
+            ({"tags": []}, set()),
+            ({"tags": [["monitoring"], {}, "x"]}, {"x"}),
+            ({}, set()),
+        ],
+    )
+    def test_the_tags_of_the_user(self, api: Api, answer: object, tags: set[str]) -> None:
+        """A list, or words with commas between them on older brokers."""
+        api.answers["/api/whoami"] = (200, answer)
+        assert api.client().tags() == tags
+
+    @pytest.mark.parametrize(
+        ("answer", "seconds"),
+        [
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [600, 3600]}}, 3600),
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [60]}}, 60),
+            ({"rates_mode": "none", "sample_retention_policies": {"basic": [600, 3600]}}, 0),
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [[], "x"]}}, None),
+            ({"rates_mode": "basic"}, None),
+            ([], None),
+        ],
+    )
+    def test_how_far_it_remembers(self, api: Api, answer: object, seconds: float | None) -> None:
+        """As long as the longest of its policies for queues, channels and connections."""
+        api.answers["/api/overview"] = (200, answer)
+        assert api.client().remembers() == seconds
+
+    def test_what_queues_reported(self, api: Api) -> None:
+        """The same list with statistics; none where the server keeps none."""
+        assert api.client().reported("/") is None
+        api.answers["/api/queues/%2F"] = (200, [ROW])
+        assert api.client().reported("/") == [QUEUE]
+        assert "disable_stats" not in api.asked[-1]
+        assert api.client().names("/") == {("/", "q")}
+
+    def test_queues_that_match(self, api: Api) -> None:
+        """They have their figures of now, all on one page; consumers are not asked for."""
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        assert api.client().matching("/", "q") == [QUEUE]
+        (asked,) = api.asked
+        expected = {"disable_stats": ["true"], "enable_queue_totals": ["true"], "page": ["1"], "page_size": ["500"]}
+        assert expected.items() <= parse_qs(urlsplit(asked).query).items()
+
+    @pytest.mark.parametrize(
+        ("pattern", "found"),
+        [
+            ("task_queue", ["task_queue"]),
+            (r"task_queue(\.retry\..+)?", ["task_queue", "task_queue.retry.10s", "task_queue.retry.started"]),
+            (r"task_queue\.retry\..+", ["task_queue.retry.10s", "task_queue.retry.started"]),
+            (r"task_queue\.dead|other", ["task_queue.dead", "other"]),
+            (r"task", []),
+            (r"queue", []),
+            (r"TASK_QUEUE", ["TASK_QUEUE"]),
+            (r".*", None),
+        ],
+    )
+    def test_whole_names_match(self, api: Api, pattern: str, found: list[str] | None) -> None:
+        """The broker looks within names and ignores case; other queues' figures are no answer."""
+        names = ["task_queue", "TASK_QUEUE", "Task_queue.retry.10s", "my_task_queue", "task_queue2", "task_queue.dead"]
+        names += ["task_queue.retry.10s", "task_queue.retry.", "task_queue.retry.started", "other", "another"]
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"name": name} for name in names]})
+        queues = api.client().matching("/", pattern)
+        assert [queue.name for queue in queues] == (names if found is None else found)
+
+    @pytest.mark.parametrize("pattern", ["q", r"q(\.retry\..+)?", "p|q"])
+    def test_the_broker_is_asked_for_whole_names_too(self, api: Api, pattern: str) -> None:
+        """Else the names of a thousand other queues could fill the page."""
+        api.client().matching("/", pattern)
+        (asked,) = parse_qs(urlsplit(api.asked[0]).query)["name"]
+        assert re.search(asked, "q")
+        assert not re.search(asked, "xq")
+        assert not re.search(asked, "qx")
+        assert not re.search(asked, "px")
+
+    @pytest.mark.parametrize("answer", [{"items": []}, {"items": "undefined"}, {"items": [[]]}, {}, []])
+    def test_queues_that_are_not_there(self, api: Api, answer: object) -> None:
+        """An empty page is an answer: there are none. So is 404 for their vhost."""
+        api.answers["/api/queues/%2F"] = (200, answer)
+        assert api.client().matching("/", "none") == []
+        assert api.client().matching("v", "none") == []
+
+    def test_a_vhost_that_is_not_there(self, api: Api) -> None:
+        """404 for a vhost is refused access, and names it."""
+        with pytest.raises(AccessRefused, match=r"There is no vhost 'v' at http://127.0.0.1:\d+/\. See: rqtool queues"):
+            api.client().queues("v")
+
+
+class TestRefused:
+    """Somebody is there and says no."""
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_user_without_the_tag(self, api: Api, status: int) -> None:
+        """Who may not use the API is told which tag is missing."""
+        api.answers["/api/queues"] = (status, {"error": "not_authorised", "reason": "Not management user"})
+        with pytest.raises(AccessRefused, match=r"User 'user' may not use .* set_user_tags user monitoring") as refused:
+            api.client().queues()
+        assert "secret" not in str(refused.value)
+
+    @pytest.mark.parametrize("body", [{"reason": "Login failed"}, {}, [], b"<html>", b"", {"reason": None}])
+    def test_a_wrong_login(self, api: Api, body: object) -> None:
+        """Any other 401, whatever its words, is about the login, and does not repeat it."""
+        api.answers["/api/queues"] = (401, body)
+        with pytest.raises(AccessRefused, match="refused user 'user': wrong name, password or vhost") as refused:
+            api.client().queues()
+        assert "secret" not in str(refused.value)
+
+
+class TestUnreachable:
+    """Nobody is there, or somebody else."""
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (200, b"<html>a router's own page</html>"),
+            (200, b""),
+            (200, b"\xff"),
+            (200, b'[{"name": "q", "mess'),
+            (200, None),
+            (302, b""),
+            (400, b"<html>"),
+            (404, b"<html>no such page</html>"),
+            (500, {"error": "internal"}),
+            (503, b"not yet"),
+        ],
+    )
+    def test_what_is_no_management_api(self, api: Api, status: int, body: object) -> None:
+        """An answer that is not the API's is no answer, and what it was is said."""
+        api.answers["/api/queues"] = (status, body)
+        expected = rf"What answers at http://127.0.0.1:\d+/ is no management API \(HTTP status {status}\)\. Turn it on"
+        with pytest.raises(Unreachable, match=expected) as unreachable:
+            api.client().queues()
+        assert "secret" not in str(unreachable.value)
+
+    @pytest.mark.parametrize(("status", "body"), [(404, {"error": "not found"}), (200, {"items": []}), (200, "yes")])
+    def test_json_of_somebody_else(self, api: Api, status: int, body: object) -> None:
+        """No list of queues is none of the API's, and no vhost is blamed for it that nobody named."""
+        api.answers["/api/queues"] = (status, body)
+        with pytest.raises(Unreachable, match="is no management API"):
+            api.client().queues()
+
+    def test_an_answer_that_breaks_off(self, api: Api) -> None:
+        """Half an answer is none."""
+        api.answers["/api/queues"] = (200, [ROW])
+        api.headers["Content-Length"] = "100000"
+        with pytest.raises(Unreachable, match="No management API answers at"):
+            api.client().queues()
+
+    def test_redirects_are_not_followed(self, api: Api, other: Api) -> None:
+        """The password goes to the address that the user named, and to no other."""
+        api.answers["/api/queues"] = (302, b"")
+        api.headers["Location"] = f"{other.url.base}/api/queues"
+        other.answers["/api/queues"] = (200, [ROW])
+        with pytest.raises(Unreachable):
+            api.client().queues()
+        assert other.asked == []
+
+    def test_nobody_listens(self, deaf: ApiURL) -> None:
+        """A refused connection is said in two words."""
+        expected = r"No management API answers at http://127.0.0.1:\d+/: connection refused\. Turn it on with"
+        with pytest.raises(Unreachable, match=expected) as unreachable:
+            Management([deaf]).queues()
+        assert "secret" not in str(unreachable.value)
+
+    def test_no_answer_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Somebody who takes the connection and says nothing is given up."""
+        monkeypatch.setattr(management, "READ_SECONDS", 0.05)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = ApiURL(f"http://127.0.0.1:{silent.getsockname()[1]}", "user", "secret")
+            with pytest.raises(Unreachable, match="timed out"):
+                Management([url]).queues()
+
+    def test_no_address_at_all(self) -> None:
+        """Without an address there is nobody to ask, and how to name one is said."""
+        with pytest.raises(Unreachable, match=r"No management API is named\. Give --api-url or RQTOOL_API_URL\."):
+            Management([]).queues()
+
+
+class TestSeveralAddresses:
+    """The nodes of a cluster."""
+
+    def test_the_next_one_is_asked(self, deaf: ApiURL, api: Api) -> None:
+        """Where the first does not answer, the second does."""
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        assert Management([deaf, api.url]).matching("/", "q") == [QUEUE]
+
+    def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
+        """A node that failed once is not asked again: figures of two nodes don't mix."""
+        api.answers["/api/queues/%2F"] = (500, {})
+        client = Management([api.url, other.url])
+        assert client.matching("/", "q") == []
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        assert client.matching("/", "q") == []
+        assert (len(api.asked), len(other.asked)) == (1, 2)
+
+    def test_a_refusal_is_an_answer(self, api: Api, other: Api) -> None:
+        """A wrong password is wrong everywhere."""
+        api.answers["/api/queues"] = (401, {})
+        with pytest.raises(AccessRefused):
+            Management([api.url, other.url]).queues()
+        assert other.asked == []
+
+    def test_where_none_answers_the_first_is_named(self, deaf: ApiURL, api: Api) -> None:
+        """The error is about the address that the user named first."""
+        api.answers["/api/queues"] = (500, {})
+        with pytest.raises(Unreachable, match="connection refused"):
+            Management([deaf, api.url]).queues()

@@ -1,0 +1,87 @@
+"""What is known about queues, from the rows of the API, without a broker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rqtool.management.queue import Queue, completed, named, read_queue, shown, with_consumers
+
+LIVE = Queue("/", "q", 0, 0, None, "running", "quorum", True, messages=0)
+FULL = replace(LIVE, messages_ready=9, messages=9)
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        ({"arguments": {"x-max-length": 5}}, ("x-max-length=5",)),
+        ({"effective_policy_definition": {"max-length": 5}}, ("policy max-length=5",)),
+        ({"arguments": {"x-overflow": "reject-publish"}, "effective_policy_definition": {"max-length": 5}}, ()),
+        ({"type": "quorum", "arguments": {"x-delivery-limit": 5}}, ("x-delivery-limit=5",)),
+        ({"arguments": [], "effective_policy_definition": "undefined"}, ()),
+        ({"effective_policy_definition": None}, ()),
+    ],
+)
+def test_settings_that_may_drop(row: dict[str, Any], found: tuple[str, ...]) -> None:
+    """Arguments and policy together."""
+    assert read_queue({"vhost": "/", "name": "q", **row}).drops == found
+
+
+@pytest.mark.parametrize(
+    ("live", "reported", "ready"),
+    [
+        (LIVE, [replace(LIVE, messages=None)], None),
+        (LIVE, [], None),
+        (LIVE, [LIVE], 0),
+        (LIVE, [FULL], 0),
+        (FULL, [replace(LIVE, messages=None)], 9),
+        (replace(LIVE, type="classic"), [], 0),
+        (replace(LIVE, messages_ready=None, messages=None), [LIVE], None),
+    ],
+    ids=["not yet", "nobody knows it", "empty", "just emptied", "full", "classic ones are live", "can't be asked"],
+)
+def test_a_nought_before_the_first_report_is_none(live: Queue, reported: list[Queue], ready: int | None) -> None:
+    """A quorum queue says 0 until it has looked."""
+    [found] = completed([live], reported)
+    assert (found.messages_ready, found.messages is None) == (ready, ready is None)
+
+
+def test_what_only_the_reports_know() -> None:
+    """A queue that is not listed yet is not known; policies and consumers come from the reports."""
+    there = replace(FULL, consumers=2, drops=("policy expires=1",))
+    assert completed([], [there]) == [replace(there, messages=None, messages_ready=None, messages_unacknowledged=None)]
+    assert completed([FULL], [there]) == [there]
+
+
+def test_what_rqtool_needs_beside_a_queue() -> None:
+    """Empty it is not shown, but where it may hold something it is; the marker never is; others' queues are."""
+
+    def names(*queues: Queue) -> list[str]:
+        return [queue.name for queue in shown(queues)]
+
+    beside = [replace(LIVE, name=name) for name in ("q.returned", "q.quarantine", "q.rqtool.new")]
+    assert names(LIVE, *beside) == ["q"]
+    assert names(*beside) == ["q.returned", "q.quarantine", "q.rqtool.new"]
+    full = [replace(FULL, name=queue.name) for queue in beside]
+    assert names(LIVE, *full) == ["q", "q.returned", "q.quarantine"]
+    assert names(LIVE, replace(beside[0], messages=None)) == ["q", "q.returned"]
+    assert names(LIVE, replace(LIVE, name="q.dead", type="classic")) == ["q"]
+    assert names(LIVE, replace(LIVE, name="q.retry.1s", delays=True)) == ["q"]
+    assert names(LIVE, replace(LIVE, name="q.retry.1s")) == ["q", "q.retry.1s"]
+    assert names(replace(LIVE, vhost="other"), beside[0]) == ["q", "q.returned"]
+
+
+def test_what_came_back_is_shown_with_its_queue() -> None:
+    """Whoever asks for a queue sees its tasks, wherever they are; not those that were given up, nor others."""
+    full = ("q", "q.returned", "q.quarantine", "q.dead", "q.retry.1s", "other", "other.returned")
+    queues = [*(replace(FULL, name=name) for name in full), replace(LIVE, name="p"), replace(LIVE, name="p.returned")]
+    assert [queue.name for queue in named(queues, {"q", "p"})] == ["q", "q.returned", "q.quarantine", "p"]
+
+
+def test_who_takes_from_a_quarantine() -> None:
+    """The workers of its queue."""
+    queues = [LIVE, replace(LIVE, name="q.quarantine"), replace(LIVE, name="q.returned")]
+    found = with_consumers(queues, {("/", "q"): 2, ("/", "q.returned"): 1})
+    assert [queue.consumers for queue in found] == [2, 2, 1]

@@ -1,0 +1,136 @@
+"""A look as a line for Nagios."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rqtool.management.queue import Queue
+from rqtool.queues.check import Status, Thresholds, check, unknown
+from rqtool.queues.diagnosis import Clock, Diagnosis, Sight, diagnose
+from rqtool.queues.history import Flow, Sample
+from rqtool.queues.holders import Client, Holder
+
+DEFAULT = Thresholds({"dead": 0}, {"stuck": 0})
+
+
+def queue(name: str = "q", ready: int = 0, held: int = 0, consumers: int = 1, stuck: bool = False) -> Diagnosis:
+    counter = tuple(Sample(10_000.0 - 5 * n, held if stuck or n < 2 else 0) for n in range(100))
+    holder = Holder("/", name, "c", Client("c", "billing|import"), Flow(held, counter), "tag")
+    figures = Queue("/", name, ready, held, consumers, "running", "classic", True, False)
+    return diagnose(Sight(figures, Flow(0), [holder]), 60.0, Clock(10_000.0, datetime(2026, 1, 1, 14, 0, tzinfo=UTC)))
+
+
+def test_the_codes_of_plug_ins() -> None:
+    """As Nagios has them."""
+    assert [(status.name, int(status)) for status in Status] == [
+        ("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3),
+    ]  # fmt: skip
+
+
+def test_all_is_well() -> None:
+    """Figures, and performance data with the limits that there are."""
+    found = check([queue(ready=3), queue("r", held=2)], DEFAULT, [], "")
+    assert found.status is Status.OK
+    assert found.line == (
+        "RQTOOL OK: 2 queues, 3 ready, 2 held, 0 stuck, 0 dead | ready=3;;;0 held=2;;;0 stuck=0;;0;0 dead=0;0;;0"
+    )
+
+
+def test_a_forgotten_ack_is_critical() -> None:
+    """The name is in the line, without the sign that ends the text."""
+    found = check([queue("r", ready=1), queue(held=2, stuck=True)], DEFAULT, [], "")
+    assert found.status is Status.CRITICAL
+    assert found.line.startswith("RQTOOL CRITICAL: q: 2 held for over 8 min by billing/import: no ack since 13:51. 2 q")
+    assert found.line.count("|") == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"),
+    [
+        (queue("q.dead", ready=1, consumers=0), Status.WARNING),
+        (queue(ready=1, consumers=0), Status.WARNING),
+        (queue(ready=10), Status.OK),
+        (queue(ready=11), Status.WARNING),
+        (queue(ready=21), Status.CRITICAL),
+        (queue(held=5), Status.OK),
+        (queue(held=6), Status.WARNING),
+    ],
+)
+def test_thresholds(seen: Diagnosis, status: Status) -> None:
+    """More than the limit, not as much as it."""
+    limits = Thresholds({"ready": 10, "held": 5, "dead": 0}, {"ready": 20, "stuck": 0})
+    assert check([seen], limits, [], "").status == status
+
+
+def test_every_trouble_of_a_queue_counts() -> None:
+    """A queue that nobody consumes is a WARNING, though its forgotten ack comes first and is tolerated here."""
+    found = check([queue(ready=1, held=1, consumers=0, stuck=True)], Thresholds(), [], "")
+    assert found.status is Status.WARNING
+    assert "; no consumers, 1 ready, and nobody consumes. " in found.line
+
+
+def test_the_dead_of_a_named_queue() -> None:
+    """They count for it, and nothing else of that queue does."""
+    found = check([queue("q", ready=4), queue("q.dead", ready=3, consumers=0)], DEFAULT, ["q"], "")
+    assert found.status == Status.WARNING
+    assert found.line == (
+        "RQTOOL WARNING: q.dead: 3 tasks of 'q' were given up. 1 queue, 4 ready, 0 held, 0 stuck, 3 dead | "
+        "ready=4;;;0 held=0;;;0 stuck=0;;0;0 dead=3;0;;0"
+    )
+
+
+def test_a_queue_that_is_not_there() -> None:
+    """Unknown; but what is known to be bad weighs more."""
+    assert check([], DEFAULT, ["q"], "").status is Status.UNKNOWN
+    assert "there is no queue 'q'" in check([], DEFAULT, ["q"], "").line
+    assert check([queue("r", held=1, stuck=True)], DEFAULT, ["q", "r"], "").status == Status.CRITICAL
+
+
+def test_what_cannot_be_seen_is_not_all_right() -> None:
+    """Held messages that can't be judged are unknown; where none are held it does not matter."""
+    assert check([queue(held=1)], DEFAULT, [], "The broker keeps no statistics").status == Status.UNKNOWN
+    assert check([queue(ready=1)], DEFAULT, [], "The broker keeps no statistics").status == Status.OK
+
+
+def test_a_queue_whose_node_is_down() -> None:
+    """Its figures are not known, nobody says that it is empty, and it is no little matter."""
+    seen = diagnose(
+        Sight(Queue("/", "q", None, None, 0, "down", "classic", True), Flow(0)), 60.0, Clock(None, datetime.now(UTC))
+    )
+    found = check([seen], DEFAULT, [], "")
+    assert found.status is Status.CRITICAL
+    assert "q: down, out of reach with all that is in it (state down)" in found.line
+
+
+def test_what_is_not_known_is_not_empty() -> None:
+    """Neither a verdict nor a figure says that all is well; but what is known to be bad weighs more."""
+    clock = Clock(None, datetime.now(UTC))
+    new = diagnose(Sight(Queue("/", "new", None, None, 0, "running", "quorum", True), Flow(0)), 60.0, clock)
+    found = check([new, queue(ready=3)], DEFAULT, [], "")
+    assert found.line == (
+        "RQTOOL UNKNOWN: new: unknown, what is in it the API does not know (yet). 2 queues, ? ready, ? held, 0 stuck, "
+        "? dead | ready=U;;;0 held=U;;;0 stuck=0;;0;0 dead=U;0;;0"
+    )
+    assert check([new, queue(ready=3, consumers=0)], DEFAULT, [], "").status is Status.WARNING
+
+
+def test_a_queue_that_may_drop_tasks() -> None:
+    """It is a WARNING that names the setting."""
+    figures = Queue("/", "q", 0, 0, 1, "running", "classic", True, drops=("policy max-length=5",))
+    found = check([diagnose(Sight(figures, Flow(0)), 60.0, Clock(None, datetime.now(UTC)))], DEFAULT, [], "")
+    assert found.status is Status.WARNING
+    assert "q: may drop tasks, policy max-length=5: " in found.line
+
+
+def test_nothing_could_be_asked() -> None:
+    """An error is one line too."""
+    assert unknown("No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"
+
+
+def test_a_long_list_is_cut() -> None:
+    """Five troubles, and how many more."""
+    found = check([queue(f"q{n}", held=1, stuck=True) for n in range(9)], DEFAULT, [], "")
+    assert found.line.count("no ack since") == 5
+    assert ". and 4 more. 9 queues" in found.line

@@ -1,0 +1,213 @@
+"""What follows from the broker's samples: since when something is held, and since when nothing is settled."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rqtool.queues.history import (
+    LAG,
+    Flow,
+    Sample,
+    Samples,
+    added,
+    increments,
+    last_fall,
+    last_rise,
+    rate,
+    read_samples,
+)
+
+START = 1_000_000.0
+
+
+def samples(*values: int, step: float = 5.0) -> Samples:
+    """The newest first; the last of them is of START."""
+    return tuple(Sample(START + step * (len(values) - 1 - n), value) for n, value in enumerate(values))
+
+
+def flow(held: int, delivered: Samples, acked: Samples = (), released: float | None = None) -> Flow:
+    return Flow(held, delivered, acked, released)
+
+
+class TestReading:
+    """Rows of the API → samples."""
+
+    def test_the_newest_comes_first(self) -> None:
+        """Milliseconds become seconds, and the order is ours."""
+        row = {"ack_details": {"samples": [{"sample": 1, "timestamp": 5000}, {"sample": 2, "timestamp": 10000}]}}
+        assert read_samples(row, "ack_details") == (Sample(10.0, 2), Sample(5.0, 1))
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {}, None, [], {"d": None}, {"d": "undefined"}, {"d": []}, {"d": {}}, {"d": {"samples": {}}},
+            {"d": {"samples": [None, {}, {"sample": True, "timestamp": 1}, {"sample": 1, "timestamp": "1"}]}},
+            {"d": {"samples": [{"sample": x, "timestamp": 1} for x in (math.nan, math.inf, -math.inf, 10**400)]}},
+            {"d": {"samples": [{"sample": 1, "timestamp": x} for x in (math.nan, math.inf, -math.inf, 10**400)]}},
+        ],
+    )  # fmt: skip
+    def test_what_makes_no_sense_is_no_sample(self, row: Any) -> None:
+        """Fields can be absent, "undefined" or []."""
+        assert read_samples(row, "d") == ()
+
+    def test_one_sample_for_each_time(self) -> None:
+        """Two of one moment have no rate."""
+        entries = [{"sample": 1, "timestamp": 5000}, {"sample": 2, "timestamp": 5000}]
+        assert len(found := read_samples({"d": {"samples": entries}}, "d")) == 1
+        assert rate(found, 60) is None
+
+    def test_two_counters_add_up(self) -> None:
+        """Where both have a sample; where one has none at all it counts nothing."""
+        assert added(samples(3, 1), samples(4, 2)) == samples(7, 3)
+        assert added(samples(3, 1), ()) == added((), samples(3, 1)) == samples(3, 1)
+
+
+class TestFlow:
+    """Deliveries and acks → what is held, and since when."""
+
+    def test_held_since_the_delivery(self) -> None:
+        """Three were delivered ten seconds ago, and none was settled."""
+        seen = flow(3, samples(3, 3, 3, 0, 0), samples(0, 0, 0, 0, 0))
+        assert (seen.held_since, seen.held_seconds(), seen.beyond) == (START + 10, 10.0, False)
+        assert seen.last_ack is None
+        assert seen.quiet_since == START + 10
+        assert seen.quiet_seconds() == 10.0 - LAG
+
+    def test_held_since_before_the_history(self) -> None:
+        """As long as the history goes back, and perhaps longer."""
+        seen = flow(1, samples(7, 7, 7))
+        assert (seen.held_since, seen.beyond) == (START, True)
+
+    def test_an_ack_ends_the_quiet(self) -> None:
+        """One of three was acked five seconds ago."""
+        seen = flow(2, samples(3, 3, 3, 3), samples(1, 1, 0, 0))
+        assert (seen.last_ack, seen.held_since) == (START + 10, START)
+        assert seen.quiet_seconds() == 0.0
+
+    def test_a_reject_ends_the_quiet_too(self) -> None:
+        """It is no ack, but the queue has fewer out since then."""
+        assert flow(2, samples(3, 3, 3, 3), samples(0, 0, 0, 0), START + 15).quiet_seconds() == 0.0
+
+    def test_new_deliveries_at_a_full_prefetch_end_the_quiet(self) -> None:
+        """One at a time, rejected one by one: what is held now is the newest."""
+        seen = flow(1, samples(9, 9, 8, 8, 7), samples(0, 0, 0, 0, 0))
+        assert seen.held_since == START + 15
+
+    @pytest.mark.parametrize("seen", [flow(0, samples(3, 3)), flow(3, ()), flow(0, ())])
+    def test_nothing_held_or_nothing_known(self, seen: Flow) -> None:
+        """No quiet either way."""
+        assert (seen.held_since, seen.quiet_since, seen.quiet_seconds(), seen.beyond) == (None, None, 0.0, False)
+
+    def test_before_it_was_there(self) -> None:
+        """A channel's history before it was opened is filled with noughts."""
+        assert flow(2, samples(2, 0, 0, 0)).held_seconds() == 0.0
+
+    def test_a_slow_one_that_rejects_what_it_has(self) -> None:
+        """Nothing new came since, but something happened on its channel."""
+        seen = Flow(2, samples(3, 3, 3, 3, 3, 3), samples(0, 0, 0, 0, 0, 0), idle_since=START + 12)
+        assert seen.quiet_seconds() == 25.0 - 12.0 - LAG
+
+    @settings(max_examples=500)
+    @given(
+        st.lists(
+            st.sampled_from([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (3, 2, 2)]),
+            min_size=3,
+            max_size=12,
+        ),
+        st.sampled_from([-1, 0, 1]),
+        st.randoms(use_true_random=False),
+    )
+    def test_nobody_is_wronged(self, steps: list[tuple[int, int, int]], skew: int, random: Any) -> None:
+        """Whatever is delivered, acked and rejected, in whatever order, and though what is held is of a step before or
+        after the last one that is counted: who is said to be quiet for so long really held something since then.
+        """
+        out: list[int] = []
+        delivered, acked, active = 0, 0, 0.0
+        deliveries: list[int] = []
+        acks: list[int] = []
+        held: list[int] = []
+        olds: list[list[int]] = []
+        activity: list[float] = []
+        for step, (more, acks_now, rejects) in enumerate(steps):
+            out += [step] * more
+            delivered += more
+            for is_ack in [True] * acks_now + [False] * rejects:
+                if out:
+                    out.pop(random.randrange(len(out)))
+                    acked += is_ack
+                    active = START + 5 * step
+            active = START + 5 * step if more else active
+            deliveries.append(delivered)
+            acks.append(acked)
+            held.append(len(out))
+            olds.append(list(out))
+            activity.append(active)
+        counted = len(steps) - 2
+        gauge = counted + skew
+        seen = Flow(
+            held[gauge],
+            samples(*reversed(deliveries[: counted + 1])),
+            samples(*reversed(acks[: counted + 1])),
+            idle_since=activity[gauge],
+        )
+        # As many new ones as were ever rejected look like those; the queue's own history, emptied, tells most of them.
+        rejected = deliveries[counted] - acks[counted] - held[counted]
+        assume(not (0 < rejected <= held[gauge] and skew > 0))
+        if (seconds := seen.quiet_seconds()) > 0:
+            then = counted - int(seconds / 5)
+            assert any(step <= then for step in olds[min(counted, gauge)])
+            assert acks[then] == acks[counted]
+
+    def test_the_first_message_for_long(self) -> None:
+        """It is held, and not counted yet: nothing that was settled long ago is taken for it."""
+        assert flow(1, samples(9, 9, 9, 9), samples(9, 9, 9, 9)).held_since is None
+        assert flow(1, samples(0, 0, 0, 0), samples(0, 0, 0, 0)).held_since is None
+
+    def test_the_first_message_after_rejects(self) -> None:
+        """What was rejected once looks the same as what is held: only who was idle is certain."""
+        for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 5, 5.0)):
+            seen = Flow(1, samples(9, 9, 9, 9), samples(7, 7, 7, 7), idle_since=idle_since)
+            assert seen.quiet_seconds() == quiet
+
+    def test_one_that_rejects_with_a_full_prefetch(self) -> None:
+        """The oldest of three is held for long, and one was rejected when the last one came."""
+        seen = Flow(3, samples(9, 9, 8, 7, 6, 5), samples(0, 0, 0, 0, 0, 0), idle_since=START)
+        assert (seen.held_since, seen.quiet_since) == (START + 10, START + 20)
+
+    def test_when_the_queue_had_nothing_out(self) -> None:
+        """Nothing is held since before that."""
+        seen = Flow(1, samples(9, 9, 9, 9), samples(8, 8, 8, 8), emptied=START + 10)
+        assert seen.held_since == START + 10
+
+    def test_an_older_history_goes_behind(self) -> None:
+        """By the minute, where the one by 5 s ends."""
+        late = flow(1, (Sample(600.0, 5), Sample(595.0, 5)), (Sample(600.0, 0), Sample(595.0, 0)))
+        early = flow(1, (Sample(600.0, 5), Sample(540.0, 5), Sample(480.0, 0)), (Sample(480.0, 0),))
+        seen = late.after(early)
+        assert [sample.time for sample in seen.delivered] == [600.0, 595.0, 540.0, 480.0]
+        assert (seen.held_since, seen.beyond) == (540.0, False)
+
+
+def test_rises_and_falls() -> None:
+    """The last of each."""
+    line = samples(2, 2, 3, 3, 1)
+    assert (last_rise(line), last_fall(line)) == (START + 5, START + 15)
+    assert (last_rise(()), last_fall(samples(1))) == (None, None)
+
+
+def test_rates() -> None:
+    """Per second, over the time that is asked for, or what there is of it."""
+    assert rate(samples(30, 20, 10, 10), 5) == 2.0
+    assert rate(samples(30, 20, 10, 10), 15) == pytest.approx(20 / 15)
+    assert rate(samples(0, 50), 60) == -10.0
+    assert (rate(samples(1), 60), rate((), 60)) == (None, None)
+
+
+def test_increments() -> None:
+    """What was added from sample to sample; a counter that began anew added nothing."""
+    assert [sample.value for sample in increments(samples(5, 3, 3, 9))] == [2, 0, 0]

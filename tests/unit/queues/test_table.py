@@ -1,0 +1,127 @@
+"""What is drawn, into a string of a fixed width."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from rqtool.management.queue import Queue
+from rqtool.queues.diagnosis import Clock, Diagnosis, Sight, diagnose
+from rqtool.queues.history import Flow, Sample
+from rqtool.queues.holders import Client, Holder
+from rqtool.queues.listing import holders_of
+from rqtool.queues.screen import HEAD_LINES, Frame, draw
+from rqtool.queues.table import holder_table, queue_table
+from rqtool.queues.trends import History
+
+NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
+CLOCK = Clock(10_000.0, NOW)
+WIDTHS = [80, 100, 200]
+
+
+def judged(name: str = "task_queue", client: str = "billing-import", stuck: bool = True) -> Diagnosis:
+    counter = tuple(Sample(10_000.0 - 5 * n, 2 if stuck or n < 2 else 0) for n in range(120))
+    holder = Holder("/", name, name, Client("c", client, "web-3", 4242, "10.0.0.7:5"), Flow(2, counter), "tag")
+    return diagnose(Sight(Queue("/", name, 12_345, 2, 1, "running", "classic", True), Flow(0), [holder]), 60.0, CLOCK)
+
+
+def drawn(thing: object, width: int, height: int = 24, encoding: str = "utf-8") -> list[str]:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, width=width, height=height, force_terminal=True, color_system=None)
+    console.print(thing(console) if callable(thing) else thing)
+    file.flush()
+    return file.buffer.getvalue().decode(encoding).splitlines()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_table_fits_and_names_the_holder(width: int) -> None:
+    """The reason stands beside or below the figures, whole."""
+    table = queue_table([judged(), judged("fine", stuck=False)], vhosts=False, width=width)
+    lines = drawn(table, width)
+    assert max(map(cell_len, lines)) <= width
+    whole = " ".join(" ".join(lines).split())
+    for word in ("unacknowledged", "12,345", "forgotten ack?", "working", "billing-import"):
+        assert word in whole
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_holders_fit(width: int) -> None:
+    """A line for each, with its name and time."""
+    rows = holders_of([judged(), judged("fine", "another", stuck=False)], CLOCK)
+    lines = drawn(holder_table(rows, CLOCK, vhosts=False, width=width), width)
+    assert max(map(cell_len, lines)) <= width
+    assert ("13:50 (9 min)" if width > 80 else "13:50") in lines[1]
+    assert "forgotten ack?" in lines[1]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_names_are_no_markup(width: int) -> None:
+    """Nor escape sequences."""
+    bad = judged("[bold]x[/bold]", "\x1b[2J[red]y")
+    for table in (
+        queue_table([bad], vhosts=True, width=width),
+        holder_table(holders_of([bad], CLOCK), CLOCK, vhosts=True, width=width),
+    ):
+        text = "".join(drawn(table, width))
+        assert "[bold]" in text
+        assert "\x1b[2J" not in text
+
+
+def frame(*diagnoses: Diagnosis, **more: str) -> Frame:
+    ready = tuple(Sample(10_000.0 - 5 * n, 12_345 + 100 * n) for n in range(30))
+    histories = {(each.queue.vhost, each.queue.name): History(ready, ready, ready) for each in diagnoses}
+    return Frame(diagnoses, histories, NOW, "/", **more)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 8, 24, 50])
+@pytest.mark.parametrize("count", [0, 1, 5, 40])
+def test_a_frame_fits_the_screen(width: int, height: int, count: int) -> None:
+    """However many queues there are, and whatever their names."""
+    queues = [judged(f"queue-{n:03}-{'ü☃' * 40}", "x" * 90, stuck=n % 7 == 3) for n in range(count)]
+    lines = drawn(lambda console: draw(frame(*queues), NOW, console), width, height)
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_a_frame_says_how_old_it_is() -> None:
+    """And that not all of it is as new."""
+    head = drawn(lambda console: draw(frame(judged()), NOW + timedelta(seconds=3), console), 80)[0]
+    assert "14:00:00, 3 s old; acks, trends and verdicts lag up to 10 s; q ends" in head
+
+
+def test_a_frame_without_an_answer_says_so() -> None:
+    """The figures are not shown as live."""
+    lost = frame(judged(), trouble="No management API answers at http://h/: connection refused")
+    head = drawn(lambda console: draw(lost, NOW + timedelta(seconds=75), console), 120)[0]
+    assert head.startswith("No answer since 14:00:00 (1 min), the figures are of then. No management API answers at")
+
+
+def test_where_there_is_no_room_the_worst_are_shown() -> None:
+    """With the reason, and the number of the others."""
+    queues = [judged(f"q{n}", stuck=n == 33) for n in range(40)]
+    lines = drawn(lambda console: draw(frame(*queues), NOW, console), 100, 12)
+    assert any(line.startswith("q33 ") for line in lines)
+    assert any(line.startswith("q33: 2 held") for line in lines)
+    shown = sum(line.startswith("q") and ":" not in line for line in lines)
+    assert any(f"and {40 - shown} more" in line for line in lines)
+    assert len(lines) > HEAD_LINES + 2
+
+
+def test_a_frame_for_a_terminal_without_unicode() -> None:
+    """Plain signs, the same size."""
+    lines = drawn(lambda console: draw(frame(judged()), NOW, console), 80, encoding="ascii")
+    assert all(line.isascii() for line in lines)
+
+
+def test_a_queue_of_which_nothing_is_known() -> None:
+    """Question marks, and no trouble."""
+    nothing = judged()
+    unknown = replace(nothing.sight, queue=Queue("/", "q", None, None, None, None, None, None))
+    lines = drawn(lambda console: draw(frame(diagnose(unknown, 60.0, CLOCK)), NOW, console), 80)
+    assert lines[HEAD_LINES].split()[:2] == ["q", "?"]

@@ -1,0 +1,387 @@
+"""The tasks of one runner: whoever takes which of them first, none is lost, and none is there twice."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rqtool.run.lane import MOST_LOSSES, Entry, Lane
+from rqtool.run.task import Task
+from tests.driven import Run
+
+
+def _run(body: bytes = b"") -> Run:
+    return Run(Task(body, "q", "", 1, False))
+
+
+def _hand_over(lane: Lane) -> list[int]:
+    """Hand over whatever goes, as a pool does. Returns the numbers."""
+    numbers = []
+    while lane.begin_next() is not None:
+        pass
+    while (entry := lane.next_to_send()) is not None:
+        lane.sent(entry)
+        numbers.append(entry.number)
+        while lane.begin_next() is not None:
+            pass
+    return numbers
+
+
+def _lane(width: int, count: int) -> Lane:
+    """A lane whose tasks 1 to `count` are all handed over."""
+    lane = Lane(width)
+    for _ in range(count):
+        lane.add(_run())
+    assert _hand_over(lane) == list(range(1, count + 1))
+    return lane
+
+
+def _numbers(entries: list[Entry]) -> list[int]:
+    return [entry.number for entry in entries]
+
+
+class TestTheNextTask:
+    """What begins, and what is handed over."""
+
+    @pytest.mark.parametrize(("width", "at_work"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3])])
+    def test_as_many_begin_as_the_lane_is_wide(self, width: int, at_work: list[int]) -> None:
+        """The rest is handed over too, and waits at the runner."""
+        lane = _lane(width, 3)
+        assert (list(lane.at_work), len(lane), lane.is_ahead) == (at_work, 3, width < 3)
+
+    def test_the_next_begins_when_one_is_answered(self) -> None:
+        """It is told once, and in the order in which they came."""
+        lane = _lane(2, 4)
+        answered = lane.answered(2)
+        assert answered is not None
+        assert answered.number == 2
+        begun = lane.begin_next()
+        assert begun is not None
+        assert (begun.number, lane.begin_next(), list(lane.at_work)) == (3, None, [1, 3])
+
+    def test_an_answer_that_nobody_waits_for(self) -> None:
+        """There is none for a task that waits, has been answered, or was never there."""
+        lane = _lane(1, 2)
+        assert lane.answered(1) is not None
+        assert [lane.answered(number) for number in (1, 2, 7)] == [None] * 3
+
+    def test_what_can_not_be_handed_over_is_taken_out(self) -> None:
+        """Whether it was to be at work at once or to wait there: the ones behind it take its place."""
+        lane = Lane(1)
+        for _ in range(3):
+            lane.add(_run())
+        for number in (1, 2):
+            lane.begin_next()
+            entry = lane.next_to_send()
+            assert entry is not None
+            assert entry.number == number
+            lane.remove(entry)
+        assert (_hand_over(lane), list(lane.at_work), len(lane)) == ([3], [3], 1)
+
+    def test_one_that_must_be_alone(self) -> None:
+        """It waits until nothing is at work, and nothing is handed over behind it."""
+        lane = Lane(3)
+        for alone in (False, True, False, False):
+            lane.add(_run(), alone=alone)
+        for handed_over, answered in (([1], 1), ([2], 2), ([3, 4], 3)):
+            assert _hand_over(lane) == handed_over
+            assert lane.answered(answered) is not None
+
+
+class TestTakenBack:
+    """What comes of the tasks that a runner has not taken."""
+
+    @pytest.mark.parametrize(
+        ("width", "untaken", "back", "begun", "at_work"),
+        [
+            pytest.param(1, {2, 3, 4}, [2, 3, 4], [], [1], id="all that waits"),
+            pytest.param(1, {1, 2, 3, 4}, [2, 3, 4], [], [1], id="what has begun stays, taken or not"),
+            pytest.param(1, {3, 4}, [3, 4], [2], [1, 2], id="the answer of the one before is on its way"),
+            pytest.param(1, {1, 3, 4}, [1, 3, 4], [2], [2], id="the next one was taken while we took the first"),
+            pytest.param(2, {3, 4}, [3, 4], [], [1, 2], id="two at once"),
+            pytest.param(2, {2, 4}, [2, 4], [3], [1, 3], id="two at once, and one of them overtaken"),
+            pytest.param(1, set(), [], [2, 3, 4], [1, 2, 3, 4], id="all were taken, and are as good as answered"),
+        ],
+    )
+    def test_withdraw(
+        self, width: int, untaken: set[int], back: list[int], begun: list[int], at_work: list[int]
+    ) -> None:
+        """It returns what has not been taken, in order, and tells what has begun unseen."""
+        lane = _lane(width, 4)
+        returned, told = lane.withdraw(untaken)
+        assert (_numbers(returned), _numbers(told), sorted(lane.at_work)) == (back, begun, at_work)
+
+    def test_what_has_begun_is_handed_over_again(self) -> None:
+        """A task that was at work, as far as could be known, goes back to the runner that had not taken it."""
+        lane = _lane(2, 3)
+        lane.withdraw({1, 2, 3})
+        assert _hand_over(lane) == [1, 2]
+
+    def test_what_was_never_handed_over_comes_last(self) -> None:
+        """Behind a line that was full there is more to be returned."""
+        lane = _lane(1, 2)
+        lane.add(_run())
+        returned, _ = lane.withdraw({2})
+        assert (_numbers(returned), len(lane)) == ([2, 3], 1)
+
+    @pytest.mark.parametrize(
+        ("width", "untaken", "ended", "left"),
+        [
+            (1, {2, 3, 4}, [1], [2, 3, 4]),
+            (1, {1, 2, 3, 4}, [], [1, 2, 3, 4]),
+            (1, {3, 4}, [1, 2], [3, 4]),
+            (2, {2, 3, 4}, [1], [2, 3, 4]),
+            (3, {4}, [1, 2, 3], [4]),
+        ],
+    )
+    def test_a_runner_that_ended(self, width: int, untaken: set[int], ended: list[int], left: list[int]) -> None:
+        """What it had taken is told; all else is there for the next one, in order."""
+        lane = _lane(width, 4)
+        assert _numbers(lane.runner_ended(untaken)) == ended
+        assert (len(lane), _hand_over(lane)) == (len(left), left)
+
+    def test_they_run_again_together(self) -> None:
+        """Before all others, and beside each other."""
+        lane = _lane(3, 4)
+        lane.run_again(lane.runner_ended({3, 4}), apart=False)
+        assert (list(lane.at_work), _hand_over(lane)) == ([1, 2, 3], [1, 2, 3, 4])
+
+    def test_they_run_again_alone(self) -> None:
+        """Before all others, one at a time; those that were never taken run together again."""
+        lane = _lane(4, 5)
+        lane.run_again(lane.runner_ended({3, 4, 5}), apart=True)
+        assert not lane.at_work
+        for handed_over, answered in (([1], 1), ([2], 2), ([3, 4, 5], 3)):
+            assert _hand_over(lane) == handed_over
+            assert lane.answered(answered) is not None
+
+    def test_many_are_halved_until_one_is_alone(self) -> None:
+        """Of eight, at work together, one ends every runner: it is found among four, two, and alone."""
+        lane = _lane(8, 8)
+        guilty, beside = 6, []
+        ended = lane.runner_ended(set())
+        while len(ended) > 1:
+            lane.run_again(ended, apart=True)
+            while guilty not in _hand_over(lane):
+                for number in list(lane.at_work):
+                    assert lane.answered(number) is not None
+            beside.append(len(lane.at_work))
+            ended = lane.runner_ended(set())
+        assert beside == [4, 2, 1]
+        assert _numbers(ended) == [guilty]
+
+    @pytest.mark.parametrize("taken", [True, False])
+    def test_lost_again_and_again(self, taken: bool) -> None:
+        """A task that loses one runner after the other is given up, and only that one."""
+        lane = _lane(1, 2)
+        for _ in range(MOST_LOSSES):
+            lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
+            assert lane.take_lost() == []
+            _hand_over(lane)
+        lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
+        assert _numbers(lane.take_lost()) == [1]
+        assert (_hand_over(lane), list(lane.at_work)) == ([2], [2])
+
+    def test_take_all(self) -> None:
+        """Where there is no runner any more, all are taken out, those first that had begun."""
+        lane = _lane(2, 4)
+        lane.run_again(lane.runner_ended({3, 4}), apart=False)
+        assert (_numbers(lane.take_all()), len(lane), _hand_over(lane)) == ([1, 2, 3, 4], 0, [])
+
+
+class LaneAndRunner(RuleBasedStateMachine):
+    """A runner that takes tasks in order, some at once, and answers late; it ends, and is replaced."""
+
+    @initialize(width=st.integers(1, 3))
+    def begin(self, width: int) -> None:
+        self.width = self.most = width
+        self.lane = Lane(width)
+        self.made: list[Run] = []
+        self.outside: list[tuple[Run, bool]] = []
+        self.over: list[Run] = []
+        self.entries: dict[int, Entry] = {}
+        self.steals = 0
+        self.refusals = 0
+        self._new_runner()
+
+    def _new_runner(self) -> None:
+        self.is_there = True
+        self.line: deque[int] = deque()
+        self.room = 5
+        self.taken: list[int] = []
+        self.answers: deque[int] = deque()
+        self.last = 0
+
+    # The runner.
+
+    def _take(self) -> None:
+        if self.line and len(self.taken) < self.width:
+            number = self.line.popleft()
+            # Of those that have begun one may be taken back, and handed over again.
+            assert number > self.last or self.entries[number].begun, "out of order"
+            self.last = max(self.last, number)
+            self.taken.append(number)
+            assert len({self.entries[n].group for n in self.taken}) == 1, "beside one of another group"
+
+    def _take_back(self) -> set[int]:
+        """One by one; the runner takes some of them meanwhile, and ends others."""
+        back = set()
+        while self.line:
+            back.add(self.line.popleft())
+            if self.steals:
+                self.steals -= 1
+                if len(self.taken) == self.width:
+                    self.answers.append(self.taken.pop(0))
+                self._take()
+        self.steals = 0
+        return back
+
+    # What a pool does.
+
+    def _tell_begun(self) -> None:
+        while (entry := self.lane.begin_next()) is not None:
+            assert entry.run not in self.over
+            entry.begun = True
+
+    def _go_on(self) -> None:
+        if not self.is_there:
+            return
+        self._tell_begun()
+        while (entry := self.lane.next_to_send()) is not None:
+            self.entries[entry.number] = entry
+            if self.refusals:
+                self.refusals -= 1
+                self.lane.remove(entry)
+                self.over.append(self._run_of(entry))
+            elif len(self.line) >= self.room:
+                break
+            else:
+                self.line.append(entry.number)
+                self.lane.sent(entry)
+            self._tell_begun()
+        assert len(self.lane) == 0 or self.line or self.taken or self.answers, "nothing will ever happen again"
+
+    def _deliver(self, count: int) -> None:
+        for _ in range(min(count, len(self.answers))):
+            number = self.answers.popleft()
+            entry = self.lane.answered(number)
+            assert entry is not None, "an answer that nobody waits for"
+            assert entry.number == number
+            self.over.append(self._run_of(entry))
+            self._tell_begun()
+
+    def _run_of(self, entry: Entry) -> Run:
+        assert isinstance(entry.run, Run)
+        assert entry.run not in self.over, "ended twice"
+        return entry.run
+
+    @rule(count=st.integers(1, 4), alone=st.booleans())
+    def hand_over(self, count: int, alone: bool) -> None:
+        for _ in range(count):
+            run = _run()
+            self.made.append(run)
+            self.lane.add(run, alone=alone)
+        self._go_on()
+
+    @precondition(lambda self: self.outside)
+    @rule()
+    def hand_over_again(self) -> None:
+        run, alone = self.outside.pop()
+        self.lane.add(run, alone=alone)
+        self._go_on()
+
+    @rule(count=st.integers(1, 2))
+    def can_not_be_handed_over(self, count: int) -> None:
+        self.refusals = count
+
+    @precondition(lambda self: self.is_there)
+    @rule(room=st.integers(1, 5))
+    def has_room(self, room: int) -> None:
+        self.room = room
+        self._go_on()
+
+    @precondition(lambda self: self.is_there)
+    @rule(count=st.integers(1, 3))
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            self._take()
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.taken))
+        self.taken.remove(number)
+        self.answers.append(number)
+
+    @precondition(lambda self: self.answers)
+    @rule(count=st.integers(1, 4))
+    def answer(self, count: int) -> None:
+        self._deliver(count)
+        self._go_on()
+
+    @rule(steals=st.integers(0, 3))
+    def withdraw(self, steals: int) -> None:
+        self.steals = steals if self.is_there else 0
+        back, begun = self.lane.withdraw(self._take_back())
+        mine = {*self.taken, *self.answers}
+        assert not mine & {entry.number for entry in back}, "returned, though taken"
+        for entry in begun:
+            assert entry.number in mine
+            entry.begun = True
+        waiting = [entry.number for entry in back if not entry.begun]
+        assert waiting == sorted(waiting), "out of order"
+        self.outside += [(self._run_of(entry), entry.group is not None) for entry in back]
+        self._go_on()
+
+    @precondition(lambda self: self.is_there)
+    @rule(heard=st.booleans(), steals=st.integers(0, 2), data=st.data())
+    def end(self, heard: bool, steals: int, data: st.DataObject) -> None:
+        """It ends; what it has answered is `heard`, or lost with it."""
+        if heard:
+            self._deliver(len(self.answers))
+        self.steals = 0 if heard else steals
+        untaken = self._take_back()
+        ended = self.lane.runner_ended(untaken)
+        assert sorted(_numbers(ended)) == sorted([*self.taken, *self.answers])
+        for entry in ended:
+            entry.begun = True
+        self.is_there = False
+        self.line, self.taken, self.answers = deque(), [], deque()
+        failed = data.draw(st.sets(st.sampled_from(ended))) if ended else set()
+        self.over += [self._run_of(entry) for entry in failed]
+        again = [entry for entry in ended if entry not in failed]
+        self.lane.run_again(again, apart=data.draw(st.booleans()))
+        self.over += [self._run_of(entry) for entry in self.lane.take_lost()]
+        self.most = max(self.width, len(self.lane.at_work))  # those whose answers were lost run again too
+
+    @precondition(lambda self: not self.is_there)
+    @rule()
+    def replace(self) -> None:
+        self._new_runner()
+        self._go_on()
+
+    @invariant()
+    def every_task_is_somewhere(self) -> None:
+        if hasattr(self, "lane"):
+            assert len(self.lane) == len(self.made) - len(self.outside) - len(self.over)
+            at_work = self.lane.at_work
+            assert len(at_work) <= self.most + len(self.answers)
+            if not self.answers and self.is_there:
+                assert set(self.taken) <= set(at_work)
+                assert len({entry.group for entry in at_work.values()}) <= 1
+
+    def teardown(self) -> None:
+        if not hasattr(self, "lane"):
+            return
+        if self.is_there:
+            self.lane.run_again(self.lane.runner_ended(self._take_back()), apart=False)
+        here = [self._run_of(entry) for entry in self.lane.take_all()]
+        runs = [*here, *self.over, *(run for run, _ in self.outside)]
+        assert len(runs) == len(self.made)
+        assert set(runs) == set(self.made)
+
+
+TestLaneAndRunner = LaneAndRunner.TestCase

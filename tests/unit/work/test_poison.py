@@ -1,0 +1,137 @@
+"""Which tasks may have killed their workers, which did, and how long that takes to find out."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rqtool.work.poison import DEATHS, MOST_RETURNS, MOST_STARTS, Source, Step, next_step
+
+MOST_DELIVERIES = 10
+"""What users are promised."""
+
+
+@pytest.mark.parametrize(
+    ("source", "redelivered", "returns", "starts", "step"),
+    [
+        (Source.MAIN, False, 0, 0, Step.RUN),
+        (Source.MAIN, True, 0, 0, Step.TO_RETURNED),
+        (Source.MAIN, True, 7, 0, Step.TO_RETURNED),
+        (Source.MAIN, False, 0, 3, Step.TO_RETURNED),
+        (Source.RETURNED, False, 0, 0, Step.RUN),
+        # RabbitMQ 4.3 flags what a worker has given back, and does not count it.
+        (Source.RETURNED, True, 0, 0, Step.RUN),
+        (Source.RETURNED, True, 1, 0, Step.TO_QUARANTINE),
+        (Source.RETURNED, True, 30, 0, Step.TO_QUARANTINE),
+        (Source.QUARANTINE, False, 0, 0, Step.RUN),
+        (Source.QUARANTINE, False, 0, 2, Step.RUN),
+        (Source.QUARANTINE, True, 1, 0, Step.TO_QUARANTINE),
+        (Source.QUARANTINE, True, 1, 1, Step.TO_QUARANTINE),
+        (Source.QUARANTINE, True, 1, 2, Step.TO_DEAD),
+        (Source.QUARANTINE, True, 3, 0, Step.TO_QUARANTINE),
+    ],
+)
+def test_the_rule(source: Source, redelivered: bool, returns: int, starts: int, step: Step) -> None:
+    """Each row is one line of the module's docstring."""
+    assert next_step(source, redelivered=redelivered, returns=returns, starts=starts) is step
+
+
+@dataclass
+class Message:
+    """A task in a model of the broker."""
+
+    name: str
+    returns: int = 0
+    starts: int = 0
+    redelivered: bool = False
+
+
+class Broker:
+    """Three queues, and the workers of one user, which die together: as the broker and rqtool treat them."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.queues = {source: deque[Message]() for source in Source}
+        self.queues[Source.MAIN].extend(Message(name) for name in names)
+        self.dead: list[str] = []
+        self.done: list[str] = []
+        self.deliveries = dict.fromkeys(names, 0)
+        self.deaths_while_begun = dict.fromkeys(names, 0)
+
+    def deliver(self, source: Source, most: int) -> list[Message]:
+        """Take deliveries, move those that are to move, and return those that are to run."""
+        run: list[Message] = []
+        for _ in range(min(most, len(self.queues[source]))):
+            message = self.queues[source].popleft()
+            self.deliveries[message.name] += 1
+            match next_step(source, redelivered=message.redelivered, returns=message.returns, starts=message.starts):
+                case Step.RUN:
+                    run.append(message)
+                case Step.TO_RETURNED:
+                    self.queues[Source.RETURNED].append(Message(message.name))
+                case Step.TO_QUARANTINE:
+                    starts = message.starts + (source is Source.QUARANTINE)
+                    self.queues[Source.QUARANTINE].append(Message(message.name, starts=starts))
+                case Step.TO_DEAD:
+                    self.dead.append(message.name)
+        return run
+
+    def give_back(self, source: Source, messages: list[Message]) -> None:
+        """What a dead worker held, to where it stood."""
+        for message in reversed(messages):
+            message.redelivered = True
+            message.returns += source is not Source.MAIN
+            self.queues[source].appendleft(message)
+
+
+def life(names: list[str], poison: set[str], jobs: int, prefetch: int, kills: list[bool]) -> Broker:
+    """Work until nothing is left. `kills`: whether each further worker is killed by something else as it begins."""
+    broker, killed = Broker(names), iter(kills)
+    while any(broker.queues.values()):
+        for source, most in ((Source.RETURNED, prefetch), (Source.MAIN, prefetch), (Source.QUARANTINE, 1)):
+            held = broker.deliver(source, most)
+            dies = next(killed, False)
+            while held and not (dies or poison & {message.name for message in held[:jobs]}):
+                broker.done.append(held.pop(0).name)
+            for message in held[:jobs]:
+                broker.deaths_while_begun[message.name] += 1
+            broker.give_back(source, held)
+    return broker
+
+
+@given(
+    st.integers(1, 40),
+    st.sets(st.integers(0, 39), max_size=3),
+    st.integers(1, 25),
+    st.integers(1, 50),
+    st.lists(st.booleans(), max_size=60),
+)
+def test_who_is_given_up(count: int, poison: set[int], jobs: int, prefetch: int, kills: list[bool]) -> None:
+    """All that kills its workers, and nothing that was not with five workers, begun each time, when they died."""
+    names = [str(n) for n in range(count)]
+    bad = {str(n) for n in poison if n < count}
+    broker = life(names, bad, jobs, max(jobs, prefetch), kills)
+    assert sorted(broker.done + broker.dead) == sorted(names)
+    assert bad <= set(broker.dead)
+    for name in broker.dead:
+        assert broker.deaths_while_begun[name] >= MOST_STARTS
+
+
+@given(st.integers(1, 40), st.integers(0, 39), st.integers(1, 25), st.integers(1, 50))
+def test_poison_is_found_in_time(count: int, poison: int, jobs: int, prefetch: int) -> None:
+    """A single one costs five workers, and is dead with its tenth delivery at the latest; all others are done."""
+    names = [str(n) for n in range(count)]
+    bad = names[poison % count]
+    broker = life(names, {bad}, jobs, max(jobs, prefetch), [])
+    assert broker.dead == [bad]
+    assert broker.deaths_while_begun[bad] <= DEATHS == 1 + MOST_RETURNS + MOST_STARTS
+    assert broker.deliveries[bad] <= MOST_DELIVERIES
+
+
+def test_nobody_is_blamed_for_thirty_kills_from_outside() -> None:
+    """As long as there are others that the blame is shared with."""
+    broker = life([str(n) for n in range(150)], set(), jobs=1, prefetch=100, kills=[True] * 30)
+    assert broker.dead == []

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name, dead_queue
-from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet
+from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -50,7 +49,7 @@ Limit = Annotated[
 
 
 @app.command("list")
-@with_broker()
+@with_broker(queue_argument=True)
 def list_(
     *,
     queue: QueueName = DEFAULT_QUEUE,
@@ -69,7 +68,7 @@ def list_(
 
 
 @app.command()
-@with_broker()
+@with_broker(queue_argument=True)
 def retry(
     *,
     queue: QueueName = DEFAULT_QUEUE,
@@ -92,7 +91,7 @@ def retry(
 
 
 @app.command()
-@with_broker()
+@with_broker(queue_argument=True)
 def purge(
     *,
     queue: QueueName = DEFAULT_QUEUE,

@@ -1,4 +1,4 @@
-"""The program: its verbs, and the one place where an error becomes a line and an exit code."""
+"""The program: its verbs, and the one place where an error becomes a line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
+from rqtool.cli.command import describe
 from rqtool.cli.output import complain, emit, last_words
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
 from rqtool.output import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers, unwritable
 
 INTERNAL_ERROR = 70
-"""EX_SOFTWARE of sysexits.h: a bug of rqtool's own."""
+"""EX_SOFTWARE of sysexits.h: a bug in rqtool itself."""
 
 app = typer.Typer(
     name="rqtool",
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RQTOOL"},
+    epilog="More about a command: rqtool help COMMAND",
 )
 
 
@@ -40,7 +42,12 @@ def _rqtool(
         bool,
         # No environment twin: an image that sets RQTOOL_VERSION means something else.
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, allow_from_autoenv=False, help="Print the version."
+            "--version",
+            "-V",
+            callback=_print_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Print the version.",
         ),
     ] = False,
 ) -> None:
@@ -48,12 +55,12 @@ def _rqtool(
 
 
 def main() -> int:
-    """Run the command line and return the exit code. No traceback reaches a user, unless RQTOOL_DEBUG asks for it."""
+    """Run the command line and return the exit code. Users see no traceback unless they set RQTOOL_DEBUG."""
     take_standard_numbers()
     prepare_stdout()
     prepare_stderr()
     code = _run()
-    # To look for garbage among all that was imported would take a short run's last 15 ms, and the memory goes anyway.
+    # Spares a short run the last garbage collection, 15 ms over everything imported; the process frees it anyway.
     gc.freeze()
     return code
 
@@ -67,13 +74,12 @@ def _run() -> int:
             return UsageError.exit_code
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "rqtool"
-        complain(str(UsageError(error.format_message(), f"See: {where} --help")))
+        complain(str(UsageError(describe(error), f"See: {where} --help")))
         return UsageError.exit_code
     except RqtoolError as error:
         last_words(str(error))
         if isinstance(error, Stopped):
-            # Without waiting for threads: a second signal must not be held up by the work that it wants to end.
-            os._exit(error.exit_code)
+            os._exit(error.exit_code)  # at once: a normal exit would wait for the threads of the work that was stopped
         return error.exit_code
     except OutputError as error:
         complain(str(unwritable(error)))
@@ -83,12 +89,7 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get("RQTOOL_DEBUG"):
             raise
-        complain(
-            str(
-                RqtoolError(
-                    f"Internal error: {type(error).__name__}: {error}", "RQTOOL_DEBUG=1 shows where; please report it"
-                )
-            )
-        )
+        what = f"Internal error: {type(error).__name__}: {error}"
+        complain(str(RqtoolError(what, "RQTOOL_DEBUG=1 shows where; please report it")))
         return INTERNAL_ERROR
     return result if isinstance(result, int) else 0

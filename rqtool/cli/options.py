@@ -1,14 +1,25 @@
-"""Options that several verbs share."""
+"""Options that several verbs share. Those that say where the broker is become the verb's `endpoint`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from rqtool.amqp.topology import check_queue_name
+from rqtool.cli.command import BROKER, OUTPUT
+from rqtool.cli.output import complain
 from rqtool.durations import parse_duration
+from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
+
+DEFAULT_QUEUE = "task_queue"
+
+T = TypeVar("T")
 
 QueueName = Annotated[
     str,
@@ -29,20 +40,162 @@ StuckAfter = Annotated[
         help="How long messages may be held without an ack before that is suspicious; from 1s to 50m.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Errors only.")]
-
-DEFAULT_QUEUE = "task_queue"
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Errors only.", rich_help_panel=OUTPUT)]
 
 SHORTEST_STUCK, LONGEST_STUCK = 1.0, 3000.0
-"""With nothing at all everybody would be to blame; and the broker remembers an hour."""
+"""Seconds: anything shorter would accuse every consumer; the broker remembers an hour."""
+
+
+def parse_option(option: str, text: str, parse: Callable[[str], T]) -> T:
+    """Parse an option's value. Raises the parser's UsageError, with the option in front."""
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error.what}", error.what_to_do) from None
 
 
 def parse_stuck_after(text: str) -> float:
-    """Seconds. Raises UsageError for what accuses everybody, or what the broker's memory is too short for."""
-    seconds = parse_duration(text)
+    """Return the seconds of --stuck-after. Raises UsageError."""
+    seconds = parse_option("--stuck-after", text, parse_duration)
     if seconds < SHORTEST_STUCK:
         raise UsageError(f"--stuck-after {text} would accuse everybody who works", "Give it at least 1s")
     if seconds > LONGEST_STUCK:
         raise UsageError(f"--stuck-after {text} is longer than the broker's memory", "Give it at most 50m")
     return seconds
+
+
+def _file(name: str, text: str) -> inspect.Parameter:
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        metavar="FILE",
+        envvar=f"RQTOOL_{name.upper()}",
+        help=text,
+        show_default="none",
+        rich_help_panel=BROKER,
+    )
+    return _parameter(name, Path | None, option)
+
+
+def _parameter(name: str, type: Any, option: Any, default: object = None) -> inspect.Parameter:  # noqa: A002
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type, option])
+
+
+_BROKER_OPTIONS = [
+    _parameter(
+        "url",
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            envvar=["RQTOOL_URL", "AMQP_URL"],
+            help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS. Separate the nodes of a "
+            "cluster by commas.",
+            show_default="the private node if it runs, else amqp://guest:guest@localhost:5672/",
+            rich_help_panel=BROKER,
+        ),
+    ),
+    _file("url_file", "Read the broker's URL from this file. --url takes precedence."),
+    _parameter(
+        "api_url",
+        str | None,
+        typer.Option(
+            "--api-url",
+            metavar="URL",
+            envvar="RQTOOL_API_URL",
+            help="The management API.",
+            show_default="the private node's, else port 15672 (amqps: 15671) of the broker's host",
+            rich_help_panel=BROKER,
+        ),
+    ),
+    _file("tls_ca", "PEM file of the authority that signed the broker's certificate."),
+    _file("tls_cert", "PEM file of our own certificate, for brokers that ask for one."),
+    _file("tls_key", "PEM file of its private key, unless --tls-cert holds it."),
+    _parameter(
+        "insecure",
+        bool,
+        typer.Option(
+            "--insecure",
+            envvar="RQTOOL_INSECURE",
+            help="Accept any certificate. Nothing protects you from a man in the middle.",
+            rich_help_panel=BROKER,
+        ),
+        default=False,
+    ),
+]
+_QUEUE_ARGUMENT = _parameter(
+    "queue_argument", str | None, typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.")
+)
+
+
+def with_broker(
+    *, api: bool = False, queue_argument: bool = False
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a verb the broker's options, and pass it the `endpoint` that they name.
+
+    `api`: with --api-url. `queue_argument`: the verb's queue may be its first argument instead of --queue.
+    """
+    added = [option for option in _BROKER_OPTIONS if api or option.name != "api_url"]
+
+    def decorate(verb: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(verb, eval_str=True)
+
+        @wraps(verb)
+        def run(context: typer.Context, **values: Any) -> int:
+            given = {option.name: values.pop(option.name) for option in added}
+            if queue_argument:
+                values["queue"] = _queue(context, values.pop(_QUEUE_ARGUMENT.name), values["queue"])
+            return verb(**values, endpoint=_endpoint(context, **given))
+
+        kept = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in own.parameters.items()
+            if name != "endpoint"
+        ]
+        context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        arguments = [_QUEUE_ARGUMENT] if queue_argument else []
+        run.__signature__ = own.replace(parameters=[context, *arguments, *kept, *added])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _queue(context: typer.Context, argument: str | None, option: str) -> str:
+    """Return the queue's name. Raises UsageError for one that is named twice."""
+    if argument is None:
+        return option
+    if _is_typed(context, "queue"):
+        raise UsageError("The queue is named twice: as an argument and with --queue", "Use one of the two")
+    return check_queue_name(argument)
+
+
+def _endpoint(
+    context: typer.Context,
+    url: str | None,
+    url_file: Path | None,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
+    api_url: str | None = None,
+) -> Endpoint:
+    from rqtool.endpoint.find import find_endpoint
+    from rqtool.endpoint.tls import TLSOptions
+
+    if url_file is not None and _is_typed(context, "url_file"):
+        if _is_typed(context, "url"):
+            raise UsageError("--url and --url-file contradict each other", "Use one of the two")
+        url = None  # the command line takes precedence over the environment
+    tls = TLSOptions(tls_ca, tls_cert, tls_key, insecure)
+    endpoint = find_endpoint(url, api_url, url_file=url_file, tls=tls)
+    if insecure:
+        complain("--insecure: certificates are not checked; a man in the middle can read and change everything.")
+    elif tls.given and endpoint.tls is None:
+        complain("no address begins with amqps:// or https://: nothing is encrypted, and the --tls options do nothing.")
+    return endpoint
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """Whether the option is on the command line, and not from the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

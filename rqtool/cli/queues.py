@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
+from rqtool.cli.command import Command
+from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
@@ -30,7 +29,7 @@ WATCH_DURATION = "2s"
 SHORTEST_WATCH = 0.2
 
 
-class QueuesCommand(TyperCommand):
+class QueuesCommand(Command):
     """A command whose `--watch` may stand without its duration, before the name of a queue too; and that answers
     `--check` with its line and code whatever happens: for Nagios 2 would be CRITICAL, and 70 is nothing at all.
     """

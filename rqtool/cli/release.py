@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name
-from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after
+from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import ask, complain, emit, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError

@@ -11,8 +11,7 @@ import typer
 
 from rqtool.amqp.headers import COPY
 from rqtool.amqp.topology import LONGEST_NAME
-from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet
+from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
 from rqtool.cli.output import complain, emit, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
@@ -127,10 +126,10 @@ def send(
             priority=priority,
             headers=_headers(header or []),
             content_type=content_type,
-            ttl=None if ttl is None else parse_duration(ttl),
+            ttl=None if ttl is None else parse_option("--ttl", ttl, parse_duration),
         ),
         skip=skip,
-        give_up=None if give_up is None else parse_duration(give_up),
+        give_up=None if give_up is None else parse_option("--give-up", give_up, parse_duration),
     )
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)

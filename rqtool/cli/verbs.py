@@ -1,6 +1,6 @@
-"""The verbs: what the help says of each, and the file behind it, imported when its verb is asked for.
+"""The verbs: the line of help for each, and the file behind it, imported when the verb is called.
 
-To import all of them and read their options costs every start half as much again as typer itself.
+Importing all of them and reading their options would add half of typer's own import time to every start.
 """
 
 from __future__ import annotations
@@ -13,24 +13,31 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from rqtool.cli.command import Command
+from rqtool.cli.output import emit
+
 VERBS = {
     "send": "Send tasks. A task counts as sent when the broker has confirmed it.",
     "work": "Take tasks; acknowledge each one when its work is done.",
     "queues": "Show what is ready, what is held without an ack and by whom, and whether that is work or a forgotten "
     "ack.",
     "release": "Give back what is held without an ack: close the connections of those who forgot it.",
-    "dead": "The tasks that were given up.",
-    "broker": "A private RabbitMQ on this machine.",
+    "dead": "List, retry or delete the tasks that failed for good.",
+    "broker": "Run a private RabbitMQ on this machine.",
 }
 
 
 class _Commands(Mapping[str, Any]):
-    """The verbs' commands, each the `app` of `rqtool.cli.VERB`, made when it is taken."""
+    """The verbs' commands, each made from the `app` of `rqtool.cli.VERB` when it is looked up."""
 
     def __getitem__(self, verb: str) -> Any:
-        text = VERBS[verb]
-        command = get_command(import_module(f"rqtool.cli.{verb}").app)
-        command.help = text
+        line = VERBS[verb]
+        app = import_module(f"rqtool.cli.{verb}").app
+        for info in app.registered_commands:
+            if info.cls is TyperCommand:
+                info.cls = Command
+        command = get_command(app)
+        command.help = f"{line}\n\n{command.help}" if command.help else line
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -41,11 +48,26 @@ class _Commands(Mapping[str, Any]):
 
 
 class Verbs(TyperGroup):
-    """A group that lists its verbs without importing them."""
+    """A group that lists its verbs without importing them. `help VERB` is `VERB --help`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = _Commands()  # type: ignore[assignment]
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if args[:1] == ["help"]:
+            emit(self._help(ctx, args[1:]))
+            raise typer.Exit
+        return super().parse_args(ctx, args)
+
+    def _help(self, ctx: Any, path: list[str]) -> str:
+        command: Any = self
+        for name in path:
+            if not isinstance(command, TyperGroup):
+                ctx.fail(f"{ctx.command_path} has no commands of its own")
+            _, command, _ = command.resolve_command(ctx, [name])
+            ctx = typer.Context(command, parent=ctx, info_name=name)
+        return str(command.get_help(ctx))
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
         return list(VERBS)

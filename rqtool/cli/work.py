@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.amqp.topology import check_sibling_names, dead_queue
-from rqtool.cli.endpoint import with_broker
-from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName
+from rqtool.cli.command import OUTPUT, Command
+from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -24,9 +24,49 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+RETRIES, LIMITS = "Retries", "Limits and stopping"
+
+EXAMPLES = """\
+\b
+Examples:
+  rqtool work -- ./convert.sh {}           {} is the task; stdin has it too
+  rqtool work -q mail -j 8 -- ./send-mail  eight at a time, from queue mail
+  rqtool work --drain -- ./convert.sh {}   exit when everything is done
+  rqtool work --call tasks:resize          call a Python function instead
+"""
+
+REFERENCE = """\
+\b
+Exit codes of CMD:
+  0         done: the task is acknowledged
+  65        hopeless: the task goes to QUEUE.dead at once
+  75        try again later, as after a failure, but without reporting one
+  126, 127  CMD can't be run: the task goes back, and the worker stops
+  others    failed (so is a signal or --timeout): try again after the next of
+            --retry-delays; after the last attempt the task goes to QUEUE.dead
+
+\b
+Environment of CMD:
+  RQTOOL_TASK_QUEUE        the queue
+  RQTOOL_TASK_ID           the message id
+  RQTOOL_TASK_ATTEMPT      the number of this attempt, from 1
+  RQTOOL_TASK_REDELIVERED  1 if another worker may have begun the task before
+  RQTOOL_TASK_HEADER_NAME  the header NAME, for each header
+
+\b
+Signals:
+  The first Ctrl-C, SIGTERM or SIGHUP stops gracefully: no new tasks, running
+  ones finish, exit code 0. The second one stops at once: running tasks are
+  killed, and the broker delivers them again.
+"""
+
+
+class WorkCommand(Command):
+    options_title = "Tasks and commands"
+
 
 # What follows the first word that is no option belongs to the command, its options too.
-@app.command(context_settings={"allow_interspersed_args": False})
+@app.command(cls=WorkCommand, help=EXAMPLES, epilog=REFERENCE, context_settings={"allow_interspersed_args": False})
 @with_broker(api=True)
 def work(
     *,
@@ -34,28 +74,28 @@ def work(
         list[str] | None,
         typer.Argument(
             metavar="[-- CMD [ARG]...]",
-            help="Run this for each task, the body on stdin; an argument {} is replaced by the body. Exit code 0: "
-            "done, 65: give the task up, 75: try again later, anything else: it failed. Without CMD and --call: a "
-            "second of pretended work per dot in the body.",
+            help="Run this for each task, with the task on stdin. An argument {} is replaced by the task. Without CMD "
+            "and --call the worker pretends: one second per dot in the task.",
         ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Run N tasks at once.")] = 1,
     prefetch: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=65_535,
             metavar="N",
-            help="Unacknowledged tasks at once.",
+            help="Hold N unacknowledged tasks at once.",
             show_default="adapts: as many as jobs, and more while tasks are short",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Tasks at work at once.")] = 1,
     call: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Call this Python function for each task, with its body (bytes), or as annotated with an rqtool.Task.",
+            help="Call this Python function for each task, with its body (bytes), or with an rqtool.Task if its "
+            "parameter is annotated so.",
             show_default="none",
         ),
     ] = None,
@@ -65,34 +105,49 @@ def work(
             metavar="DELAYS",
             help="The pauses before the second, third, ... attempt at a task that failed; after the last attempt it "
             "goes to the dead queue. 'none': no retries.",
+            rich_help_panel=RETRIES,
         ),
     ] = DEFAULT_DELAYS,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="End an attempt that takes longer; it failed.", show_default="no limit"),
+        typer.Option(
+            metavar="DURATION",
+            help="Kill an attempt that takes longer; it failed.",
+            show_default="no limit",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     grace: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long a worker that is told to stop waits for the tasks at work, before it kills them.",
+            help="After the first signal, wait this long for running tasks, then kill them.",
             show_default="until they end",
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     drain: Annotated[
         bool,
         typer.Option(
-            "--drain", help="Exit when nothing is ready, no worker holds anything, and nothing waits for a retry."
+            "--drain",
+            help="Exit when nothing is ready, no worker holds anything, and nothing waits for a retry.",
+            rich_help_panel=LIMITS,
         ),
     ] = False,
     max_tasks: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit", rich_help_panel=LIMITS),
     ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     accept_loss: AcceptLoss = False,
     json: Json = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Neither Received nor Done; only what the work prints, and errors.")
+        bool,
+        typer.Option(
+            "--quiet",
+            help="Print neither Received nor Done: only errors, and what the tasks print.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     endpoint: Endpoint,
 ) -> int:
@@ -112,8 +167,8 @@ def work(
         prefetch=prefetch,
         max_tasks=max_tasks,
         drain=drain,
-        retry_delays=parse_delays(retry_delays),
-        grace=None if grace is None else parse_duration(grace),
+        retry_delays=parse_option("--retry-delays", retry_delays, parse_delays),
+        grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
     check_sibling_names(queue, [delay.name for delay in options.retry_delays])
     pool = _pool(command or [], call, jobs, timeout, json=json)
@@ -140,7 +195,7 @@ def _pool(command: list[str], call: str | None, jobs: int, timeout: str | None, 
     from rqtool.run.pool import Pool
     from rqtool.run.target import split
 
-    seconds = None if timeout is None else parse_duration(timeout)
+    seconds = None if timeout is None else parse_option("--timeout", timeout, parse_duration)
     if seconds == 0:
         raise UsageError("--timeout 0 leaves no time for any task", "Leave it out for no limit")
     if command and call is not None:

@@ -1,0 +1,82 @@
+"""The command class of every verb: grouped help, options that may stand once, errors that name the option."""
+
+from __future__ import annotations
+
+from collections import Counter
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+BROKER, OUTPUT = "Broker", "Output"
+SIMILARITY = 0.75
+"""Above which an option is suggested: `quite` and `quiet` have 0.8, `concurrency` and `insecure` 0.6."""
+
+
+class Command(TyperCommand):
+    """A verb. Its docstring, after the line in the list of verbs, is the text above the options: the examples."""
+
+    options_title = "Options"
+    """Above the options that name no `rich_help_panel`."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """Let the parser refuse a second value for an option that takes one: it would silently replace the first."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_once(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            for param, times in Counter(order).items():
+                if times > 1 and not (param.multiple or param.is_flag):  # type: ignore[attr-defined]
+                    ctx.fail(f"{_spelled(param)} takes one value and is given more than once")
+            return values, rest, order
+
+        parser.parse_args = parse_once  # type: ignore[method-assign]
+        return parser
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options in their groups, the broker's last."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                groups.setdefault(self._title(param), []).append(record)
+        for title in sorted(groups, key=lambda title: title == BROKER):
+            with formatter.section(title):
+                formatter.write_dl(groups[title])
+
+    def _title(self, param: Any) -> str:
+        if param.name == "help":
+            return OUTPUT
+        default = "Arguments" if param.param_type_name == "argument" else self.options_title
+        return param.rich_help_panel or default
+
+
+def describe(error: typer.TyperException) -> str:
+    """Say what is wrong with a command line. An error in the value of an option begins with the option."""
+    param: Any = getattr(error, "param", None)
+    if isinstance(error, typer.BadParameter) and error.message and param is not None:
+        context: Any = error.ctx
+        source = context and context.get_parameter_source(param.name)
+        where = " (from the environment)" if source and source.name == "ENVIRONMENT" else ""
+        return f"{_spelled(param)}{where}: {_problem(error.message, param.type)}"
+    known = getattr(error, "possibilities", None)
+    if known is not None:
+        option = str(getattr(error, "option_name", ""))
+        close = get_close_matches(option.strip("-"), [name.strip("-") for name in known], 1, SIMILARITY)
+        return f"No such option: {option}" + (f". Did you mean --{close[0]}?" if close else "")
+    return error.format_message()
+
+
+def _spelled(param: Any) -> str:
+    """`-j/--jobs`."""
+    return "/".join(sorted(param.opts, key=len))
+
+
+def _problem(message: str, kind: Any) -> str:
+    """Click's message, but for numbers, of which it says `not a valid int range` or `not in the range x>=1`."""
+    value, is_not, _ = message.partition(" is not ")
+    low, high = getattr(kind, "min", None), getattr(kind, "max", None)
+    if not is_not or low is None:
+        return message
+    return f"{value} is not a number {f'of at least {low:,}' if high is None else f'from {low:,} to {high:,}'}"

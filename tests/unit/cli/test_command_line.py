@@ -1,0 +1,91 @@
+"""Wrong command lines: exit code 2, and one line that names the option."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.cli.test_help import Captured, run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("snd", "No such command 'snd'. Did you mean 'send'? See: rqtool --help."),
+        ("help snd", "No such command 'snd'. Did you mean 'send'? See: rqtool --help."),
+        ("help work x", "rqtool work has no commands of its own. See: rqtool work --help."),
+        ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
+        ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
+        ("work --concurrency 4", "No such option: --concurrency. See: rqtool work --help."),
+        ("work -x", "No such option: -x. See: rqtool work --help."),
+        ("work -j four", "-j/--jobs: 'four' is not a number from 1 to 1,000. See: rqtool work --help."),
+        ("work -j 0", "-j/--jobs: 0 is not a number from 1 to 1,000. See: rqtool work --help."),
+        ("work --max-tasks 0", "--max-tasks: 0 is not a number of at least 1. See: rqtool work --help."),
+        ("work --type x", "--type: 'x' is not one of 'classic', 'quorum'. See: rqtool work --help."),
+    ],
+)
+def test_what_is_wrong(arguments: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The option or verb, its value, what would be right; a suggestion only where it is close."""
+    assert run(monkeypatch, *arguments.split()) == 2
+    assert capsys.readouterr() == ("", f"rqtool: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ("work --timeout 10", "--timeout"),
+        ("work --grace 10", "--grace"),
+        ("work --retry-delays 1s,10", "--retry-delays"),
+        ("queues --stuck-after 10", "--stuck-after"),
+        ("send x --ttl 10", "--ttl"),
+        ("send x --give-up 10", "--give-up"),
+    ],
+)
+def test_a_wrong_duration(arguments: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """It names the option, and shows how durations are written."""
+    assert run(monkeypatch, *arguments.split()) == 2
+    expected = f"rqtool: {option}: '10' is not a duration. Write a number and a unit: 200ms, 5s, 10m, 2h.\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_a_wrong_value_in_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """It says where to look: the option is not on the command line."""
+    monkeypatch.setenv("RQTOOL_WORK_JOBS", "four")
+    assert run(monkeypatch, "work") == 2
+    assert "-j/--jobs (from the environment): 'four' is not a number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ("send x -q a --queue b", "-q/--queue"),
+        ("work --jobs 1 -j 2", "-j/--jobs"),
+        ("work --timeout=1s --timeout 2s -- true", "--timeout"),
+        ("queues --url amqp://a --url amqp://b", "--url"),
+        ("release q --vhost a --vhost b", "--vhost"),
+        ("dead list --limit 1 --limit 1", "--limit"),
+        ("broker start --nodes 1 --nodes 3", "--nodes"),
+    ],
+)
+def test_one_value_given_twice(arguments: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """No value silently replaces another."""
+    assert run(monkeypatch, *arguments.split()) == 2
+    assert f"rqtool: {option} takes one value and is given more than once. See: rqtool " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["list", "retry", "purge --yes"])
+def test_a_queue_named_twice(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """As the first argument and with -q: a usage error, even if it is the same name."""
+    assert run(monkeypatch, "dead", *verb.split(), "photos", "-q", "photos") == 2
+    assert "The queue is named twice: as an argument and with --queue. " in capsys.readouterr().err
+
+
+def test_what_may_be_repeated(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """Flags, options that take several values, and whatever belongs to the command: the error is the broker's."""
+    for line in (
+        "send x --quiet --quiet --header a=1 --header b=2",
+        "work --drain --drain -- echo -q a -q b --url x --url y",
+        "dead list --id a --id b",
+    ):
+        monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+        assert run(monkeypatch, *line.split()) == 69
+        assert "takes one value" not in capsys.readouterr().err

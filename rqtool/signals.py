@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the first asks to finish, the second to leave at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first one asks us to finish, the second one to leave at once."""
 
 from __future__ import annotations
 
@@ -8,50 +8,46 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
-
-def _handled() -> list[signal.Signals]:
-    """SIGHUP comes when the terminal is closed; `nohup` has it ignored, and that holds."""
-    ignores = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([] if ignores else [signal.SIGHUP])]
-
-
 CANCEL_SECONDS = 5.0
-"""What is cancelled may have something to put in order, but not for ever."""
+"""For cancelled work to clean up."""
 
 T = TypeVar("T")
 
 
 class Signals:
-    """Counts SIGINT, SIGTERM and SIGHUP while it is entered, on the running loop; `told` is called for each.
+    """Counts SIGINT, SIGTERM and SIGHUP on the running loop while it is entered, and calls `changed` for each.
 
-    `grace`: seconds after the first one that count as a second one; None: nothing does.
+    SIGHUP counts unless it is ignored: `nohup` must still work. `grace`: the seconds after the first signal that count
+    as a second one, for which `changed` is called too; None: without end.
     """
 
-    def __init__(self, told: Callable[[], None], grace: float | None = None) -> None:
-        self._told = told
-        self._numbers = _handled()
+    def __init__(self, changed: Callable[[], None] = lambda: None, grace: float | None = None) -> None:
+        self._on_change = changed
+        self._numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._numbers.append(signal.SIGHUP)
         self._grace = grace
-        self._grace_over = False
+        self._grace_is_over = False
         self.count = 0
         self.last = 0
         self._changed = asyncio.Event()
 
     @property
     def finish(self) -> bool:
-        """Take no more, end what runs."""
+        """Start nothing new, finish what runs."""
         return self.count >= 1
 
     @property
     def leave(self) -> bool:
-        """Drop what runs."""
-        return self.count >= 2 or self._grace_over
+        """Stop what runs."""
+        return self.count >= 2 or self._grace_is_over
 
     async def interrupt(
         self, work: Coroutine[Any, Any, T], when: Callable[[], bool], seconds: float = CANCEL_SECONDS
     ) -> T | None:
         """Run `work`; cancel it and return None if `when()` holds at the start or after a signal.
 
-        `seconds`: what it gets to put things in order when it is cancelled.
+        `seconds`: how long cancelled work may take to clean up.
         """
         task = asyncio.ensure_future(work)
         while not task.done():
@@ -80,15 +76,17 @@ class Signals:
 
     def _received(self, number: int) -> None:
         if number == signal.SIGHUP and self.count:
-            return  # a terminal that closes says so once or twice, a service manager after SIGTERM
+            return  # a closing terminal may send two, and a service manager sends one after SIGTERM
         self.count += 1
         self.last = number
         if self.count == 1 and self._grace is not None:
-            asyncio.get_running_loop().call_later(self._grace, self._end_of_grace)
-        self._changed.set()
-        self._told()
+            asyncio.get_running_loop().call_later(self._grace, self._end_grace)
+        self._notify()
 
-    def _end_of_grace(self) -> None:
-        self._grace_over = True
+    def _end_grace(self) -> None:
+        self._grace_is_over = True
+        self._notify()
+
+    def _notify(self) -> None:
         self._changed.set()
-        self._told()
+        self._on_change()

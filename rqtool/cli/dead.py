@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Protocol
 
-    from rqtool.messages.dead_letters import DeadLetters
+    from rqtool.messages.dead_letters import Operation, Selection
     from rqtool.messages.listing import DeadTask
 
     class Format(Protocol):
-        """Draws a piece of the list; the `first` one has a head."""
+        """Formats a part of the list; the `first` part has the header."""
 
         def __call__(self, tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str: ...
 
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
-# Neither --id nor --yes has an environment twin: what is left over in an environment must not choose what is deleted.
+# --id and --yes have no environment twins: a forgotten variable must not decide what is deleted.
 Ids = Annotated[
     list[str] | None,
     typer.Option(
@@ -59,12 +59,23 @@ def list_(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show them, the oldest first, and why they were given up."""
+    """Show them, the oldest first, and why they failed. They stay where they are."""
     import asyncio
+    from datetime import UTC, datetime
 
-    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
-    count = asyncio.run(_show(dead, json=json))
-    return _end(dead, queue, count, quiet=quiet)
+    from rqtool.messages.dead_letters import Listing
+
+    draw = _format(json=json)
+    now = datetime.now(UTC)
+    first = True
+
+    async def show(tasks: Sequence[DeadTask]) -> None:
+        nonlocal first
+        await put(draw(tasks, now, first=first) + ("]\n" if json and not tasks else ""))
+        first = False
+
+    listing = Listing(endpoint, _selection(queue, ids, limit), show)
+    return _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
 
 
 @app.command()
@@ -81,13 +92,15 @@ def retry(
     """Put them back into their queue, as if they had never been tried."""
     import asyncio
 
-    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
-    retried = asyncio.run(dead.retry())
+    from rqtool.messages.dead_letters import Retry
+
+    retrying = Retry(endpoint, _selection(queue, ids, limit), talker(quiet=quiet))
+    count = asyncio.run(retrying.run())
     if json:
-        emit(dumps({"queue": queue, "retried": retried}))
-    elif retried and not quiet:
-        emit(f" [x] Put {plural(retried, 'task')} back into {queue!r}")
-    return _end(dead, queue, retried, quiet=quiet)
+        emit(dumps({"queue": queue, "retried": count}))
+    elif count and not quiet:
+        emit(f" [x] Put {plural(count, 'task')} back into {queue!r}")
+    return _end(retrying, queue, count, quiet=quiet)
 
 
 @app.command()
@@ -105,49 +118,31 @@ def purge(
     """Delete them for good."""
     import asyncio
 
+    from rqtool.messages.dead_letters import Purge
+
     if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
-    declined = False
 
     async def confirm(count: int) -> bool:
-        nonlocal declined
-        declined = not await _answer(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
-        return not declined
+        return await _ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
 
-    dead = _dead(endpoint, queue, ids, limit, quiet=quiet)
-    deleted = asyncio.run(dead.purge(None if yes else confirm))
+    purging = Purge(endpoint, _selection(queue, ids, limit), None if yes else confirm)
+    count = asyncio.run(purging.run())
     if json:
-        emit(dumps({"queue": queue, "deleted": deleted}))
-    elif deleted and not quiet:
-        emit(f" [x] Deleted {plural(deleted, 'task')} of {dead_queue(queue)!r}")
-    if declined:
+        emit(dumps({"queue": queue, "deleted": count}))
+    elif count and not quiet:
+        emit(f" [x] Deleted {plural(count, 'task')} of {dead_queue(queue)!r}")
+    if purging.declined:
         talker(quiet=quiet)("nothing is deleted")
         return 0
-    return _end(dead, queue, deleted, quiet=quiet)
+    return _end(purging, queue, count, quiet=quiet)
 
 
-def _dead(endpoint: Endpoint, queue: str, ids: list[str] | None, limit: int | None, *, quiet: bool) -> DeadLetters:
-    from rqtool.messages.dead_letters import DeadLetters
+def _selection(queue: str, ids: list[str] | None, limit: int | None) -> Selection:
+    from rqtool.messages.dead_letters import Selection
 
     check_queue_name(dead_queue(queue))
-    return DeadLetters(endpoint, queue, ids=ids or [], limit=limit, say=talker(quiet=quiet))
-
-
-async def _show(dead: DeadLetters, *, json: bool) -> int:
-    """Print them as they come. Returns how many."""
-    from datetime import UTC, datetime
-
-    draw = _format(json=json)
-    now = datetime.now(UTC)
-    shown = False
-
-    async def show(tasks: Sequence[DeadTask]) -> None:
-        nonlocal shown
-        end = "]\n" if json and not tasks else ""
-        await put(draw(tasks, now, first=not shown) + end)
-        shown = True
-
-    return await dead.look(show)
+    return Selection(queue, ids or [], limit)
 
 
 def _format(*, json: bool) -> Format:
@@ -164,9 +159,10 @@ def _format(*, json: bool) -> Format:
     return dead_as_lines
 
 
-def _end(dead: DeadLetters, queue: str, count: int, *, quiet: bool) -> int:
-    if dead.missing:
-        names = ", ".join(repr(name) for name in dead.missing)
+def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:
+    """Say what was not there, and return the exit code."""
+    if operation.missing:
+        names = ", ".join(repr(name) for name in operation.missing)
         complain(f"There is no task {names} in {dead_queue(queue)!r}. See the ids with: rqtool dead list")
         return 1
     if not count:
@@ -174,8 +170,8 @@ def _end(dead: DeadLetters, queue: str, count: int, *, quiet: bool) -> int:
     return 0
 
 
-async def _answer(question: str) -> bool:
-    """Ask on the terminal, beside the event loop: heartbeats and signals go on however long it takes."""
+async def _ask(question: str) -> bool:
+    """Ask on the terminal without blocking the event loop: heartbeats and signals go on until the answer comes."""
     import asyncio
     import os
 

@@ -1,1 +1,1 @@
-"""Messages that lie in a queue: dead letters are listed, retried and purged."""
+"""Messages in a queue: dead letters are listed, retried and purged."""

@@ -1,4 +1,4 @@
-"""Dead tasks for programs: tab-separated, and JSON. Pure."""
+"""Dead tasks, read from their messages, as tab-separated lines and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rqtool.text import SHOWN, printable
 
 DEAD_COLUMNS = ("id", "age", "attempts", "worker", "reason", "body")
 HEAD = 1_000
-"""Bytes of a dead task's body that are shown."""
+"""Bytes of a body that are shown."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """What is known of a task that was given up; None: not said. `broker_reason`: why the broker itself gave it up."""
+    """A task that failed for good; None: unknown. `broker_reason`: why the broker itself dead-lettered it."""
 
     queue: str
     id: str | None
@@ -35,14 +35,14 @@ class DeadTask:
 
     @property
     def reason(self) -> str:
-        """On one line. Where both a worker and the broker had one, the broker's is the later."""
+        """One line: the worker's reason, then the broker's, which came later."""
         lines = (self.error or "").strip().splitlines()
         broker = [f"given up by the broker: {self.broker_reason}"] if self.broker_reason else []
         return "; ".join(lines[:1] + broker)
 
     @property
     def text(self) -> str | None:
-        """The start of the body; None where it is not UTF-8."""
+        """The start of the body; None if it is not UTF-8."""
         try:
             return codecs.getincrementaldecoder("utf-8")().decode(self.head, final=self.body_bytes <= len(self.head))
         except UnicodeDecodeError:
@@ -55,7 +55,7 @@ class DeadTask:
         return f"{text}…" if self.body_bytes > len(self.head) else text
 
     def seconds(self, now: datetime) -> int | None:
-        """How long ago it was given up; clocks may differ."""
+        """How long ago it failed; never negative, even if the clocks differ."""
         return None if self.failed_at is None else max(0, int((now - self.failed_at).total_seconds()))
 
     def age(self, now: datetime) -> str:
@@ -69,12 +69,12 @@ class DeadTask:
 
 
 def task_id(message_id: object, found: headers.Headers) -> str | None:
-    """What a dead task is called: its message id; where it has none, the mark of the copy that rqtool made of it."""
+    """Return its message id, else the token that rqtool gave its copy, else None."""
     return headers.text({"id": message_id}, "id") or headers.text(found, headers.COPY) or None
 
 
 def read_dead_task(queue: str, message_id: object, timestamp: object, found: headers.Headers, body: bytes) -> DeadTask:
-    """Read a message of the dead queue of `queue`. Anybody can write headers: what makes no sense is not known."""
+    """Read a message of the dead queue of `queue`. Any program can write headers: nonsense counts as unknown."""
     deaths = found.get("x-death")
     death: dict[str, Any] = next((d for d in deaths if isinstance(d, dict)), {}) if isinstance(deaths, list) else {}
     return DeadTask(
@@ -91,7 +91,7 @@ def read_dead_task(queue: str, message_id: object, timestamp: object, found: hea
 
 
 def dead_as_lines(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
-    """A line per task, `first` a header line. An empty field: not known. Control characters are spelled out."""
+    """Return a line per task, with `first` after a header line. Unknown fields are empty."""
     lines = ["\t".join(DEAD_COLUMNS)] if first else []
     for task in tasks:
         fields = (task.id or "", task.age(now), task.attempts_shown(), task.worker or "", task.reason[:SHOWN])
@@ -100,9 +100,9 @@ def dead_as_lines(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> s
 
 
 def dead_as_json(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str:
-    """A piece of an array, which is still to be closed: an object per task, each on a line of its own.
+    """Return part of an array, which the caller closes with `]`: an object per task, each on its own line.
 
-    `body` where its start is UTF-8, else `body_base64`.
+    It has `body` if its start is UTF-8, else `body_base64`.
     """
     objects = (json.dumps(_dead_object(task, now)) for task in tasks)
     return ("[" if first else ",\n" if tasks else "") + ",\n".join(objects)

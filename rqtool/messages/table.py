@@ -1,4 +1,4 @@
-"""What is drawn on a terminal: dead tasks and progress. rich is imported here and in its sisters alone."""
+"""Dead tasks as a table on a terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rqtool.messages.listing import DeadTask
 from rqtool.text import printable
 
 ID_WIDTH = 36
-"""A UUID's, which is what rqtool gives its tasks."""
+"""A UUID, which is the id that rqtool gives a task."""
 WORKER_WIDE = 120
-"""Columns of a terminal below which the worker's name makes room for the reason."""
+"""Columns: a narrower terminal shows no worker, to leave room for the reason."""
 
 
 def dead_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool, width: int) -> Table:
-    """A line per task, `first` a header; ids are whole, since they are what `--id` takes.
+    """Return a line per task, with `first` after a header. Ids are not cut: they are what `--id` takes.
 
-    The column widths are fixed, since a long list is drawn piece by piece.
+    The columns have fixed widths, since a long list is drawn part by part.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True, show_header=first)
     table.add_column("id", overflow="fold", width=ID_WIDTH)

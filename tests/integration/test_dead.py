@@ -1,4 +1,4 @@
-"""`rqtool dead`: looking changes nothing, retrying loses nothing, deleting takes no more than it said."""
+"""`rqtool dead`: listing changes nothing, retrying loses nothing, purging deletes no more than it said."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def properties_of(**more: object) -> pika.BasicProperties:
 
 
 def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: dict[str, object] | None = None) -> None:
-    """Put tasks into the dead queue, with ids of their own unless told, and wait until they are there."""
+    """Put tasks into the dead queue, by default with an id for each, and wait until they are there."""
     before = vhost.ready(DEAD)
     with vhost.channel() as channel:
         for number, body in enumerate(bodies):
@@ -98,16 +98,16 @@ class Terminal:
         return code
 
 
-# Looking.
+# Listing.
 
 
 def test_what_is_shown(rqtool: Program, vhost: Vhost) -> None:
-    """Who gave it up, when, after how many attempts, and why; the whole error in JSON, its first line in the table."""
+    """Which worker, when, after how many attempts, and why; the whole error in JSON, its first line in the table."""
     declare(vhost)
     then = datetime.now(UTC) - timedelta(minutes=5, seconds=30)
     error = "exit code 3\nTraceback: x\n  boom"
-    told: dict[str, object] = {ATTEMPTS: 4, ERROR: error, FAILED_AT: then.isoformat(), WORKER: "host:12"}
-    bury(vhost, b"task\t1", ids=["a-1"], headers=told)
+    headers: dict[str, object] = {ATTEMPTS: 4, ERROR: error, FAILED_AT: then.isoformat(), WORKER: "host:12"}
+    bury(vhost, b"task\t1", ids=["a-1"], headers=headers)
 
     head, line = rqtool("dead", "list").stdout.splitlines()
     assert head == "id\tage\tattempts\tworker\treason\tbody"
@@ -121,8 +121,8 @@ def test_what_is_shown(rqtool: Program, vhost: Vhost) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_broker_gave_up(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """No worker wrote a reason, so the broker's own is shown, and its time."""
+def test_what_the_broker_dead_lettered(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """No worker wrote a reason: the broker's own is shown, and its time."""
     route: dict[str, str | int] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD}
     declare(vhost, kind)
     vhost.declare("short", **route, **{"x-message-ttl": 1})
@@ -137,8 +137,8 @@ def test_what_the_broker_gave_up(rqtool: Program, vhost: Vhost, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_looking_changes_nothing(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """Three looks at everything, and at parts of it: the same tasks, in the same order, and all of them ready."""
+def test_listing_changes_nothing(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """All tasks, and some, listed three times: the same tasks, in the same order, and all of them ready."""
     declare(vhost, kind)
     bodies = numbered(1_300)
     bury(vhost, *bodies)
@@ -151,8 +151,8 @@ def test_looking_changes_nothing(rqtool: Program, vhost: Vhost, kind: str) -> No
     assert vhost.bodies(DEAD) == bodies
 
 
-def test_a_dead_queue_of_somebody_else(rqtool: Program, vhost: Vhost) -> None:
-    """Where the broker drops what is returned too often, looking stops in time, says so, and a retry saves all."""
+def test_a_dead_queue_of_another_program(rqtool: Program, vhost: Vhost) -> None:
+    """If the broker drops what is returned too often, `list` stops in time and says so, and `retry` saves all."""
     declare(vhost, "quorum", **{"x-delivery-limit": 3})
     bury(vhost, *numbered(5))
 
@@ -174,7 +174,7 @@ def test_a_dead_queue_of_somebody_else(rqtool: Program, vhost: Vhost) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1])
 def test_a_dead_queue_that_drops_at_once(rqtool: Program, vhost: Vhost, limit: int) -> None:
-    """Where a look or two would be too many, nothing is touched."""
+    """If it would drop tasks at the first or second return, nothing is read."""
     declare(vhost, "quorum", **{"x-delivery-limit": limit})
     bury(vhost, b"x")
     for _ in range(3):
@@ -185,7 +185,7 @@ def test_a_dead_queue_that_drops_at_once(rqtool: Program, vhost: Vhost, limit: i
 
 
 def test_counts_from_elsewhere(rqtool: Program, vhost: Vhost) -> None:
-    """A task that was returned often in the queue that it came from can be looked at."""
+    """A task can be listed although it was often returned in the queue that it came from."""
     declare(vhost, "quorum", **{"x-delivery-limit": 20})
     bury(vhost, b"x", headers={"x-delivery-count": 1_000})
     assert bodies_of(listed(rqtool)) == ["x"]
@@ -203,6 +203,25 @@ def test_nothing_there(rqtool: Program, vhost: Vhost, exists: bool) -> None:
     assert rqtool("dead", "list", "--quiet").stderr == ""
     assert json.loads(rqtool("dead", "retry", "--json").stdout) == {"queue": "task_queue", "retried": 0}
     assert json.loads(rqtool("dead", "purge", "--yes", "--json").stdout) == {"queue": "task_queue", "deleted": 0}
+
+
+@pytest.mark.parametrize("verb", [["list"], ["list", "--json"], ["retry"], ["purge", "--yes"]], ids=" ".join)
+def test_a_queue_that_does_not_exist(rqtool: Program, vhost: Vhost, verb: list[str]) -> None:
+    """Neither it nor its dead queue: 1, one line, and neither is created."""
+    ended = rqtool("dead", *verb, "elsewhere")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr == "rqtool: There is no queue 'elsewhere'. See the names with: rqtool queues.\n"
+    assert not vhost.exists("elsewhere")
+    assert not vhost.exists("elsewhere.dead")
+
+
+def test_a_dead_queue_alone(rqtool: Program, vhost: Vhost) -> None:
+    """Its queue was deleted: its tasks are listed all the same, and it may be named as the first argument."""
+    vhost.declare("gone.dead")
+    with vhost.channel() as channel:
+        channel.basic_publish("", "gone.dead", b"x")
+    eventually(lambda: vhost.ready("gone.dead") == 1)
+    assert bodies_of(listed(rqtool, "gone")) == bodies_of(listed(rqtool, "-q", "gone")) == ["x"]
 
 
 ODD_HEADERS: list[dict[str, object]] = [
@@ -252,7 +271,7 @@ def test_messages_of_any_shape(rqtool: Program, vhost: Vhost, kind: str) -> None
 
 
 def test_a_table_on_a_terminal(vhost: Vhost) -> None:
-    """For people: names, figures, markup as it is, and not one escape sequence of the task's."""
+    """For people: names, figures, markup as it is, and no escape sequence from the task."""
     declare(vhost)
     bury(vhost, b"[bold]x[/bold]\x1b]0;evil\x07", ids=["an-id"], headers={ATTEMPTS: 2, ERROR: "[red]no", WORKER: "h:1"})
     terminal = Terminal(vhost, "list")
@@ -266,7 +285,7 @@ def test_a_table_on_a_terminal(vhost: Vhost) -> None:
 
 
 def test_ids(rqtool: Program, vhost: Vhost) -> None:
-    """--id chooses by message id, or by a copy's mark; one that is not there is said, and costs exit code 1."""
+    """--id selects by message id, or by a copy's token; a missing one is an error, exit code 1."""
     declare(vhost)
     bury(vhost, *numbered(4))
     with vhost.channel() as channel:
@@ -285,7 +304,7 @@ def test_ids(rqtool: Program, vhost: Vhost) -> None:
 
 
 def test_options_in_the_environment(rqtool: Program, vhost: Vhost) -> None:
-    """Each option has its twin, but for those that decide what is deleted."""
+    """Each option has a variable, except those that decide what is deleted."""
     declare(vhost)
     bury(vhost, *numbered(4))
     twins = {"RQTOOL_DEAD_LIST_LIMIT": "2", "RQTOOL_DEAD_LIST_ID": "x", "RQTOOL_DEAD_LIST_JSON": "1"}
@@ -300,9 +319,9 @@ def test_options_in_the_environment(rqtool: Program, vhost: Vhost) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """The oldest go back first, as they were sent: id, own headers, properties; nothing of their first life."""
+    """The oldest go back first, as they were sent: id, headers, properties, and nothing of their earlier attempts."""
     declare(vhost, kind)
-    told: dict[str, object] = {
+    headers: dict[str, object] = {
         ATTEMPTS: 4,
         ERROR: "boom",
         FAILED_AT: "2026-01-01T00:00:00+00:00",
@@ -310,7 +329,7 @@ def test_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
         STARTS: 2,
         "mine": "yes",
     }
-    bury(vhost, *numbered(5), headers=told)
+    bury(vhost, *numbered(5), headers=headers)
 
     ended = rqtool("dead", "retry", "--limit", "3")
     assert (ended.code, ended.stdout, ended.stderr) == (0, " [x] Put 3 tasks back into 'task_queue'\n", "")
@@ -390,7 +409,7 @@ def test_killed_while_retrying(rqtool: Program, vhost: Vhost, kind: str) -> None
 
 
 def test_the_queue_does_not_take_them(rqtool: Program, vhost: Vhost) -> None:
-    """A full queue: what it took is out of the dead queue, the rest is in it, and that is said."""
+    """A full queue: what it took is gone from the dead queue, the rest is still there, and the error says so."""
     full: dict[str, str | int] = {"x-max-length": 5, "x-overflow": "reject-publish"}
     vhost.declare("task_queue", **full)
     vhost.declare(DEAD)
@@ -407,7 +426,7 @@ def test_the_queue_does_not_take_them(rqtool: Program, vhost: Vhost) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_while_retrying(rqtool: Program, vhost: Vhost, number: int, code: int) -> None:
-    """A signal: what went went, the rest stays, each task is in one place; it says how many."""
+    """A signal: each task is in one of the two queues, and the error says how many were moved."""
     declare(vhost, "quorum")
     bodies = numbered(8_000)
     bury(vhost, *bodies)
@@ -465,7 +484,7 @@ def test_ctrl_c_at_the_question(vhost: Vhost) -> None:
 
 
 def test_deleting_in_scripts(rqtool: Program, vhost: Vhost) -> None:
-    """Without a terminal there is nobody to ask: usage, nothing deleted; --yes deletes."""
+    """Without a terminal it can't ask: a usage error, and nothing is deleted; --yes deletes."""
     declare(vhost)
     bury(vhost, *numbered(700))
     ended = rqtool("dead", "purge")
@@ -506,14 +525,14 @@ def test_deleting_leaves_what_comes_meanwhile(rqtool: Program, vhost: Vhost) -> 
 
 
 def test_no_broker(rqtool: Program) -> None:
-    """Nobody there is 69, one line."""
+    """69, one line."""
     for verb in (["list"], ["retry"], ["purge", "--yes"]):
         ended = rqtool("dead", *verb, "--url", "amqp://127.0.0.1:1/")
         assert (ended.code, ended.stdout, len(ended.stderr.splitlines())) == (69, "", 1)
 
 
 def test_no_right_to_read(rqtool: Program, vhost: Vhost) -> None:
-    """Somebody who may not read the dead queue: 77, and nothing is changed."""
+    """A user who may not read the dead queue: 77, and nothing is changed."""
     declare(vhost)
     bury(vhost, b"x")
     stranger = Vhost(vhost.node, vhost.name, user="dead-stranger", password="x")
@@ -553,7 +572,7 @@ def test_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
 
 @pytest.mark.usefixtures("vhost")
 def test_from_worker_to_dead_and_back(rqtool: Program, tmp_path: Path) -> None:
-    """What a worker gave up is shown with its reason, and done after a retry."""
+    """A task that failed for good is listed with its reason, and done after a retry."""
     assert rqtool("send", "a task").code == 0
     assert rqtool("work", "--drain", "--retry-delays", "none", "--", "false").code == 1
     [row] = listed(rqtool)

@@ -1,4 +1,4 @@
-"""`rqtool dead list` shows what it reads at once, whatever its reader or the broker do, and leaves it in order."""
+"""`rqtool dead list` prints what it reads at once, whatever its reader or the broker does, and leaves it in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALLEST_PIPE = 4096
 
 @contextmanager
 def listing(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`dead list` into a pipe that takes two pages and no more before somebody reads."""
+    """`dead list` into a pipe that takes two pages until it is read."""
     process = subprocess.Popen(
         [*PYTHON, "dead", "list", *arguments],
         env=os.environ | environment,
@@ -49,7 +49,7 @@ def held(vhost: Vhost) -> int:
 
 
 def test_lines_come_while_it_reads(vhost: Vhost) -> None:
-    """The first ones are there while it holds some of them, and more is still in the queue; the rest follows."""
+    """The first ones are printed while it holds some of them and others are still in the queue; the rest follows."""
     declare(vhost)
     bury(vhost, *numbered(1_000))
     with listing(vhost.environment) as process:
@@ -67,7 +67,7 @@ def test_lines_come_while_it_reads(vhost: Vhost) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_while_nobody_reads(vhost: Vhost, kind: str, number: int, code: int) -> None:
-    """Its reader does not read: a signal ends it all the same, and everything is where it was."""
+    """Its reader does not read: a signal still ends it, and everything is where it was."""
     declare(vhost, kind)
     bury(vhost, *numbered(1_000))
     with listing(vhost.environment) as process:
@@ -82,7 +82,7 @@ def test_stopped_while_nobody_reads(vhost: Vhost, kind: str, number: int, code: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_reader_that_leaves(vhost: Vhost, kind: str) -> None:
-    """As `head` does: one line about it, and everything is where it was."""
+    """As `head` does: one line of error, and everything is where it was."""
     declare(vhost, kind)
     bury(vhost, *numbered(1_000))
     with listing(vhost.environment) as process:
@@ -110,7 +110,7 @@ def test_a_full_disk(rqtool: Program, vhost: Vhost) -> None:
 
 
 def test_a_broker_that_does_not_answer_at_the_end(vhost: Vhost) -> None:
-    """What it was asked to take back may keep it busy: all that was read is shown before, and Ctrl-C still ends it."""
+    """The broker may be busy taking messages back: all that was read is printed before, and Ctrl-C still ends it."""
     declare(vhost)
     bury(vhost, b"\x01" * 1_000, b"\x02" * 1_000, ids=["a", "b"], headers={ERROR: "x" * 1_000})
     proxy = Proxy(vhost.node.amqp_port)

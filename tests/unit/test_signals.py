@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, sent for real: to this process."""
+"""Ctrl-C and SIGTERM, really sent to this process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rqtool.signals import Signals
 
 HANDLED = [signal.SIGINT, signal.SIGTERM]
 SOON = 10.0
-"""Seconds that no test needs, unless it fails."""
+"""Seconds that only a failing test needs."""
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Each test begins with Python's own; what was there before is there again, whatever a test leaves."""
+    """Each test begins with Python's own handlers; those of before are restored after it."""
     before = [signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, signal.SIG_DFL)]
     yield
     for number, handler in zip(HANDLED, before, strict=True):
         signal.signal(number, handler)
 
 
-class Told:
-    """Counts how often it was called, and lets wait for it."""
+class Changes:
+    """Counts its calls, and can be waited for."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -43,11 +43,11 @@ class Told:
         self.event.clear()
 
 
-def run(body: Callable[[Signals, Told], Awaitable[None]], grace: float | None = None) -> None:
+def run(body: Callable[[Signals, Changes], Awaitable[None]], grace: float | None = None) -> None:
     async def main() -> None:
-        told = Told()
-        with Signals(told, grace) as signals:
-            await body(signals, told)
+        changes = Changes()
+        with Signals(changes, grace) as signals:
+            await body(signals, changes)
 
     asyncio.run(main())
 
@@ -59,23 +59,23 @@ def send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("first", HANDLED)
 @pytest.mark.parametrize("second", HANDLED)
 def test_the_first_finishes_and_the_second_leaves(first: signal.Signals, second: signal.Signals) -> None:
-    """Whichever of the two they are; each is told, and the last one is known."""
+    """Whichever they are; each one is reported, and the last one is known."""
 
-    async def body(signals: Signals, told: Told) -> None:
-        assert (signals.finish, signals.leave, signals.count, told.times) == (False, False, 0, 0)
+    async def body(signals: Signals, changes: Changes) -> None:
+        assert (signals.finish, signals.leave, signals.count, changes.times) == (False, False, 0, 0)
         send(first)
-        await told.once_more()
+        await changes.once_more()
         assert (signals.finish, signals.leave, signals.count, signals.last) == (True, False, 1, first)
         send(second)
-        await told.once_more()
+        await changes.once_more()
         assert (signals.finish, signals.leave, signals.count, signals.last) == (True, True, 2, second)
-        assert told.times == 2
+        assert changes.times == 2
 
     run(body)
 
 
 def test_the_handlers_are_those_of_before_afterwards() -> None:
-    """A later Ctrl-C is Python's own again, also where the block ends with an error."""
+    """A later Ctrl-C is Python's own again, also if the block ends with an error."""
 
     async def main() -> None:
         with pytest.raises(LookupError), Signals(lambda: None):
@@ -92,31 +92,31 @@ class TestGrace:
     """`--grace`: the time that a first signal leaves."""
 
     def test_its_end_leaves(self) -> None:
-        """So many seconds after the first signal, not earlier; it is told, and counts as no signal."""
+        """So many seconds after the first signal, not earlier; it is reported, and is not counted as a signal."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             begin = time.monotonic()
             send(signal.SIGTERM)
-            await told.once_more()
+            await changes.once_more()
             assert (signals.finish, signals.leave) == (True, False)
-            await told.once_more()
+            await changes.once_more()
             assert time.monotonic() - begin >= 0.19
             assert (signals.leave, signals.count, signals.last) == (True, 1, signal.SIGTERM)
-            assert told.times == 2
+            assert changes.times == 2
 
         run(body, grace=0.2)
 
     def test_it_does_not_begin_before_a_signal(self) -> None:
-        """A worker that nobody stops works for ever."""
+        """Without a signal the grace never ends."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             await asyncio.sleep(0.15)
-            assert (signals.finish, signals.leave, told.times) == (False, False, 0)
+            assert (signals.finish, signals.leave, changes.times) == (False, False, 0)
             begin = time.monotonic()
             send(signal.SIGINT)
-            await told.once_more()
+            await changes.once_more()
             assert not signals.leave
-            await told.once_more()
+            await changes.once_more()
             assert signals.leave
             assert time.monotonic() - begin >= 0.04
 
@@ -125,42 +125,42 @@ class TestGrace:
     def test_none_at_all(self) -> None:
         """With 0 the first signal leaves by itself, without a second one."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             send(signal.SIGTERM)
             while not signals.leave:
-                await told.once_more()
+                await changes.once_more()
             assert signals.count == 1
 
         run(body, grace=0)
 
     def test_a_second_signal_does_not_wait_for_its_end(self) -> None:
-        """Who is in a hurry leaves at once, and the grace does not begin anew."""
+        """It leaves at once, and the grace does not begin again."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             for _ in range(2):
                 send(signal.SIGINT)
-                await told.once_more()
+                await changes.once_more()
             assert signals.leave
-            await told.once_more()
+            await changes.once_more()
             await asyncio.sleep(0.2)
-            assert told.times == 3
+            assert changes.times == 3
 
         run(body, grace=0.1)
 
     def test_without_it_one_signal_never_leaves(self) -> None:
-        """What runs may take as long as it takes."""
+        """What runs may take any time."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             send(signal.SIGTERM)
-            await told.once_more()
+            await changes.once_more()
             await asyncio.sleep(0.1)
-            assert (signals.leave, told.times) == (False, 1)
+            assert (signals.leave, changes.times) == (False, 1)
 
         run(body)
 
 
 class Work:
-    """Waits to be cancelled, and knows whether it was begun and was."""
+    """Waits to be cancelled, and records whether it was started and cancelled."""
 
     def __init__(self) -> None:
         self.begun = self.cancelled = False
@@ -176,12 +176,12 @@ class Work:
 
 
 class TestInterrupt:
-    """Work that is not waited for after a signal."""
+    """Work that a signal cancels."""
 
     def test_without_a_signal_the_work_ends(self) -> None:
         """Its result is returned."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             async def work() -> str:
                 await asyncio.sleep(0.01)
                 return "done"
@@ -191,9 +191,9 @@ class TestInterrupt:
         run(body)
 
     def test_an_error_of_the_work_is_raised(self) -> None:
-        """As if it had been awaited."""
+        """As if it had been awaited directly."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             async def work() -> None:
                 await asyncio.sleep(0.01)
                 raise LookupError
@@ -206,7 +206,7 @@ class TestInterrupt:
     def test_a_signal_cancels_it(self) -> None:
         """It is over before None is returned."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             work = Work()
             asyncio.get_running_loop().call_later(0.02, send, signal.SIGTERM)
             assert await signals.interrupt(work(), lambda: signals.finish) is None
@@ -217,12 +217,12 @@ class TestInterrupt:
     def test_a_signal_that_does_not_count_cancels_nothing(self) -> None:
         """The first one, where only the second does; the second does then."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             work = Work()
             loop = asyncio.get_running_loop()
             interrupted = asyncio.ensure_future(signals.interrupt(work(), lambda: signals.leave))
             loop.call_later(0.02, send, signal.SIGTERM)
-            await told.once_more()
+            await changes.once_more()
             await asyncio.sleep(0.05)
             assert (interrupted.done(), work.cancelled) == (False, False)
             send(signal.SIGTERM)
@@ -231,12 +231,12 @@ class TestInterrupt:
 
         run(body)
 
-    def test_a_signal_of_before_counts(self) -> None:
-        """The work is not even begun."""
+    def test_an_earlier_signal_counts(self) -> None:
+        """The work is not even started."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             send(signal.SIGINT)
-            await told.once_more()
+            await changes.once_more()
             work = Work()
             assert await signals.interrupt(work(), lambda: signals.finish) is None
             assert not work.begun
@@ -246,7 +246,7 @@ class TestInterrupt:
     def test_the_end_of_grace_cancels_it(self) -> None:
         """As a second signal does."""
 
-        async def body(signals: Signals, told: Told) -> None:
+        async def body(signals: Signals, changes: Changes) -> None:
             work = Work()
             asyncio.get_running_loop().call_later(0.02, send, signal.SIGTERM)
             assert await signals.interrupt(work(), lambda: signals.leave) is None

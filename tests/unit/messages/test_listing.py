@@ -1,4 +1,4 @@
-"""Dead tasks for programs."""
+"""Dead tasks as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dead(message_id: object = "id", timestamp: object = None, body: bytes = b"x"
 
 
 def test_a_dead_task_in_full() -> None:
-    """What a worker wrote is shown on a line, its first line as the reason; JSON has all of it."""
+    """A line has the first line of the worker's error as the reason; JSON has all of it."""
     task = dead(
         body=b"do it",
         x_rqtool_attempts=4,
@@ -47,8 +47,8 @@ def test_a_dead_task_in_full() -> None:
     ]
 
 
-def test_a_dead_task_of_which_nothing_is_known() -> None:
-    """Empty fields, nulls, and no failure."""
+def test_a_dead_task_without_headers() -> None:
+    """Empty fields, and nulls."""
     task = dead(None)
     assert dead_as_lines([task], NOW, first=True).splitlines()[1] == "\t\t\t\t\tx"
     [row] = json.loads(dead_as_json([task], NOW, first=True) + "]")
@@ -63,8 +63,8 @@ def test_without_dead_tasks_there_is_the_header() -> None:
     assert dead_as_json([], NOW, first=True) == "["
 
 
-def test_the_name_of_a_dead_task() -> None:
-    """Its message id; where it has none, the mark of its copy."""
+def test_the_id_of_a_dead_task() -> None:
+    """Its message id, else the token of its copy."""
     assert dead("a", x_rqtool_copy="b").id == "a"
     assert dead("", x_rqtool_copy="b").id == "b"
     assert dead(b"\xff").id == "\ufffd"
@@ -75,23 +75,23 @@ def test_the_name_of_a_dead_task() -> None:
     [(-5, "0s"), (0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (86_399, "23h"), (400_000, "4d")],
 )
 def test_ages(seconds: int, age: str) -> None:
-    """One unit, rounded down; a clock that is ahead makes no negative age."""
+    """One unit, rounded down; never negative, even if another clock is ahead."""
     assert dead(timestamp=int(NOW.timestamp()) - seconds).age(NOW) == age
 
 
-def test_when_it_was_given_up() -> None:
-    """What the worker wrote goes before what the broker wrote, and that before when it was sent."""
+def test_when_it_failed() -> None:
+    """The worker's time takes precedence over the broker's, and that over the time of sending."""
     death = {"reason": "rejected", "time": NOW - timedelta(seconds=2)}
-    told = (NOW - timedelta(seconds=1)).isoformat()
+    failed = (NOW - timedelta(seconds=1)).isoformat()
     sent = int(NOW.timestamp()) - 3
-    assert dead(timestamp=sent, x_rqtool_failed_at=told, x_death=[death]).seconds(NOW) == 1
+    assert dead(timestamp=sent, x_rqtool_failed_at=failed, x_death=[death]).seconds(NOW) == 1
     assert dead(timestamp=sent, x_death=[death]).seconds(NOW) == 2
     assert dead(timestamp=sent).seconds(NOW) == 3
 
 
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected", "expired", "maxlen"])
 def test_the_brokers_reason(reason: str) -> None:
-    """Where the broker gave up, that is said, behind what a worker had said before."""
+    """It comes after the worker's, which is the earlier one."""
     assert dead(x_death=[{"reason": reason}]).reason == f"given up by the broker: {reason}"
     both = dead(x_rqtool_error="exit code 1\nmore", x_death=[{"reason": reason}, {"reason": "older"}])
     assert both.reason == f"exit code 1; given up by the broker: {reason}"
@@ -107,7 +107,7 @@ KNOWN = st.sampled_from(["x-death", headers.ATTEMPTS, headers.ERROR, headers.FAI
 
 @given(st.none() | st.text() | st.binary(), ANYTHING, st.dictionaries(KNOWN, ANYTHING), st.binary(max_size=1_200))
 def test_headers_of_any_shape(message_id: object, timestamp: object, found: dict[str, object], body: bytes) -> None:
-    """Anybody can write headers: each task is one line of six fields, without control characters, and JSON."""
+    """Any program can write headers: each task is one line of six fields, without control characters, and JSON."""
     task = read_dead_task("q", message_id, timestamp, found, body)
     [line] = dead_as_lines([task], NOW, first=False).splitlines()
     assert line.count("\t") == 5
@@ -119,7 +119,7 @@ def test_headers_of_any_shape(message_id: object, timestamp: object, found: dict
 
 
 def test_the_start_of_a_body() -> None:
-    """A thousand bytes are shown; a character that the cut goes through is left out, and binary bodies say so."""
+    """A thousand bytes are shown; a character that the cut splits is left out, and a binary body shows as bytes."""
     assert dead(body="ü".encode() * 501).shown == "ü" * 500 + "…"
     assert dead(body=b"a" + "ü".encode() * 501).text == "a" + "ü" * 499
     assert dead(body=b"\xff\n").shown == r"b'\xff\n'"

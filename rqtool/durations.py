@@ -1,4 +1,4 @@
-"""`200ms`, `5s`, `10m`, `2h`: durations as users write them."""
+"""Durations as users write them: `200ms`, `5s`, `10m`, `2h`. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import re
 from rqtool.errors import UsageError
 
 LONGEST_DELAY = 30 * 24 * 3600.0
-"""Seconds: the broker counts a queue's time to live in 32 bits of milliseconds."""
+"""Seconds: a queue's time to live is 32 bits of milliseconds."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)")
 
 
 def parse_duration(text: str) -> float:
-    """Return the duration in seconds. Raises UsageError for anything but a number and one of ms, s, m, h."""
+    """Return seconds. Raises UsageError for anything but a number and one of ms, s, m, h."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 5s, 10m, 2h")
@@ -26,7 +26,7 @@ def is_duration(text: str) -> bool:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration in the largest unit that leaves a whole number: 0.2 is `200ms`, 90 is `90s`, 60 is `1m`."""
+    """Return it in the largest unit that gives a whole number: 0.2 is `200ms`, 90 is `90s`, 60 is `1m`."""
     milliseconds = round(seconds * 1000)
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % size == 0:
@@ -38,6 +38,6 @@ _WORDS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def about(seconds: float) -> str:
-    """A duration at a glance, rounded down: `45 s`, `12 min`, `3 h`, `2 d`."""
+    """Return a duration in one unit, rounded down: `45 s`, `12 min`, `3 h`, `2 d`."""
     whole = max(0, int(seconds))
     return next((f"{whole // size} {unit}" for size, unit in _WORDS if whole >= size), f"{whole} s")

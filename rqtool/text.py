@@ -1,13 +1,13 @@
-"""Bytes and names from outside, made safe to print. Pure."""
+"""Bytes and text from outside, made safe to print. Pure."""
 
 from __future__ import annotations
 
 SHOWN = 1000
-"""How many characters of a task's body are printed; a 5 MB body would bury everything else."""
+"""Characters of a task's body that are printed: 5 MB would bury everything else."""
 
 
 def printable(text: str) -> str:
-    """Return text with every control character (escape sequences, newlines, direction marks) spelled out."""
+    """Return the text with every control character (escape sequences, newlines, direction marks) escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -18,20 +18,20 @@ def quoted(body: bytes) -> str:
         shown = head.decode()
     except UnicodeDecodeError as error:
         if len(head) == len(body) or error.start < len(head) - 3:
-            # Not UTF-8: b'\x89PNG' says so more plainly than mojibake.
+            # Not UTF-8: b'\x89PNG' says so more clearly than mojibake.
             return repr(body) if len(body) <= SHOWN else f"{body[:SHOWN]!r}… ({len(body):,} bytes)"
-        shown = head[: error.start].decode()  # the cut went through a character
+        shown = head[: error.start].decode()  # the cut split a character
     whole = len(shown) <= SHOWN and len(head) == len(body)
     return repr(shown) if whole else f"{shown[:SHOWN]!r}… ({len(body):,} bytes)"
 
 
 def is_text(word: str) -> bool:
-    """Whether a word of the command line was UTF-8: what was not has surrogates in it."""
+    """Whether a command-line argument was UTF-8: Python turns other bytes into surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in word)
 
 
 def encodable(text: str) -> str:
-    """Return text with what is no UTF-8 as question marks."""
+    """Return the text with question marks for what UTF-8 can't encode."""
     return text.encode(errors="replace").decode()
 
 

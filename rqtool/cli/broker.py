@@ -26,14 +26,14 @@ def start(
             min=1,
             max=9,
             metavar="N",
-            help="A cluster of N nodes, each a RabbitMQ of its own. Nodes can be added later, not taken away.",
-            show_default="as many as it has; a new one: 1",
+            help="Start a cluster of N nodes. Nodes can be added later, but not removed.",
+            show_default="as many as there are; 1 for a new one",
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Start it, and wait until it answers; the other verbs find it by themselves."""
+    """Start it and wait until it is ready. The other commands find it by themselves."""
     from rqtool.private_broker.cluster import PrivateBroker, default_home
 
     broker = PrivateBroker(default_home())
@@ -45,16 +45,16 @@ def start(
 
 @app.command()
 def status(json: Json = False, quiet: Quiet = False) -> int:
-    """Say whether it runs, and where. Exit code 69 where no node of it does."""
+    """Show whether it is running, and where. Exit code 69 if no node is."""
     _show(_members(), json=json, quiet=quiet)
     return 0
 
 
 @app.command()
 def url(json: Json = False) -> int:
-    """Print its URL with user and password, for programs of your own. Exit code 69 where no node of it runs.
+    """Print its URL with user and password, for your own programs. Exit code 69 if no node is running.
 
-    Arguments are visible to every user of a machine: better hand it on in the environment.
+    Pass it on in the environment: every user of the machine can see arguments.
     """
     members = _members()
     amqp_url = ",".join(node.amqp_url for node in members)
@@ -68,7 +68,7 @@ def url(json: Json = False) -> int:
 
 @app.command()
 def stop(quiet: Quiet = False) -> int:
-    """Stop all of it. Its queues and tasks stay, for the next start."""
+    """Stop all nodes. Queues and tasks are kept for the next start."""
     from rqtool.private_broker.cluster import PrivateBroker, default_home
 
     stopped = ", ".join(str(node.pid) for node in PrivateBroker(default_home()).stop())
@@ -77,7 +77,7 @@ def stop(quiet: Quiet = False) -> int:
 
 
 def _members() -> Sequence[Node]:
-    """Every node, while one runs. Raises Unreachable where none does."""
+    """Return all nodes. Raises Unreachable if none is running."""
     from rqtool.errors import Unreachable
     from rqtool.private_broker.cluster import PrivateBroker, default_home
 
@@ -88,7 +88,7 @@ def _members() -> Sequence[Node]:
 
 
 def _show(members: Sequence[Node], *, json: bool, quiet: bool) -> None:
-    """What runs, without the password; of a cluster also each node, those that don't run without a pid."""
+    """Print the addresses, without the password; of a cluster also each node, without a pid if it is not running."""
     amqp_url = ",".join(str(node.broker_url) for node in members)
     api_url = ",".join(node.api_url for node in members)
     pids = [node.pid for node in members if node.pid]

@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk."""
+"""Printing: data to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LAST_SECONDS = 1.0
 
 
 def emit(line: str) -> None:
-    """Print a line of data and flush it. Raises OutputError."""
+    """Print a line of data. Raises OutputError."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 async def put(text: str) -> None:
-    """Print a piece of data. Nothing else stops while its reader takes its time, and who is cancelled waits no more.
+    """Print data without blocking the event loop, however slow the reader is. Raises OutputError.
 
-    Raises OutputError.
+    The thread is a daemon: neither cancelling this nor the end of the program waits for the reader.
     """
     import asyncio
     import threading
@@ -39,7 +39,7 @@ async def put(text: str) -> None:
             sys.stdout.write(text)
         except OutputError as error:
             problem = error
-        with suppress(RuntimeError):  # nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(end, problem)
 
     threading.Thread(target=write, name="output", daemon=True).start()
@@ -48,13 +48,13 @@ async def put(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print one line for people, whatever the text holds."""
+    """Print one line on stderr, with control characters escaped."""
     sys.stderr.write(f"rqtool: {printable(text)}\n")
     sys.stderr.flush()
 
 
 def last_words(text: str) -> None:
-    """Print one line for people at the end of a run, which is not held up by somebody who does not read."""
+    """Print one line on stderr at the end of a run, unless its reader would block us."""
     if is_writable(2, LAST_SECONDS):
         complain(text)
 

@@ -1,4 +1,4 @@
-"""Standard streams of all kinds, written to without ever waiting for who reads them."""
+"""Streams of all kinds, written without ever waiting for the reader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = bytes(range(256)) * 4000
 """More than any stream holds."""
 NOBODY_READS = r"Broken pipe|Input/output error"
 
-# An output lasts as long as its process, and so does what it opens.
+# An Output lives as long as its process, and so does what it opens.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
@@ -84,7 +84,7 @@ def terminal(tmp_path: Path) -> Iterator[Stream]:
 
 
 def _wait_and_flush(output: Output, seconds: float) -> None:
-    """As a loop does that is told when the stream can be written."""
+    """As an event loop does when the stream becomes writable."""
     poll = select.poll()
     poll.register(output, select.POLLOUT)
     if poll.poll(seconds * 1000):
@@ -92,7 +92,7 @@ def _wait_and_flush(output: Output, seconds: float) -> None:
 
 
 def test_what_does_not_fit_waits_until_it_is_read(stream: Stream) -> None:
-    """All comes, in order; and who shares the stream never finds it non-blocking."""
+    """Everything arrives, in order, and the stream stays blocking for programs that share it."""
     for piece in (DATA[:10], DATA[10:1000], DATA[1000:], DATA):
         stream.output.write(piece)
     assert stream.output.is_waiting
@@ -109,14 +109,14 @@ def test_what_does_not_fit_waits_until_it_is_read(stream: Stream) -> None:
 
 
 def test_what_fits_is_written_at_once(stream: Stream) -> None:
-    """Nobody need call `flush`."""
+    """Without a call of `flush`."""
     stream.output.write(b"line\n")
     assert not stream.output.is_waiting
     assert stream.read() == b"line\n"
 
 
 def test_it_is_not_writable_while_it_is_full(stream: Stream) -> None:
-    """A loop that waits for it does not spin."""
+    """An event loop that waits for it does not spin."""
     stream.output.write(DATA)
     poll = select.poll()
     poll.register(stream.output, select.POLLOUT)
@@ -134,14 +134,14 @@ def test_it_is_not_writable_while_it_is_full(stream: Stream) -> None:
 
 
 def test_whether_its_reader_is_gone(stream: Stream) -> None:
-    """It can be told without writing anything."""
+    """It is known without writing anything."""
     assert not reader_is_gone(stream.writer)
     stream.close_reader()
     assert reader_is_gone(stream.writer)
 
 
 def test_without_a_reader_it_is_an_error(stream: Stream) -> None:
-    """What waits is forgotten, now and later."""
+    """What is waiting is dropped, now and later."""
     stream.output.write(DATA)
     assert not reader_is_gone(stream.writer)
     stream.close_reader()
@@ -154,7 +154,7 @@ def test_without_a_reader_it_is_an_error(stream: Stream) -> None:
 
 @pytest.mark.parametrize("stream", ["pipe", "fifo", "socket"], indirect=True)
 def test_is_writable(stream: Stream) -> None:
-    """It waits no longer than it may, and what can never be written counts: the write will tell."""
+    """It waits no longer than it may. A broken stream counts as writable: the write will raise."""
     stream.output.write(DATA)
     started = time.monotonic()
     assert not is_writable(stream.writer, 0.2)
@@ -164,7 +164,7 @@ def test_is_writable(stream: Stream) -> None:
 
 
 def test_a_terminal_whose_flow_is_stopped(terminal: Stream) -> None:
-    """Ctrl-S holds up nobody but who reads."""
+    """Ctrl-S delays the output and nothing else."""
     termios.tcflow(terminal.writer, termios.TCOOFF)
     terminal.output.write(b"line\n")
     assert terminal.output.is_waiting
@@ -178,7 +178,7 @@ def test_a_terminal_whose_flow_is_stopped(terminal: Stream) -> None:
 
 
 def test_a_file_takes_all() -> None:
-    """At the place where others who share it are."""
+    """At the position that it shares with other programs."""
     with tempfile.TemporaryFile(buffering=0) as file:
         file.write(b"before")
         output = Output(file.fileno())

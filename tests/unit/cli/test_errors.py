@@ -18,8 +18,8 @@ def test_each_kind_has_its_exit_code(kind: type[RqtoolError], code: int) -> None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_second_signal_is_told_as_shells_tell_it(number: int, code: int) -> None:
-    """Stopped by signal N is exit code 128 + N."""
+def test_a_second_signal_has_the_exit_code_that_shells_give(number: int, code: int) -> None:
+    """128 + N for signal N."""
     stopped = Stopped(number, "stopped by a second signal")
     assert code == stopped.exit_code
     assert str(stopped) == "stopped by a second signal."
@@ -33,10 +33,10 @@ def test_the_table_is_complete() -> None:
 @pytest.mark.parametrize(
     ("what", "to_do", "text"),
     [
-        ("It broke", "Mend it", "It broke. Mend it."),
-        ("It broke.", "Mend it.", "It broke. Mend it."),
+        ("It broke", "Fix it", "It broke. Fix it."),
+        ("It broke.", "Fix it.", "It broke. Fix it."),
         ("It broke", "", "It broke."),
-        ("", "Mend it", "Mend it."),
+        ("", "Fix it", "Fix it."),
     ],
 )
 def test_an_error_reads_what_and_what_to_do(what: str, to_do: str, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,6 +63,14 @@ Signals:
 
 class WorkCommand(Command):
     options_title = "Tasks and commands"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse `--` without a command: an empty variable after it must not pretend its way through a queue."""
+        ends_with_dashes = args[-1:] == ["--"]
+        rest = super().parse_args(ctx, args)
+        if ends_with_dashes and not ctx.params["command"]:
+            raise UsageError("There is no command after --", "Name one, or leave the -- out to pretend")
+        return rest
 
 
 # What follows the first word that is no option belongs to the command, its options too.

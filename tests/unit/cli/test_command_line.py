@@ -47,6 +47,13 @@ def test_a_wrong_duration(arguments: str, option: str, monkeypatch: pytest.Monke
     assert capsys.readouterr() == ("", expected)
 
 
+def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """A variable that should hold the command was empty: without one, every task would be acknowledged unprocessed."""
+    assert run(monkeypatch, "work", "--drain", "--") == 2
+    expected = "rqtool: There is no command after --. Name one, or leave the -- out to pretend.\n"
+    assert capsys.readouterr() == ("", expected)
+
+
 def test_a_wrong_value_in_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """It says where to look: the option is not on the command line."""
     monkeypatch.setenv("RQTOOL_WORK_JOBS", "four")

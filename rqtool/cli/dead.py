@@ -59,7 +59,7 @@ def list_(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show them, the oldest first, and why they failed. They stay where they are."""
+    """List the dead tasks, the oldest first, and why they failed. They stay where they are."""
     import asyncio
     from datetime import UTC, datetime
 
@@ -89,7 +89,7 @@ def retry(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Put them back into their queue, as if they had never been tried."""
+    """Put dead tasks back into their queue, as if they had never been tried."""
     import asyncio
 
     from rqtool.messages.dead_letters import Retry
@@ -115,7 +115,7 @@ def purge(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Delete them for good."""
+    """Delete dead tasks for good."""
     import asyncio
 
     from rqtool.messages.dead_letters import Purge

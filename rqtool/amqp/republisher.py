@@ -12,8 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection, Lost, refuse
-from rqtool.amqp.ensure import Found, ensure_place, ensure_queue
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import Found, ensure_place, ensure_queue
+from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
 from rqtool.amqp.publisher import Publisher
 from rqtool.amqp.topology import Place, QueueType
@@ -110,7 +111,7 @@ class Republisher:
                         connection, self._queue
                     )
                 except Lost as lost:
-                    refuse(lost, f"queue {place.name!r}")
+                    raise_refusal(lost, f"queue {place.name!r}")
                 self._declared.add(place.name)
                 if new:
                     self._safe_from[place.name] = time.monotonic() + NEW_SECONDS

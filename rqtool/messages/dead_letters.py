@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from rqtool.amqp.connect import connect, ended
-from rqtool.amqp.connection import Connection, Lost, either, refuse
+from rqtool.amqp.connect import connect
+from rqtool.amqp.connection import Connection, either
 from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.errors import Lost, raise_refusal, unreachable
 from rqtool.amqp.headers import as_new
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.amqp.topology import at_home, dead_queue
@@ -110,7 +111,7 @@ class DeadLetters:
                 what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
                 raise RqtoolError(what, "Mend that and try again") from None
             except Lost as lost:
-                error = ended(lost)
+                error = unreachable(lost)
                 raise Unreachable(f"{error.what}{self._so_far()}", error.what_to_do) from None
             except RqtoolError as error:
                 raise type(error)(f"{error.what}{self._so_far()}", error.what_to_do) from None
@@ -144,7 +145,7 @@ class DeadLetters:
                 if end is not None:
                     await end(walk)
                 return True
-            refuse(lost, f"tasks of queue {self._name!r}")
+            raise_refusal(lost, f"tasks of queue {self._name!r}")
         finally:
             await self._end(walk, connection)
         # What was merely looked at is the broker's again in any case.

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rqtool.amqp.connection import Connection, Lost
-from rqtool.amqp.declare import count_if_there, count_ready, look
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import count_if_there, count_ready
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.topology import dead, places_beside
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
@@ -69,7 +70,7 @@ class Drain:
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
         # and twice, it does not slip through.
-        ready, consumers = await look(connection, self._queue)
+        ready, consumers = await connection.declare(self._queue, None)
         self._company |= consumers > 1
         if ready:
             return False

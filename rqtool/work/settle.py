@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from rqtool.amqp.connect import pause
-from rqtool.amqp.connection import Lost
 from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.amqp.topology import Place
 from rqtool.amqp.window import Message

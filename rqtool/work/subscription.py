@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection, Lost, refuse
-from rqtool.amqp.consumer import Consumer, Delivery
-from rqtool.amqp.declare import count_if_there, count_ready
-from rqtool.amqp.ensure import ensure_place, ensure_queue
-from rqtool.amqp.getter import Getter
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.consumer import Consumer, Delivery, Getter
+from rqtool.amqp.declare import count_if_there, count_ready, ensure_place, ensure_queue
+from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.topology import places_beside, quarantine, returned
 from rqtool.endpoint.urls import Endpoint
@@ -63,7 +62,7 @@ class Subscription:
             await subscription.renew()
         except Lost as lost:
             await connection.close()
-            refuse(lost, f"tasks of queue {options.queue!r}")
+            raise_refusal(lost, f"tasks of queue {options.queue!r}")
         except BaseException:
             await connection.close()
             raise

@@ -107,7 +107,12 @@ def _find(
     if url_file is not None and _typed(context, "url_file"):
         url = None  # what is on the command line counts before the environment
     tls = TLSOptions(tls_ca, tls_cert, tls_key, insecure)
-    endpoint = find_endpoint(url, api_url, url_file=url_file, tls=tls)
+    private = None
+    if not (url or url_file):
+        from rqtool.private_broker.cluster import private_endpoint  # 20 ms
+
+        private = private_endpoint()
+    endpoint = find_endpoint(url, api_url, url_file=url_file, private=private, tls=tls)
     if insecure:
         complain("--insecure: nobody checks who answers; whoever is between can read and change everything.")
     elif tls.given and endpoint.tls is None:

@@ -196,6 +196,12 @@ def test_amqp_and_management_know_no_feature() -> None:
     assert {(module, name) for module in lower for name in ALL[module] if any(_within(name, p) for p in upper)} == set()
 
 
+def test_only_the_command_line_knows_the_private_broker() -> None:
+    """To a feature it is an endpoint like any other."""
+    outside = {module for module in _importers("rqtool.private_broker") if not _within(module, "rqtool.private_broker")}
+    assert {module for module in outside if not _within(module, "rqtool.cli")} == set()
+
+
 def test_runners_know_nothing_of_the_broker() -> None:
     """What runs tasks imports neither AMQP nor the management API, not even through another module."""
     loaded = {name for module in FILES if _within(module, "rqtool.run") for name in _loaded_by(module) | ALL[module]}

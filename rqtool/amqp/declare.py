@@ -23,22 +23,23 @@ from rqtool.amqp.errors import (
 )
 from rqtool.amqp.new_queues import NEW_SECONDS, mark_as_new
 from rqtool.amqp.topology import (
+    ArgumentMismatch,
     Arguments,
-    Mismatch,
-    Place,
+    Destination,
     QueueType,
     at_home,
     dead,
     mirror,
     parse_mismatch,
-    place_arguments,
     quarantine,
     queue_arguments,
     returned,
+    sibling_arguments,
 )
 from rqtool.dropping import drops
 from rqtool.errors import AccessRefused, UnsafeQueue
 
+_RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
 _MOST_ARGUMENTS = 20
 _DEFAULT_DELIVERY_LIMIT = 20
 """RabbitMQ 4's for quorum queues; RabbitMQ 3 has none."""
@@ -73,7 +74,7 @@ async def count_ready(connection: Connection, queue: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeclaredQueue:
     """A queue that exists now. `arguments`: as far as they can be learnt; `new`: it was made just now; `drops`: the
     arguments by which it may drop confirmed tasks.
     """
@@ -85,7 +86,7 @@ class Found:
 
 async def ensure_queue(
     connection: Connection, queue: str, kind: QueueType | None, *, accept_loss: bool = False, commits: bool = False
-) -> Found:
+) -> DeclaredQueue:
     """Make sure that `queue` exists and keeps its tasks; `commits`: in transactions too.
 
     Raises UnsafeQueue if it exists and is not durable, auto-deleted, exclusive, a stream, not of the type `kind`, or
@@ -105,24 +106,24 @@ async def ensure_queue(
         )
     if kind == "quorum":
         # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
-        beside = await ensure_place(connection, dead(queue), "quorum")
-        return Found(found.arguments, found.new or beside.new, found.drops)
+        beside = await ensure_sibling(connection, dead(queue), "quorum")
+        return DeclaredQueue(found.arguments, found.new or beside.new, found.drops)
     return found
 
 
-async def ensure_place(connection: Connection, place: Place, kind: QueueType | None) -> Found:
+async def ensure_sibling(connection: Connection, target: Destination, kind: QueueType | None) -> DeclaredQueue:
     """Make sure that a queue beside the main one exists; `kind` is the main queue's type if the user gave one.
 
     Raises UnsafeQueue if it exists and would not keep the tasks, or not send them home; AccessRefused; Lost.
     """
     kinds = [kind]
-    if place == dead(place.home) and kind is None:
-        there = await is_there(connection, place.name)
-        kinds = [None, "quorum"] if there else [await _dead_kind(connection, place.home)]
-    found = await _ensure(connection, place, None, [place_arguments(place, each) for each in kinds])
+    if target == dead(target.home) and kind is None:
+        there = await is_there(connection, target.name)
+        kinds = [None, "quorum"] if there else [await _dead_kind(connection, target.home)]
+    found = await _ensure(connection, target, None, [sibling_arguments(target, each) for each in kinds])
     if found.drops:
         raise UnsafeQueue(
-            f"Queue {place.name!r} may drop the tasks of {place.home!r} that are put there: {', '.join(found.drops)}",
+            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(found.drops)}",
             "Delete it when it is empty; it is made anew without that",
         )
     return found
@@ -161,31 +162,34 @@ async def _dead_kind(connection: Connection, queue: str) -> QueueType | None:
     return "quorum"  # without arguments: the vhost's default type
 
 
-async def _ensure(connection: Connection, place: Place, kind: QueueType | None, likely: Sequence[Arguments]) -> Found:
+async def _ensure(
+    connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
+) -> DeclaredQueue:
     """Declare the queue with the first of `likely`; adopt it if it exists with other arguments that `_check` allows."""
     try:
-        made = not await is_there(connection, place.name)
-        marked = made and await mark_as_new(connection, place.home)
-        arguments = await _declare_or_adopt(connection, place, kind, likely)
+        made = not await is_there(connection, target.name)
+        marked = made and await mark_as_new(connection, target.home)
+        arguments = await _declare_or_adopt(connection, target, kind, likely)
         if made and not marked:
             await asyncio.sleep(NEW_SECONDS)  # nobody else could know
         if marked:
-            await mark_as_new(connection, place.home)  # anew: it can take seconds to make a queue
+            await mark_as_new(connection, target.home)  # anew: it can take seconds to make a queue
     except Lost as lost:
         if lost.code != RESOURCE_LOCKED:
             raise
         raise UnsafeQueue(
-            f"Queue {place.name!r} is exclusive to another connection and goes with it", _other_name(place.name)
+            f"Queue {target.name!r} is exclusive to another connection and goes with it",
+            _other_name(target.name),
         ) from None
     is_quorum = arguments.get("x-queue-type") == "quorum" or "x-delivery-limit" in arguments
-    return Found(arguments, marked, drops(arguments, "quorum" if is_quorum else None))
+    return DeclaredQueue(arguments, marked, drops(arguments, "quorum" if is_quorum else None))
 
 
 async def _declare_or_adopt(
-    connection: Connection, place: Place, kind: QueueType | None, likely: Sequence[Arguments]
+    connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
 ) -> Arguments:
     """Return the arguments that the broker agreed to, as far as it named them."""
-    queue = place.name
+    queue = target.name
     arguments, *others = likely
     for _ in range(_MOST_ARGUMENTS):
         try:
@@ -202,7 +206,7 @@ async def _declare_or_adopt(
                 raise UnsafeQueue(
                     f"The broker refused to declare queue {queue!r}: {lost.text}", "Use another name (--queue)"
                 ) from None
-        _check(place, kind, mismatch)
+        _check(target, kind, mismatch)
         if not mismatch.understood:
             break
         # The first difference hides the others: take it over and declare again, until none is left. The broker logs an
@@ -227,9 +231,9 @@ async def _check_exists(connection: Connection, queue: str) -> None:
         raise_refusal(lost, f"queue {queue!r}")
 
 
-def _check(place: Place, kind: QueueType | None, mismatch: Mismatch) -> None:
+def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismatch) -> None:
     """Raise UnsafeQueue if an existing queue with this difference can't be used."""
-    queue, field, current = place.name, mismatch.field, mismatch.current
+    queue, field, current = target.name, mismatch.field, mismatch.current
     if field == "durable":
         raise UnsafeQueue(
             f"Queue {queue!r} exists and is not durable: its tasks would not survive a restart of the broker",
@@ -244,15 +248,15 @@ def _check(place: Place, kind: QueueType | None, mismatch: Mismatch) -> None:
             f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one",
             f"Leave --type out to use it as it is, or use another name, for instance: --queue {queue}_{kind}",
         )
-    if field == "x-queue-type" and place in (returned(place.home), quarantine(place.home)):
+    if field == "x-queue-type" and target in (returned(target.home), quarantine(target.home)):
         raise UnsafeQueue(
             f"Queue {queue!r} is no quorum queue, and does not count how often a task comes back",
             "Delete it when it is empty; it is made anew",
         )
-    if place.wait is not None and field in ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key"):
+    if target.wait is not None and field in _RETURN_FIELDS:
         raise UnsafeQueue(
-            f"Queue {queue!r} exists with {field}={current}: what waits there would not come back to {place.home!r} in "
-            "time",
+            f"Queue {queue!r} exists with {field}={current}: "
+            f"what waits there would not come back to {target.home!r} in time",
             "Delete it when it is empty, or use other --retry-delays",
         )
 

@@ -1,9 +1,9 @@
-"""The tree of errors, each with the exit code that a user's script sees.
+"""The tree of errors, each with its exit code.
 
 RqtoolError                  1   some of the work failed
-├── UsageError               2   the words on the command line, or what they name, are wrong
+├── UsageError               2   the command line, or a file that it names, is wrong
 ├── Unreachable             69   broker or management API out of reach
-├── AccessRefused           77   the broker knows us and says no
+├── AccessRefused           77   the broker denies access
 ├── UnsafeQueue             78   the queue exists with settings that break the promise
 └── Stopped           130, 143   a second Ctrl-C, a second SIGTERM
 
@@ -14,10 +14,7 @@ from __future__ import annotations
 
 
 class RqtoolError(Exception):
-    """An error that a user can act on: what happened, and what to do about it, as one line each.
-
-    `str()` gives `WHAT. WHAT TO DO.`; `exit_code` is what the process ends with.
-    """
+    """An error that a user can act on. `str()` gives `WHAT. WHAT TO DO.`; `exit_code` is that of the process."""
 
     exit_code = 1
 
@@ -45,19 +42,19 @@ class Unreachable(RqtoolError):
 
 
 class AccessRefused(RqtoolError):
-    """Wrong name or password, a vhost that isn't ours, a right that is missing."""
+    """A wrong name or password, a vhost that the user may not enter, or a missing permission."""
 
     exit_code = 77
 
 
 class UnsafeQueue(RqtoolError):
-    """The queue exists, and its settings would lose tasks or differ from those asked for."""
+    """The queue exists with settings that would lose tasks, or differ from those asked for."""
 
     exit_code = 78
 
 
 class Stopped(RqtoolError):
-    """A second signal: whatever runs was killed, the broker delivers it again."""
+    """A second signal: running tasks were killed, and the broker delivers them again."""
 
     def __init__(self, signal_number: int, what: str) -> None:
         super().__init__(what)

@@ -16,7 +16,7 @@ import sys
 
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.republisher import Republisher
-from rqtool.amqp.topology import Place
+from rqtool.amqp.topology import Destination
 from rqtool.amqp.window import Message
 from rqtool.cli.main import main
 
@@ -32,7 +32,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def deliver_and_die(self: Republisher, place: Place, message: Message) -> None:
+async def deliver_and_die(self: Republisher, place: Destination, message: Message) -> None:
     if step == "publish":
         die()
     await deliver(self, place, message)

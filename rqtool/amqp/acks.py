@@ -1,8 +1,8 @@
-"""The acks of one channel: collected, and told with as few words as they need. Pure.
+"""The acks of one channel, combined into as few as possible. Pure.
 
-An ack that is `multiple` settles all deliveries up to its tag that are not settled yet
-(https://www.rabbitmq.com/docs/confirms#consumer-acks-multiple-parameter), so it can stand for all acks below the oldest
-delivery that is still in our hands.
+A `multiple` ack settles all unsettled deliveries up to its tag
+(https://www.rabbitmq.com/docs/confirms#consumer-acks-multiple-parameter), so one replaces all acks below the oldest
+unsettled delivery.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from collections import OrderedDict
 
 
 class Acks:
-    """Tags are numbers that grow with each delivery."""
+    """Delivery tags grow with each delivery."""
 
     def __init__(self) -> None:
         self._in_hand: OrderedDict[int, None] = OrderedDict()
-        self._untold: list[int] = []
+        self._collected: list[int] = []
 
     def delivered(self, tag: int) -> None:
         self._in_hand[tag] = None
 
     @property
     def in_hand(self) -> int:
-        """How many deliveries are still to be settled."""
+        """How many deliveries are unsettled."""
         return len(self._in_hand)
 
     def holds(self, tag: int) -> bool:
-        """Whether it is still to be settled."""
+        """Whether the delivery is unsettled."""
         return tag in self._in_hand
 
     def settled(self, tag: int, *, multiple: bool = False) -> None:
-        """The broker was told otherwise, or is about to be."""
+        """Forget a delivery that is settled by something else than `ack`."""
         if multiple:
-            while self._in_hand and next(iter(self._in_hand)) <= tag:  # they stand in order
+            while self._in_hand and next(iter(self._in_hand)) <= tag:  # in order
                 self._in_hand.popitem(last=False)
         else:
             self._in_hand.pop(tag, None)
 
     def ack(self, tag: int) -> bool:
-        """Collect one. Returns whether it is the first since `take`."""
+        """Collect an ack. Returns whether it is the first since `take`."""
         self.settled(tag)
-        self._untold.append(tag)
-        return len(self._untold) == 1
+        self._collected.append(tag)
+        return len(self._collected) == 1
 
     def take(self) -> list[tuple[int, bool]]:
-        """Return tag and `multiple` of the acks to be sent, for all that were collected."""
-        tags, self._untold = sorted(self._untold), []
+        """Return tag and `multiple` of the acks that settle all that were collected."""
+        tags, self._collected = sorted(self._collected), []
         oldest = next(iter(self._in_hand), None)
         below = [tag for tag in tags if oldest is None or tag < oldest]
         single = [(tag, False) for tag in tags[len(below) :]]

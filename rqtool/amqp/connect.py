@@ -1,70 +1,76 @@
-"""Opening connections, and opening them again: any node that answers, in bounded time, with pauses that grow."""
+"""Opening a connection, and opening it again: to any node that answers, in bounded time, with growing pauses."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from urllib.parse import unquote
 
 import pika
+import pika.tcp_socket_opts
 
 from rqtool import __version__
-from rqtool.amqp.connection import Connection, Lost, resolve
-from rqtool.amqp.errors import refusal
-from rqtool.amqp.parameters import read_parameters
-from rqtool.amqp.refusals import not_now
-from rqtool.amqp.wire import Wire
+from rqtool.amqp.connection import Connection, resolve
+from rqtool.amqp.errors import Lost, connect_error, unreachable
+from rqtool.amqp.wire import PikaConnection
 from rqtool.endpoint.urls import BrokerURL, Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
 from rqtool.text import encodable
 
 HEARTBEAT = 10
-"""Seconds; `?heartbeat=` in the URL wins. pika looks every heartbeat + 5 s whether anything came since it looked last,
-so a dead peer is noticed after 15 to 30 seconds."""
+"""Seconds; `?heartbeat=` in the URL wins. pika checks every heartbeat + 5 s whether anything came since its last check,
+so it notices a dead peer after 15 to 30 seconds."""
 CONNECT_SECONDS = 10.0
 """For TCP, and for everything up to the end of the AMQP handshake."""
 HEAD_START = 2.0
-"""Seconds that a node has for itself; one that hangs in the handshake costs no more where another one answers."""
+"""Seconds before the next node is tried too: one that hangs in the handshake delays us no longer than this."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
+LONGEST_HEARTBEAT = 65_535
+"""Seconds: 16 bits in AMQP, where a longer one would end the connection as if the vhost were refused."""
+FEWEST_CHANNELS = 4
+"""A worker's: its queue, NAME.returned, NAME.quarantine, and one for declaring and counting."""
 
 T = TypeVar("T")
 
 
 async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
-    """Open a connection to the first node that answers, in random order; `role` is how the broker's lists name us,
-    `runs` the program that a worker starts for its tasks.
+    """Open a connection to the first node that answers, in random order. The broker lists it under `role`, and `runs`,
+    the program that a worker starts for its tasks.
 
     Raises AccessRefused or Unreachable, with what a node said; UsageError for wrong options in a URL.
     """
-    # All of them at once: an error in one is to be found now, and not when its turn comes.
+    # Before the first attempt, so that a wrong option shows now and not when its node's turn comes.
     left = [(url, _parameters(url, role, runs, endpoint.tls)) for url in endpoint.urls]
     random.shuffle(left)
     failure: RqtoolError | None = None
-    begun: list[asyncio.Task[Connection]] = []
+    attempts: list[asyncio.Task[Connection]] = []
     chosen: Connection | None = None
     try:
-        while left or not all(attempt.done() for attempt in begun):
+        while left or not all(attempt.done() for attempt in attempts):
             if left:
-                begun.append(asyncio.ensure_future(_open(*left.pop())))
-            waiting = {attempt for attempt in begun if not attempt.done()}
+                attempts.append(asyncio.create_task(_open(*left.pop())))
             ended, _ = await asyncio.wait(
-                waiting, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
+                [attempt for attempt in attempts if not attempt.done()],
+                timeout=HEAD_START if left else None,
+                return_when=asyncio.FIRST_COMPLETED,
             )
             for attempt in ended:
                 try:
                     chosen = attempt.result()
                 except AccessRefused as refused:  # says more than silence
                     failure = refused
-                except Unreachable as unreachable:
-                    failure = failure if isinstance(failure, AccessRefused) else unreachable
+                except Unreachable as silent:
+                    failure = failure if isinstance(failure, AccessRefused) else silent
             if chosen is not None:
                 return chosen
     finally:
-        for attempt in begun:
+        for attempt in attempts:
             if not attempt.done():
                 attempt.cancel()
             elif attempt.exception() is None and attempt.result() is not chosen:
@@ -77,9 +83,8 @@ async def keep_trying(
 ) -> T:
     """Await `open_once()` until it succeeds, with growing pauses; `on_failure` ends it by raising.
 
-    Pauses double up to LONGEST_DELAY and are spread, so that the clients of a broker that restarts don't come as one.
-    After more than one connection that stood `in_vain` even the first try waits: a broker that takes us and throws us
-    out again must not be besieged.
+    `in_vain`: how many connections in a row were lost at once. After more than one even the first try waits, so as not
+    to hammer a broker that accepts us and throws us out again.
     """
     if in_vain > 1:
         await asyncio.sleep(pause(in_vain))
@@ -88,20 +93,17 @@ async def keep_trying(
         try:
             return await open_once()
         except Lost as lost:
-            on_failure(ended(lost))
+            on_failure(unreachable(lost))
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
         tries += 1
         await asyncio.sleep(pause(tries))
 
 
-def ended(lost: Lost) -> Unreachable:
-    """Return the user's error for a channel or connection that went."""
-    return not_now(lost.text) or Unreachable(f"The broker ended the connection: {lost}", "Look into the broker's log")
-
-
 def pause(tries: int) -> float:
-    """Seconds to wait after so many tries in vain."""
+    """Seconds to wait after so many failed tries: doubled each time up to LONGEST_DELAY, with jitter, so that the
+    clients of a broker that restarts don't come all at once.
+    """
     return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
@@ -114,11 +116,11 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
         if not opened.done():
             opened.set_result(None)
 
-    def failed(_: object, error: BaseException | str) -> None:
+    def failed(connection: PikaConnection, error: BaseException | str) -> None:
         if not opened.done():
-            opened.set_exception(refusal(url, error))
+            opened.set_exception(connect_error(url, error, connection.incomplete))
 
-    raw = Wire(
+    raw = PikaConnection(
         parameters,
         on_open_callback=succeeded,
         on_open_error_callback=failed,
@@ -126,14 +128,14 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
         custom_ioloop=loop,
     )
     connection = Connection(raw, url, lost)
-    # pika's own limits know neither the name server nor a host of many addresses.
+    # pika's own limits leave out the name server, and count anew for each address of a host.
     longest = (parameters.socket_timeout or 0) + (parameters.stack_timeout or 0)
     try:
         async with asyncio.timeout(longest or None):
             await opened
     except TimeoutError:
         connection.abandon()
-        raise refusal(url, f"nothing within {longest:.0f} s") from None
+        raise connect_error(url, f"nothing within {longest:.0f} s") from None
     except asyncio.CancelledError:
         connection.abandon()
         raise
@@ -141,13 +143,27 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
 
 
 def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
-    parameters = read_parameters(url)
-    if "heartbeat=" not in url.query:
-        parameters.heartbeat = HEARTBEAT
-    if "socket_timeout=" not in url.query:
-        parameters.socket_timeout = CONNECT_SECONDS
-    if "stack_timeout=" not in url.query:
-        parameters.stack_timeout = CONNECT_SECONDS
+    """The options of a URL as pika takes them, and ours. Raises UsageError for an unknown or wrong option.
+
+    https://www.rabbitmq.com/docs/uri-query-parameters and pika.URLParameters.
+    """
+    if "ssl_options" in unquote(url.query):
+        raise UsageError(f"The broker URL {url} has ssl_options", "Use --tls-ca, --tls-cert and --tls-key instead")
+    try:
+        parameters = pika.URLParameters(url.full)
+        _check(parameters)
+    except Exception as error:  # pika evaluates literals, the check sets socket options: anything
+        raise UsageError(
+            f"The options of the broker URL {url} are wrong: {error}",
+            "See https://www.rabbitmq.com/docs/uri-query-parameters",
+        ) from None
+    for name, default in (
+        ("heartbeat", HEARTBEAT),
+        ("socket_timeout", CONNECT_SECONDS),
+        ("stack_timeout", CONNECT_SECONDS),
+    ):
+        if f"{name}=" not in url.query:
+            setattr(parameters, name, default)
     if url.tls:
         parameters.ssl_options = pika.SSLOptions(tls or ssl.create_default_context(), url.host)
     host = socket.gethostname()
@@ -158,3 +174,19 @@ def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None
         "rqtool": {"role": role, "host": host, "pid": os.getpid()} | ({"runs": encodable(runs)} if runs else {}),
     }
     return parameters
+
+
+def _check(parameters: pika.URLParameters) -> None:
+    """Raise ValueError for what pika accepts and fails over when it connects, with a traceback or without an end."""
+    if isinstance(parameters.heartbeat, int) and parameters.heartbeat > LONGEST_HEARTBEAT:
+        raise ValueError(f"heartbeat must be <= {LONGEST_HEARTBEAT}, but got {parameters.heartbeat}")
+    if parameters.channel_max < FEWEST_CHANNELS:
+        raise ValueError(f"channel_max must be >= {FEWEST_CHANNELS}, but got {parameters.channel_max}")
+    if len(parameters.locale.encode()) > 255:
+        raise ValueError("locale is too long")
+    for name in ("blocked_connection_timeout", "retry_delay", "socket_timeout", "stack_timeout"):
+        seconds = getattr(parameters, name)
+        if seconds is not None and not math.isfinite(seconds):
+            raise ValueError(f"{name} must be a number, but got {seconds}")
+    with socket.socket() as probe:
+        pika.tcp_socket_opts.set_sock_opts(parameters.tcp_options, probe)

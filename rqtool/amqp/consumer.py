@@ -1,7 +1,8 @@
-"""Deliveries, each bound to the channel that it came on and settled once."""
+"""Taking messages, by consuming or one at a time. Each delivery belongs to its channel and is settled once."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -10,52 +11,38 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from rqtool.amqp.connection import Channel, Connection, Lost
+from rqtool.amqp.connection import Channel, Connection, answered
+from rqtool.amqp.errors import Lost, lost_because
 from rqtool.amqp.headers import COPY, text
 from rqtool.amqp.message import APP_ID, copied, copied_with_token
-from rqtool.amqp.reading import Arrived
 from rqtool.amqp.window import Message
-from rqtool.amqp.wire import cancel
+from rqtool.amqp.wire import RawDelivery, cancel_consumer
 
 _SHORT = 64
 """Bytes of a body that are not worth a hash."""
 
 
 class Delivery:
-    """One message in our hands. Settling it after its channel went does nothing: the broker has it again."""
+    """An unacknowledged message. Settling it after its channel was lost does nothing: the broker has it again."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        queue: str,
-        tag: int,
-        redelivered: bool,
-        properties: pika.BasicProperties,
-        body: bytes,
-        encoded: bytes = b"",
-    ) -> None:
+    def __init__(self, channel: Channel, queue: str, raw: RawDelivery, properties: pika.BasicProperties) -> None:
         self._channel = channel
-        self.queue = queue
-        self._tag = tag
         self._open = True
-        self.redelivered = redelivered
-        self.body = body
+        self._encoded = raw.properties
+        self.queue = queue
+        self.tag = raw.tag
+        self.redelivered = raw.redelivered
+        self.body = raw.body
+        self.properties = properties
         self.message_id: str | None = properties.message_id
         self.headers: dict[str, Any] = properties.headers or {}
         self.copy_token = text(self.headers, COPY)
-        self.properties = properties
-        self._encoded = encoded
-        channel.acks.delivered(tag)
-
-    @property
-    def tag(self) -> int:
-        """Its number on its channel."""
-        return self._tag
+        channel.acks.delivered(raw.tag)
 
     @cached_property
     def key(self) -> tuple[str, str, bytes] | None:
-        """Id, copy and body together: other programs' ids need not be unique, and a retry bears the id of the first
-        attempt.
+        """What identifies the task: id, copy and body together, since other programs' ids need not be unique, and a
+        retry has the id of the first attempt. None if it has neither id nor copy token.
         """
         if not (self.message_id or self.copy_token):
             return None
@@ -69,7 +56,7 @@ class Delivery:
 
     @property
     def live(self) -> bool:
-        """Whether it can still be settled: its channel stands, and nobody has settled it."""
+        """Whether it can still be settled: its channel is open, and it was not settled before."""
         return self._open and not self._channel.lost.done()
 
     def copied(self, headers: Mapping[str, Any]) -> Message:
@@ -79,32 +66,24 @@ class Delivery:
         return copied(self.properties, self.body, headers, self._channel.raw.connection.params.frame_max)
 
     def ack(self) -> bool:
-        """Tell the broker that the work is done. Returns whether it could be told."""
+        """Acknowledge it. Returns whether it was live."""
         if not self.live:
             return False
         self._open = False
-        self._channel.ack(self._tag)
+        self._channel.ack(self.tag)
         return True
 
     def requeue(self) -> bool:
-        """Give it back. `nack`, since RabbitMQ 4.3 counts a `reject` toward a quorum queue's delivery limit."""
-        return self._nack(multiple=False)
-
-    def requeue_up_to_here(self) -> bool:
-        """Give it back with everything unsettled that came before it on its channel, at once and in order."""
-        return self._nack(multiple=True)
-
-    def _nack(self, *, multiple: bool) -> bool:
+        """Give it back. Returns whether it was live."""
         if not self.live:
             return False
         self._open = False
-        self._channel.flush()  # "multiple" must find nothing unsettled that was acknowledged
-        self._channel.acks.settled(self._tag, multiple=multiple)
-        try:
-            self._channel.raw.basic_nack(self._tag, multiple=multiple)
-        except pika.exceptions.AMQPError:
-            return False
-        return True
+        return self._channel.requeue(self.tag)
+
+
+def _from_pika(channel: Channel, queue: str, method: Any, properties: pika.BasicProperties, body: bytes) -> Delivery:
+    raw = RawDelivery(channel.raw.channel_number, method.delivery_tag, method.redelivered, b"", body)
+    return Delivery(channel, queue, raw, properties)
 
 
 _CANCELLED = "the broker cancelled the consumer: its queue was deleted or moved, or a task was not acknowledged in time"
@@ -131,53 +110,92 @@ class Consumer:
         on_delivery: Callable[[Delivery], None],
         channel: Channel | None = None,
     ) -> Consumer:
-        """Start consuming; on `channel`, whose other consumers must be cancelled, where one is given. Raises Lost."""
+        """Start consuming; on `channel`, if given, whose other consumers must be cancelled. Raises Lost."""
         channel = await connection.channel() if channel is None else channel
         consumer = cls(channel)
 
-        def delivered(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            on_delivery(Delivery(channel, queue, method.delivery_tag, method.redelivered, properties, body))
+        def delivered_by_pika(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+            on_delivery(_from_pika(channel, queue, method, properties, body))
+
+        def delivered(raw: RawDelivery) -> None:
+            properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
+            properties.decode(raw.properties)  # type: ignore[no-untyped-call]
+            on_delivery(Delivery(channel, queue, raw, properties))
 
         def cancelled(_: object) -> None:
             if not channel.lost.done():
                 channel.lost.set_result(Lost(0, _CANCELLED))
 
-        def arrived(delivery: Arrived) -> None:
-            properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
-            properties.decode(delivery.properties)  # type: ignore[no-untyped-call]
-            on_delivery(
-                Delivery(
-                    channel, queue, delivery.tag, delivery.redelivered, properties, delivery.body, delivery.properties
-                )
-            )
-
         channel.raw.add_on_cancel_callback(cancelled)
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         answer = await channel.call(
-            channel.raw.basic_consume, queue=queue, on_message_callback=delivered, auto_ack=False
+            channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
         )
         consumer._tag = answer.method.consumer_tag
-        channel.on_delivery(arrived)
+        channel.on_delivery(delivered)
         return consumer
 
     async def cancel(self) -> None:
-        """Ask for no more deliveries; those in our hands stay ours, and what still comes until the broker agrees."""
+        """Stop consuming. What was delivered stays ours, and so does what arrives until the broker confirms this."""
         try:
-            await self._channel.call(partial(cancel, self._channel.raw), consumer_tag=self._tag)
+            await self._channel.call(partial(cancel_consumer, self._channel.raw), consumer_tag=self._tag)
         except Lost:
             return
         self._channel.on_delivery(None)
 
     @property
     def holds_deliveries(self) -> bool:
-        """Whether something that came here is still to be settled."""
+        """Whether some of its deliveries are unsettled."""
         return self._channel.acks.in_hand > 0
 
     def close_if_settled(self) -> bool:
-        """Close the channel if nothing that came on it is in our hands: the broker then delivers again what it believes
-        to be there. Returns whether it is closed.
+        """Close the channel unless some of its deliveries are unsettled: closing would return them to the queue.
+        Returns whether it is closed.
         """
         if self._channel.acks.in_hand and not self._channel.lost.done():
             return False
         self._channel.close()
         return True
+
+
+class Getter:
+    """Takes single messages (basic.get) on a channel that the first one opens. `lost` resolves when that goes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._channel: Channel | None = None
+        self._getting = asyncio.Lock()
+        self._got: asyncio.Future[Delivery | None] | None = None
+
+    async def get(self, queue: str) -> Delivery | None:
+        """Take the next message, None if no message is ready. Raises Lost."""
+        async with self._getting:  # a channel has one basic.get under way
+            channel = self._channel or await self._open()
+            self._got = asyncio.get_running_loop().create_future()
+
+            def got(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
+                self._answer(_from_pika(channel, queue, method, properties, body))
+
+            if channel.lost.done():
+                raise channel.lost.result()
+            try:
+                channel.raw.basic_get(queue, got)
+            except (pika.exceptions.AMQPError, pika.exceptions.DuplicateGetOkCallback) as error:
+                # The latter: the get before this one could not be written either.
+                raise lost_because(error) from None
+            try:
+                return await answered(self._got, channel.lost)
+            except Lost:
+                channel.close()  # a late answer would stay unacknowledged
+                raise
+
+    async def _open(self) -> Channel:
+        self._channel = channel = await self._connection.channel()
+        channel.lost.add_done_callback(lambda lost: self.lost.set_result(lost.result()))
+        channel.raw.add_callback(lambda _: self._answer(None), [pika.spec.Basic.GetEmpty], one_shot=False)
+        return channel
+
+    def _answer(self, delivery: Delivery | None) -> None:
+        if self._got is not None and not self._got.done():
+            self._got.set_result(delivery)

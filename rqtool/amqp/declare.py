@@ -1,55 +1,265 @@
-"""Declaring a queue, and looking at one."""
+"""Declaring queues, adopting those that exist with other arguments, and looking at them.
+
+A queue that may lose tasks is refused. The broker's error about a declaration with other arguments tells those of an
+existing queue: https://www.rabbitmq.com/docs/queues#property-equivalence
+"""
 
 from __future__ import annotations
 
-from rqtool.amqp.connection import Connection, Lost
-from rqtool.amqp.topology import Arguments
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-_REFUSED, _NOT_FOUND = 403, 404
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    Lost,
+    raise_refusal,
+    temporary_refusal,
+)
+from rqtool.amqp.new_queues import NEW_SECONDS, mark_as_new
+from rqtool.amqp.topology import (
+    ArgumentMismatch,
+    Arguments,
+    Destination,
+    QueueType,
+    at_home,
+    dead,
+    mirror,
+    parse_mismatch,
+    quarantine,
+    queue_arguments,
+    returned,
+    sibling_arguments,
+)
+from rqtool.dropping import drops
+from rqtool.errors import AccessRefused, UnsafeQueue
+
+_RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
+_MOST_ARGUMENTS = 20
+_DEFAULT_DELIVERY_LIMIT = 20
+"""RabbitMQ 4's for quorum queues; RabbitMQ 3 has none."""
 
 
 async def is_there(connection: Connection, queue: str) -> bool:
-    """Whether the queue exists. Raises Lost, also where its node is down and nobody knows what is in it.
+    """Whether the queue exists. Raises Lost, also if its node is down and nobody knows what is in it.
 
-    RabbitMQ 4.3 lets nobody look who has no right to a queue, and only where it exists.
+    RabbitMQ 4.3 refuses a look to users without a right to the queue, but only if it exists.
     """
     try:
         return await count_if_there(connection, queue) is not None
     except Lost as lost:
-        if lost.code != _REFUSED:
+        if lost.code != ACCESS_REFUSED:
             raise
         return True
 
 
 async def count_if_there(connection: Connection, queue: str) -> int | None:
-    """How many messages are ready in the queue at this moment; None where it does not exist. Raises Lost."""
+    """How many messages are ready in the queue; None if it does not exist. Raises Lost."""
     try:
         return await count_ready(connection, queue)
     except Lost as lost:
-        if lost.code != _NOT_FOUND or "no queue" not in lost.text:
+        if lost.code != NOT_FOUND or "no queue" not in lost.text:
             raise
         return None
 
 
 async def count_ready(connection: Connection, queue: str) -> int:
-    """How many messages wait in the queue at this moment. Raises Lost (404 where the queue is gone)."""
-    return (await look(connection, queue))[0]
+    """How many messages are ready in the queue. Raises Lost (404 if it does not exist)."""
+    return (await connection.declare(queue, None))[0]
 
 
-async def look(connection: Connection, queue: str) -> tuple[int, int]:
-    """Return how many messages wait in the queue, and how many consumers it has. Raises Lost as `count_ready`."""
-    return await declare(connection, queue, None)
+@dataclass(frozen=True, slots=True)
+class DeclaredQueue:
+    """A queue that exists now. `arguments`: as far as they can be learnt; `new`: it was made just now; `drops`: the
+    arguments by which it may drop confirmed tasks.
+    """
+
+    arguments: Arguments
+    new: bool
+    drops: Sequence[str]
 
 
-async def declare(connection: Connection, queue: str, arguments: Arguments | None) -> tuple[int, int]:
-    """Declare, or without arguments only look (passive); each on a channel of its own, since a refusal closes it."""
-    channel = await connection.channel()
-    answer = await channel.call(
-        channel.raw.queue_declare,
-        queue=queue,
-        durable=True,
-        passive=arguments is None,
-        arguments=arguments or None,
-    )
-    channel.close()
-    return int(answer.method.message_count), int(answer.method.consumer_count)
+async def ensure_queue(
+    connection: Connection, queue: str, kind: QueueType | None, *, accept_loss: bool = False, commits: bool = False
+) -> DeclaredQueue:
+    """Make sure that `queue` exists and keeps its tasks; `commits`: in transactions too.
+
+    Raises UnsafeQueue if it exists and is not durable, auto-deleted, exclusive, a stream, not of the type `kind`, or
+    (unless `accept_loss`) may drop what it confirmed; AccessRefused; Lost.
+    """
+    others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
+    found = await _ensure(connection, at_home(queue), kind, [queue_arguments(queue, kind), *others])
+    if found.drops and not accept_loss:
+        raise UnsafeQueue(
+            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
+            "Use another queue, or --accept-loss to use it all the same",
+        )
+    if commits and (kind or await _dead_kind(connection, queue)) == "quorum":
+        raise UnsafeQueue(
+            f"{queue!r} is a quorum queue, for which the broker commits what it does not take",
+            "Leave --guarantee tx out: a confirm is never given for what was not taken",
+        )
+    if kind == "quorum":
+        # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
+        beside = await ensure_sibling(connection, dead(queue), "quorum")
+        return DeclaredQueue(found.arguments, found.new or beside.new, found.drops)
+    return found
+
+
+async def ensure_sibling(connection: Connection, target: Destination, kind: QueueType | None) -> DeclaredQueue:
+    """Make sure that a queue beside the main one exists; `kind` is the main queue's type if the user gave one.
+
+    Raises UnsafeQueue if it exists and would not keep the tasks, or not send them home; AccessRefused; Lost.
+    """
+    kinds = [kind]
+    if target == dead(target.home) and kind is None:
+        there = await is_there(connection, target.name)
+        kinds = [None, "quorum"] if there else [await _dead_kind(connection, target.home)]
+    found = await _ensure(connection, target, None, [sibling_arguments(target, each) for each in kinds])
+    if found.drops:
+        raise UnsafeQueue(
+            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(found.drops)}",
+            "Delete it when it is empty; it is made anew without that",
+        )
+    return found
+
+
+async def delivery_limit(connection: Connection, queue: str) -> int | None:
+    """After how many returns a quorum queue drops a message, as far as its arguments tell; None: it is none.
+
+    A policy may set a lower one, which can't be seen from here. Raises AccessRefused, Lost.
+    """
+    try:
+        found = await _ensure(connection, at_home(queue), None, [{"x-queue-type": "quorum"}])
+    except UnsafeQueue:
+        return None  # not durable, exclusive, or a stream
+    if found.arguments.get("x-queue-type") != "quorum":
+        return None
+    limit = found.arguments.get("x-delivery-limit", _DEFAULT_DELIVERY_LIMIT)
+    return limit if isinstance(limit, int) and limit >= 0 else sys.maxsize
+
+
+async def _dead_kind(connection: Connection, queue: str) -> QueueType | None:
+    """The type to declare the dead queue of an existing `queue` with: its own; None if it has no arguments.
+
+    Raises as `ensure_queue`.
+    """
+    found = (await ensure_queue(connection, queue, None, accept_loss=True)).arguments
+    if found:
+        kind = found.get("x-queue-type")
+        return None if kind is None else "quorum" if kind == "quorum" else "classic"
+    try:
+        await connection.declare(queue, {"x-queue-type": "quorum"})
+    except Lost as lost:
+        if lost.code not in (PRECONDITION_FAILED, ACCESS_REFUSED):
+            raise
+        return None
+    return "quorum"  # without arguments: the vhost's default type
+
+
+async def _ensure(
+    connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
+) -> DeclaredQueue:
+    """Declare the queue with the first of `likely`; adopt it if it exists with other arguments that `_check` allows."""
+    try:
+        made = not await is_there(connection, target.name)
+        marked = made and await mark_as_new(connection, target.home)
+        arguments = await _declare_or_adopt(connection, target, kind, likely)
+        if made and not marked:
+            await asyncio.sleep(NEW_SECONDS)  # nobody else could know
+        if marked:
+            await mark_as_new(connection, target.home)  # anew: it can take seconds to make a queue
+    except Lost as lost:
+        if lost.code != RESOURCE_LOCKED:
+            raise
+        raise UnsafeQueue(
+            f"Queue {target.name!r} is exclusive to another connection and goes with it",
+            _other_name(target.name),
+        ) from None
+    is_quorum = arguments.get("x-queue-type") == "quorum" or "x-delivery-limit" in arguments
+    return DeclaredQueue(arguments, marked, drops(arguments, "quorum" if is_quorum else None))
+
+
+async def _declare_or_adopt(
+    connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
+) -> Arguments:
+    """Return the arguments that the broker agreed to, as far as it named them."""
+    queue = target.name
+    arguments, *others = likely
+    for _ in range(_MOST_ARGUMENTS):
+        try:
+            await connection.declare(queue, arguments)
+            return arguments
+        except Lost as lost:
+            if lost.code == ACCESS_REFUSED:
+                await _check_exists(connection, queue)
+                return arguments
+            if lost.code != PRECONDITION_FAILED or temporary_refusal(lost.text):
+                raise
+            mismatch = parse_mismatch(lost.text)
+            if mismatch is None:
+                raise UnsafeQueue(
+                    f"The broker refused to declare queue {queue!r}: {lost.text}", "Use another name (--queue)"
+                ) from None
+        _check(target, kind, mismatch)
+        if not mismatch.understood:
+            break
+        # The first difference hides the others: take it over and declare again, until none is left. The broker logs an
+        # error for each, so the likely arguments come first.
+        fitting = [each for each in others if each.get(mismatch.field) == mismatch.current]
+        others = fitting[1:]
+        arguments = fitting[0] if fitting else mirror(arguments, mismatch)
+    await connection.declare(queue, None)
+    return arguments
+
+
+async def _check_exists(connection: Connection, queue: str) -> None:
+    """Raise AccessRefused if the queue is missing, after this user was not allowed to declare it."""
+    try:
+        await connection.declare(queue, None)
+    except Lost as lost:
+        if lost.code == NOT_FOUND:
+            raise AccessRefused(
+                f"Queue {queue!r} does not exist and this user may not create it",
+                "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",
+            ) from None
+        raise_refusal(lost, f"queue {queue!r}")
+
+
+def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismatch) -> None:
+    """Raise UnsafeQueue if an existing queue with this difference can't be used."""
+    queue, field, current = target.name, mismatch.field, mismatch.current
+    if field == "durable":
+        raise UnsafeQueue(
+            f"Queue {queue!r} exists and is not durable: its tasks would not survive a restart of the broker",
+            _other_name(queue),
+        )
+    if not field.startswith("x-"):
+        raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_name(queue))
+    if field == "x-queue-type" and current == "stream":
+        raise UnsafeQueue(f"{queue!r} is a stream: it keeps what was acknowledged", _other_name(queue))
+    if field == "x-queue-type" and kind is not None:
+        raise UnsafeQueue(
+            f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one",
+            f"Leave --type out to use it as it is, or use another name, for instance: --queue {queue}_{kind}",
+        )
+    if field == "x-queue-type" and target in (returned(target.home), quarantine(target.home)):
+        raise UnsafeQueue(
+            f"Queue {queue!r} is no quorum queue, and does not count how often a task comes back",
+            "Delete it when it is empty; it is made anew",
+        )
+    if target.wait is not None and field in _RETURN_FIELDS:
+        raise UnsafeQueue(
+            f"Queue {queue!r} exists with {field}={current}: "
+            f"what waits there would not come back to {target.home!r} in time",
+            "Delete it when it is empty, or use other --retry-delays",
+        )
+
+
+def _other_name(queue: str) -> str:
+    return f"Use another name, for instance: --queue {queue}_durable"

@@ -1,50 +1,173 @@
-"""What pika's errors say, in the shortest true words, and which error of the user's they are."""
+"""pika's errors and the broker's replies → the user's errors.
+
+The texts are those of RabbitMQ 3.10 to 4.3. Limits: https://www.rabbitmq.com/docs/vhosts#limits,
+https://www.rabbitmq.com/docs/user-limits
+"""
 
 from __future__ import annotations
 
 import re
 import ssl
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pika.exceptions
 
-from rqtool.amqp.refusals import refused
 from rqtool.endpoint.tls import tls_hint, tls_words, tls_words_in
 from rqtool.endpoint.urls import BrokerURL
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable
 
-_ACCESS_REFUSED = 403
-_CODE = re.compile(r"\((\d{3})\)")
-"""AMQP's reply code, as pika puts it into its texts."""
+ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
+"""AMQP's reply codes."""
 
 
-def refusal(url: BrokerURL, error: BaseException | str) -> RqtoolError:
-    """Return the user's error for a connection that could not be opened.
+class Lost(Exception):
+    """A channel or its connection is gone. `code` is AMQP's reply code, 0 if the connection broke without one."""
 
-    pika guesses from the stage at which the broker went what it may have meant; only the broker's own words count.
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.code})" if self.code else self.text
+
+
+def lost_because(reason: object) -> Lost:
+    """Translate pika's reason for the end of a channel or connection."""
+    if isinstance(reason, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
+        return Lost(reason.reply_code, reason.reply_text)
+    if isinstance(reason, pika.exceptions.AMQPHeartbeatTimeout):
+        return Lost(0, "the broker sent no heartbeat")
+    return Lost(0, root_cause(reason))
+
+
+_CLOSE_ONE = "It goes on when one is closed; or raise the limit (rabbitmqctl {})"
+_TEMPORARY: tuple[tuple[str, str, str], ...] = (
+    (
+        r"vhost '(?P<vhost>.*)' refused for user .*: connection limit \((?P<most>\d+)\) is reached",
+        "The vhost {vhost!r} has as many connections as its limit allows (max-connections={most})",
+        _CLOSE_ONE.format("set_vhost_limits"),
+    ),
+    (
+        r"refused for user '(?P<user>.*)': user connection limit \((?P<most>\d+)\) is reached",
+        "User {user!r} has as many connections as its limit allows (max-connections={most})",
+        _CLOSE_ONE.format("set_user_limits"),
+    ),
+    (
+        r"channels opened for user '.*' has reached the maximum allowed user limit of \(?(?P<most>\d+)",
+        "The user has as many channels as its limit allows (max-channels={most})",
+        _CLOSE_ONE.format("set_user_limits"),
+    ),
+    (
+        r"queue limit in vhost '(?P<vhost>.*)' \((?P<most>\d+)\) is reached",
+        "The vhost {vhost!r} has as many queues as its limit allows (max-queues={most})",
+        "Delete one that nobody needs; or raise the limit (rabbitmqctl set_vhost_limits)",
+    ),
+    (
+        r"(?P<text>[^:'\s][^:']*(?:\blimit\b[^']* is reached|has reached the maximum allowed)\b.*)",
+        "The broker is at a limit: {text}",
+        "It goes on when there is room again; or raise the limit in the broker's configuration",
+    ),
+    (
+        r"(?P<text>.*is down or inaccessible.*)",
+        "The node that holds the queue is down: {text}",
+        "Start that node again; a quorum queue (--type quorum) lives on several",
+    ),
+    (
+        r"vhost '(?P<vhost>[^']*)' is down",
+        "The vhost {vhost!r} is down",
+        "The broker's log says why; start it again with: rabbitmqctl restart_vhost -p {vhost}",
+    ),
+    (
+        r"queue '(?P<queue>.*)' in vhost '(?P<vhost>.*)' in exclusive use",
+        "Another program consumes queue {queue!r} exclusively",
+        "It goes on when that one has ended; see it with: rabbitmqctl list_consumers -p {vhost}",
+    ),
+)
+"""Text, what happened, what to do: the first that matches."""
+
+
+def temporary_refusal(text: str) -> Unreachable | None:
+    """Return the error for a refusal that passes without a change of rights or names, such as a limit; else None."""
+    for pattern, what, what_to_do in _TEMPORARY:
+        if found := re.search(pattern, text, re.DOTALL):
+            groups = found.groupdict()
+            return Unreachable(what.format(**groups), what_to_do.format(**groups))
+    return None
+
+
+def refusal(code: int, text: str, action: str) -> RqtoolError | None:
+    """Return the error for AMQP's reply code and text; None if it is no refusal. `action`: what was refused."""
+    if (temporary := temporary_refusal(text)) is not None:
+        return temporary
+    if code == NOT_ALLOWED and (found := re.search(r"vhost '?(.*?)'? not found", text, re.DOTALL)):
+        return AccessRefused(
+            f"The vhost {found[1]!r} does not exist",
+            f"Create it with: rabbitmqctl add_vhost {found[1]}; or name another one at the end of the URL",
+        )
+    if code == NOT_ALLOWED and (found := re.search(r"vhost '(.*)' refused for user '(.*)'", text, re.DOTALL)):
+        return AccessRefused(
+            f"User {found[2]!r} may not enter the vhost {found[1]!r}",
+            f"Grant it with: rabbitmqctl set_permissions -p {found[1]} {found[2]} '.*' '.*' '.*'",
+        )
+    if code in (ACCESS_REFUSED, NOT_ALLOWED):
+        return AccessRefused(
+            f"The broker refused {action}: {text}", "Ask for the permission (rabbitmqctl set_permissions)"
+        )
+    return None
+
+
+def raise_refusal(lost: Lost, action: str) -> NoReturn:
+    """Raise AccessRefused if a permission is missing, else `lost`: callers wait for what is temporary, as they do for a
+    broker that is away.
     """
-    text = words(error)
-    code = int(found[1]) if (found := _CODE.search(text)) else 0
-    if code == _ACCESS_REFUSED and isinstance(error, pika.exceptions.ProbableAuthenticationError):
+    error = refusal(lost.code, lost.text, action)
+    if isinstance(error, AccessRefused):
+        raise error
+    raise lost
+
+
+def unreachable(lost: Lost) -> Unreachable:
+    """Return the user's error for a channel or connection that was lost."""
+    return temporary_refusal(lost.text) or Unreachable(f"The connection was lost: {lost}", "Look into the broker's log")
+
+
+def connect_error(url: BrokerURL, error: BaseException | str, received: bytes = b"") -> RqtoolError:
+    """Return the user's error for a connection that could not be opened. `received`: what came and is no AMQP.
+
+    pika guesses the cause from the stage of the handshake; only the broker's own text counts here.
+    """
+    if received.startswith(b"HTTP/"):
+        return Unreachable(f"{url} answers with HTTP, not AMQP", _CHECK_PORT)
+    if received.startswith(_TLS_ALERT) and not url.tls:
+        return Unreachable(f"{url} expects TLS", "Write amqps:// instead of amqp://")
+    cause = root_cause(error)
+    code = int(found[1]) if (found := re.search(r"\((\d{3})\)", cause)) else 0
+    if code == ACCESS_REFUSED and isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return AccessRefused(
             f"The broker at {url} refused user {url.user!r}: wrong name or password",
             "Put the right ones into RQTOOL_URL (guest may log in from the broker's own machine only)",
         )
-    if (understood := refused(code, text, "the connection")) is not None:
-        return type(understood)(f"{understood.what} at {url}", understood.what_to_do)
-    if tls_words_in(str(error)) or any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
-        return Unreachable(f"No TLS connection to {url}: {text}", tls_hint(text))
-    return Unreachable(
-        f"No broker answers at {url}: {text}",
-        "Start one with: rqtool broker start; or name yours with --url or RQTOOL_URL",
-    )
+    if (refused := refusal(code, cause, "the connection")) is not None:
+        return type(refused)(f"{refused.what} at {url}", refused.what_to_do)
+    if tls_words_in(str(error)) or any(isinstance(each, ssl.SSLError) for each in _causes(error)):
+        return Unreachable(f"No TLS connection to {url}: {cause}", tls_hint(cause))
+    start = "Start one with: rqtool broker start; or name yours with --url or RQTOOL_URL"
+    what_to_do = _CHECK_PORT if cause in (_CLOSED, _SILENT) else start
+    return Unreachable(f"No broker answers at {url}: {cause}", what_to_do)
 
 
-def words(error: object) -> str:
-    """Return the cause at the bottom of pika's nested connection errors."""
+_CHECK_PORT = "Check that the URL names the broker's AMQP port (usually 5672; with amqps:// 5671)"
+_TLS_ALERT = b"\x15\x03"
+_CLOSED, _SILENT = "the other side closed the connection", "no AMQP handshake in time"
+
+
+def root_cause(error: object) -> str:
+    """Return the innermost cause of pika's nested errors, as a short text."""
     for cause in _causes(error):
         if isinstance(cause, pika.exceptions.ConnectionOpenAborted):
-            return "no AMQP handshake in time"
+            return _SILENT
         if isinstance(cause, ssl.SSLError):
             return tls_words(cause)
         if isinstance(cause, TimeoutError):
@@ -54,6 +177,8 @@ def words(error: object) -> str:
     text = str(error)
     if (tls := tls_words_in(text)) is not None:
         return tls
+    if "Transport indicated EOF" in text:
+        return _CLOSED
     # StreamLostError holds the cause as text: ConnectionResetError(104, 'Connection reset by peer').
     cause_in_text = re.search(r"Error\(\d+, '([^']+)'\)", text)
     return cause_in_text[1].lower() if cause_in_text else text or type(error).__name__

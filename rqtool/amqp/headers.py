@@ -1,7 +1,7 @@
-"""The headers that rqtool writes on tasks, and those of the broker that a copy must not carry. Pure.
+"""The headers that rqtool sets on tasks, and those of the broker that a copy must not have. Pure.
 
-A copied `x-death` made RabbitMQ below 4.0.1 take a retry for a dead-letter cycle and drop it; a copied `CC` would send
-the copy to further queues. https://www.rabbitmq.com/docs/dlx#effects
+RabbitMQ below 4.0.1 takes a retry with a copied `x-death` for a dead-letter cycle and drops it; a copied `CC` would
+route the copy to further queues. https://www.rabbitmq.com/docs/dlx#effects
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 ATTEMPTS = "x-rqtool-attempts"
-"""How often the task was tried in vain."""
+"""How many attempts failed."""
 ERROR = "x-rqtool-error"
-"""Why the last attempt failed; below it the last lines of stderr, or of a traceback."""
+"""Why the last attempt failed, then the last lines of stderr or of a traceback."""
 FAILED_AT = "x-rqtool-failed-at"
-"""When, in UTC (ISO 8601)."""
+"""When the last attempt failed, in UTC (ISO 8601)."""
 WORKER = "x-rqtool-worker"
-"""Where: HOST:PID."""
+"""Whose attempt it was: HOST:PID."""
 STARTS = "x-rqtool-starts"
-"""How often the task was begun, since its last verdict, without one: its worker died, or was cut off."""
+"""How often the task was begun since its last verdict and got none: its worker died, or was cut off."""
 COPY = "x-rqtool-copy"
-"""Told anew for each copy that rqtool publishes, so that two copies of a task are never taken for one."""
+"""Unique for each copy that rqtool publishes, so that two copies of a task are never taken for one."""
 OWN_PREFIX = "x-rqtool-"
 
 LARGEST = 2**63 - 1
-"""What an integer in a header can hold."""
+"""The largest integer that fits into a header."""
 LONGEST_ERROR = 2_000
 """Characters: all headers of a message share one frame."""
 
@@ -35,23 +35,19 @@ Headers = Mapping[str, Any]
 
 
 def count(headers: Headers, name: str) -> int:
-    """Return a counter, 0 where it is not there or is no counter: anybody can write headers."""
-    if name not in headers:
-        return 0
-    value = headers[name]
+    """Return a counter; 0 if it is missing or no counter, since anybody can write headers."""
+    value = headers.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def text(headers: Headers, name: str) -> str:
-    """Return a header as text, empty where it is not there."""
-    if name not in headers:
-        return ""
-    value = headers[name]
+    """Return a header as text, empty if it is missing."""
+    value = headers.get(name)
     return "" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def of_the_sender(headers: Headers) -> dict[str, Any]:
-    """Return what a copy carries on: all but what the broker wrote there."""
+    """Return the headers without those that the broker added."""
     return {name: value for name, value in headers.items() if not _is_the_brokers(name.lower())}
 
 
@@ -68,7 +64,7 @@ def started(headers: Headers, *, starts: int) -> dict[str, Any]:
 
 
 def as_new(headers: Headers) -> dict[str, Any]:
-    """Return the headers as before the first attempt, for a task that was given up and gets another chance."""
+    """Return the headers as before the first attempt, for a dead task that is retried."""
     return {name: value for name, value in of_the_sender(headers).items() if not name.startswith(OWN_PREFIX)}
 
 

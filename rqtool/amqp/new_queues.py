@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from rqtool.amqp.connection import Connection, Lost, answered
-from rqtool.amqp.declare import declare
+from rqtool.amqp.connection import Connection, answered
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.message import Envelope, Sealer
 from rqtool.amqp.publisher import Publisher
 from rqtool.amqp.topology import LONGEST_NAME, Arguments, new_marker
@@ -29,7 +29,7 @@ async def mark_as_new(connection: Connection, home: str) -> bool:
     if len(new_marker(home).encode()) > LONGEST_NAME:
         return False
     try:
-        await declare(connection, new_marker(home), arguments)
+        await connection.declare(new_marker(home), arguments)
     except Lost as lost:
         if lost.code not in (_REFUSED, _PRECONDITION):
             raise

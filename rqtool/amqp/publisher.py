@@ -8,9 +8,9 @@ from typing import Any, Literal
 import pika
 
 from rqtool.amqp.connection import Channel, Connection
-from rqtool.amqp.frames import Publishes
 from rqtool.amqp.message import token
 from rqtool.amqp.window import Message, Settled, Window
+from rqtool.amqp.wire import PublishEncoder
 
 Guarantee = Literal["confirm", "tx", "none"]
 
@@ -20,11 +20,11 @@ second to RabbitMQ 3.10, one of 10,000 sent 18,000, a larger one no more."""
 WINDOW_BYTES = 16 * 1024 * 1024
 WRITE_BYTES = 64 * 1024
 BATCH_MESSAGES = 1_000
-"""Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
+"""PublishEncoder per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
 
 
 class Publisher:
-    """Publishes to queues through the default exchange, always mandatory.
+    """PublishEncoder to queues through the default exchange, always mandatory.
 
     confirm  every message is settled by the broker's own word for it (https://www.rabbitmq.com/docs/confirms)
     tx       every batch is settled by its commit
@@ -37,7 +37,7 @@ class Publisher:
     def __init__(self, channel: Channel, guarantee: Guarantee, on_settled: Callable[[Settled], None]) -> None:
         self.lost = channel.lost
         self._channel = channel
-        self._publishes: dict[str, Publishes] = {}
+        self._publishes: dict[str, PublishEncoder] = {}
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
         self._guarantee = guarantee
@@ -89,9 +89,9 @@ class Publisher:
         """Close its channel."""
         self._channel.close()
 
-    def _publishes_to(self, queue: str) -> Publishes:
+    def _publishes_to(self, queue: str) -> PublishEncoder:
         raw = self._channel.raw
-        publishes = self._publishes[queue] = Publishes(queue, raw.channel_number, raw.connection.params.frame_max)
+        publishes = self._publishes[queue] = PublishEncoder(queue, raw.channel_number, raw.connection.params.frame_max)
         return publishes
 
     def _write(self) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection, Lost, refuse
-from rqtool.amqp.ensure import Found, ensure_place, ensure_queue
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling
+from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
 from rqtool.amqp.publisher import Publisher
-from rqtool.amqp.topology import Place, QueueType
+from rqtool.amqp.topology import Destination, QueueType
 from rqtool.amqp.window import ANSWER_SECONDS, SLOWEST, Message, Settled
 from rqtool.endpoint.urls import Endpoint
 
@@ -61,7 +62,7 @@ class Republisher:
         self._heard = 0.0
         self.blocked = False
 
-    async def deliver(self, place: Place, message: Message) -> None:
+    async def deliver(self, place: Destination, message: Message) -> None:
         """Publish a copy and return when the broker has confirmed it.
 
         Raises NotTaken where it refused; Lost where nothing is known of the copy; Unreachable, AccessRefused,
@@ -76,7 +77,7 @@ class Republisher:
             self._declared.discard(place.name)  # it may have been deleted
             raise
 
-    def publish(self, place: Place, message: Message) -> asyncio.Future[None] | None:
+    def publish(self, place: Destination, message: Message) -> asyncio.Future[None] | None:
         """Publish a copy where that can be done at once. Returns what the broker's answer resolves, with the errors of
         `deliver`; None where there is no connection, or the queue is not known.
         """
@@ -84,14 +85,14 @@ class Republisher:
             return None
         return self._publish(self._publisher, place, message)
 
-    def _publish(self, publisher: Publisher, place: Place, message: Message) -> asyncio.Future[None]:
+    def _publish(self, publisher: Publisher, place: Destination, message: Message) -> asyncio.Future[None]:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way[message.token] = answer
         publisher.publish(place.name, message)
         self._flush_soon()
         return answer
 
-    def _wait(self, place: Place) -> float:
+    def _wait(self, place: Destination) -> float:
         """Seconds until the queue is old enough."""
         return self._safe_from.get(place.name, 0.0) - time.monotonic() if self._safe_from else 0.0
 
@@ -99,7 +100,7 @@ class Republisher:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _ready(self, place: Place) -> Publisher:
+    async def _ready(self, place: Destination) -> Publisher:
         async with self._opening:
             connection, publisher = self._connection, self._publisher
             if connection is None or publisher is None:
@@ -110,7 +111,7 @@ class Republisher:
                         connection, self._queue
                     )
                 except Lost as lost:
-                    refuse(lost, f"queue {place.name!r}")
+                    raise_refusal(lost, f"queue {place.name!r}")
                 self._declared.add(place.name)
                 if new:
                     self._safe_from[place.name] = time.monotonic() + NEW_SECONDS
@@ -144,10 +145,10 @@ class Republisher:
         self._look(publisher)
         return connection, publisher
 
-    async def _declare(self, connection: Connection, place: Place) -> Found:
+    async def _declare(self, connection: Connection, place: Destination) -> DeclaredQueue:
         if place.name == self._queue:
             return await ensure_queue(connection, self._queue, self._kind, accept_loss=self._accept_loss)
-        return await ensure_place(connection, place, self._kind)
+        return await ensure_sibling(connection, place, self._kind)
 
     def _look(self, publisher: Publisher) -> None:
         """Wait for answers no longer than a broker takes that is alive."""

@@ -1,8 +1,8 @@
-"""AMQP's tables and short strings, read and written so that whatever another program wrote comes through.
+"""AMQP's tables and short strings, decoded and encoded so that everything that other programs write survives a copy.
 
-pika 1.4 ends the connection over a timestamp after the year 9999, or over tables nested some hundred deep. The broker
-would deliver that message again, for ever, and nothing behind it would be done. pika also reads 1.5 as 1, and text that
-is not UTF-8 as bytes, which no later code expects. So its functions are replaced here.
+pika 1.4 ends the connection over a timestamp after the year 9999, or over tables nested some hundred deep: the broker
+would deliver that message again and again, and nothing behind it would be done. pika also decodes 1.5 as 1, and text
+that is not UTF-8 as bytes, which no later code expects. So its functions are replaced here.
 
 Types of fields: https://www.rabbitmq.com/docs/amqp-0-9-1-errata#section_3
 """
@@ -15,15 +15,15 @@ from typing import Any
 from pika import data
 
 DEEPEST = 30
-"""Tables within tables that are looked into: far below Python's limit of recursion."""
+"""Levels of nested tables that are decoded: far below Python's recursion limit."""
 
 
-class Unread(bytes):
-    """A value as it came, with its type: what Python has no word for. It goes into copies unchanged."""
+class RawValue(bytes):
+    """An encoded value with its type, which is not decoded and goes into copies unchanged."""
 
 
 def install() -> None:
-    """Have pika read and write all properties this way. Twice is harmless."""
+    """Replace pika's functions for all properties. Twice is harmless."""
     data.decode_table = _read_table
     data.decode_short_string = _read_short_string
     data.encode_value = _write_value
@@ -31,7 +31,7 @@ def install() -> None:
 
 
 def size(table: dict[str, Any]) -> int:
-    """How many bytes the entries of a table take on their way."""
+    """The encoded size of the entries of a table, in bytes."""
     return data.encode_table([], table) - _LENGTH.size
 
 
@@ -68,18 +68,18 @@ def _read_value(encoded: bytes, offset: int, depth: int) -> tuple[Any, int]:
         return _text(encoded[start + _LENGTH.size : _end(encoded, start)]), _end(encoded, start)
     if kind in (b"A", b"F"):
         if depth == DEEPEST:
-            return Unread(encoded[offset : _end(encoded, start)]), _end(encoded, start)
+            return RawValue(encoded[offset : _end(encoded, start)]), _end(encoded, start)
         return (_read_array if kind == b"A" else _read_table)(encoded, start, depth + 1)
     try:
         return _pika_reads_value(encoded, offset)
     except (ValueError, OverflowError, OSError):
         if kind != b"T":
             raise
-        return Unread(encoded[offset : start + 8]), start + 8
+        return RawValue(encoded[offset : start + 8]), start + 8
 
 
 def _end(encoded: bytes, offset: int) -> int:
-    """Where the thing ends whose length stands at `offset`."""
+    """The end of a value whose length is at `offset`."""
     return offset + _LENGTH.size + int(_LENGTH.unpack_from(encoded, offset)[0])
 
 
@@ -89,12 +89,12 @@ def _read_short_string(encoded: bytes, offset: int) -> tuple[str, int]:
 
 
 def _text(encoded: bytes) -> str:
-    """Bytes that are not UTF-8 become surrogates, as they do in Python's names of files, and bytes again in a copy."""
+    """Bytes that are not UTF-8 become surrogates, as in Python's file names, and bytes again in a copy."""
     return encoded.decode("utf-8", "surrogateescape")
 
 
 def _write_value(pieces: list[bytes], value: Any) -> int:
-    if isinstance(value, Unread):
+    if isinstance(value, RawValue):
         pieces.append(value)
         return len(value)
     if isinstance(value, float):

@@ -24,16 +24,16 @@ LONGEST_NAME = 255
 """Bytes: names are short strings in AMQP 0-9-1."""
 
 DELIVERY_LIMIT = UNREACHED_LIMIT
-"""Explicit, because RabbitMQ 4 gives up after 20 deliveries of its own accord, and a task that is merely prefetched is
-delivered anew whenever its worker restarts. High, because poison is the worker's to judge; the broker's limit is the
-last stop of a loop in somebody else's program, and it leads to the dead queue."""
+"""Explicit, because RabbitMQ 4's default is 20, and each restart of a worker is a delivery of every task that it had
+prefetched. High, because the worker decides what is poison; the broker's limit only ends the loops of other programs,
+in the dead queue."""
 
 _QUORUM: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
 
 
 def check_queue_name(name: str) -> str:
-    """Return the name. Raises UsageError for what the broker would change without a word: it strips line ends, and
-    makes up a name where there is none.
+    """Return the name. Raises UsageError for a name that the broker would silently change: it strips line ends, and
+    makes up a name for an empty one.
     """
     if not name or "\n" in name or "\r" in name:
         raise UsageError(f"{name!r} is no queue name", "Give one without line ends")
@@ -45,13 +45,15 @@ def check_queue_name(name: str) -> str:
 
 
 def dead_queue(queue: str) -> str:
-    """Where the tasks of `queue` go that were given up."""
+    """The name of the queue for tasks of `queue` that were given up."""
     return f"{queue}.dead"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a copy of a task goes. `wait`: seconds until it comes back to `home` from there; None: it stays."""
+class Destination:
+    """The queue that a copy of a task goes to: `home` or a sibling of it. A wait queue sends it home after `wait`
+    seconds.
+    """
 
     name: str
     home: str
@@ -61,42 +63,45 @@ class Place:
 RETURNED = ".returned"
 
 
-def at_home(queue: str) -> Place:
-    return Place(queue, queue)
+def at_home(queue: str) -> Destination:
+    return Destination(queue, queue)
 
 
-def dead(queue: str) -> Place:
-    return Place(dead_queue(queue), queue)
+def dead(queue: str) -> Destination:
+    return Destination(dead_queue(queue), queue)
 
 
-def waiting(queue: str, delay: str, seconds: float) -> Place:
-    """For the next attempt; `delay` names the pause."""
-    return Place(f"{queue}.retry.{delay}", queue, seconds)
+def waiting(queue: str, delay: str, seconds: float) -> Destination:
+    """The wait queue before the next attempt; `delay` is part of its name."""
+    return Destination(f"{queue}.retry.{delay}", queue, seconds)
 
 
-def returned(queue: str) -> Place:
-    """For tasks that the broker flagged as redelivered: in a quorum queue it counts how often they come back."""
-    return Place(f"{queue}{RETURNED}", queue)
+def returned(queue: str) -> Destination:
+    """For tasks that the broker flagged as redelivered: a quorum queue, in which it counts their returns."""
+    return Destination(f"{queue}{RETURNED}", queue)
 
 
-def quarantine(queue: str) -> Place:
-    """For tasks that may have killed their workers: each runs alone."""
-    return Place(f"{queue}.quarantine", queue)
+def quarantine(queue: str) -> Destination:
+    """For tasks that may have killed their workers: they run alone."""
+    return Destination(f"{queue}.quarantine", queue)
 
 
 def new_marker(queue: str) -> str:
-    """The queue that stands beside `queue` while that, or one beside it, is too new to be safe."""
+    """The name of the queue that exists while `queue` or one of its siblings is too new to be safe."""
     return f"{queue}.rqtool.new"
 
 
-def places_beside(queue: str, waits: Sequence[tuple[str, float]]) -> list[Place]:
-    """All that a worker needs beside its queue; `waits` are names and seconds of its retry delays."""
+def sibling_queues(queue: str, waits: Sequence[tuple[str, float]]) -> list[Destination]:
+    """The sibling queues that a worker needs; `waits` are names and seconds of its retry delays."""
     return [dead(queue), returned(queue), quarantine(queue), *(waiting(queue, *wait) for wait in waits)]
 
 
 def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
-    """Raise UsageError where the queue's name leaves no room for the names of those beside it."""
-    names = [new_marker(queue), *(place.name for place in places_beside(queue, [(delay, 0) for delay in delays]))]
+    """Raise UsageError if the queue's name leaves no room for the suffixes of its siblings."""
+    names = [
+        new_marker(queue),
+        *(target.name for target in sibling_queues(queue, [(delay, 0) for delay in delays])),
+    ]
     longest = max(names, key=lambda name: len(name.encode()))
     if len(longest.encode()) > LONGEST_NAME:
         raise UsageError(
@@ -105,36 +110,34 @@ def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
         )
 
 
-def place_arguments(place: Place, kind: QueueType | None) -> Arguments:
-    """What a queue beside the main one is declared with. `kind`: the main queue's, None where that is plain; only the
-    dead queue follows it.
+def sibling_arguments(target: Destination, kind: QueueType | None) -> Arguments:
+    """The arguments to declare a sibling queue with. `kind`: the main queue's type, None if it has no arguments, which
+    only the dead queue takes over.
 
-    One wait queue per delay, since messages expire at the head of a queue only; never an `x-expires`, which would take
-    what is inside along: https://www.rabbitmq.com/docs/ttl
+    One wait queue per delay, since messages expire at the head of a queue only; no `x-expires`, which would delete the
+    messages too: https://www.rabbitmq.com/docs/ttl
 
-    A wait queue is always a quorum queue: a classic one sends home without waiting for the confirm. Of 20,000 tasks on
-    their way home when the broker was killed it lost 2,000 to 14,000 (RabbitMQ 3.10 and 4.3), a quorum queue none:
+    A wait queue is always a quorum queue: a classic one dead-letters without waiting for confirms. It lost 2,000 to
+    14,000 of 20,000 expiring tasks when the broker was killed (RabbitMQ 3.10 and 4.3), a quorum queue none:
     https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
     """
-    if place.wait is not None:
+    if target.wait is not None:
         return _QUORUM | {
-            "x-message-ttl": round(place.wait * 1000),
+            "x-message-ttl": round(target.wait * 1000),
             "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": place.home,
+            "x-dead-letter-routing-key": target.home,
             **_AT_LEAST_ONCE,
         }
-    if place in (returned(place.home), quarantine(place.home)):
-        return queue_arguments(place.home, "quorum")
-    # Reading dead tasks returns them, and every return counts.
+    if target in (returned(target.home), quarantine(target.home)):
+        return queue_arguments(target.home, "quorum")
+    # A delivery limit, since reading dead tasks returns them, and every return counts.
     return _QUORUM if kind == "quorum" else {} if kind is None else {"x-queue-type": kind}
 
 
 def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
-    """What `queue` is declared with: nothing at all unless the user asked for a type, as the tutorial does."""
-    if kind is None:
-        return {}
-    if kind == "classic":
-        return {"x-queue-type": "classic"}
+    """The arguments to declare `queue` with: none unless the user gave a type, as in the tutorial."""
+    if kind != "quorum":
+        return {"x-queue-type": kind} if kind else {}
     return _QUORUM | {
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead_queue(queue),
@@ -143,8 +146,10 @@ def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
 
 
 @dataclass(frozen=True, slots=True)
-class Mismatch:
-    """What a 406 about a redeclared queue says: the field, and its value there (None: unset, or not understood)."""
+class ArgumentMismatch:
+    """The difference that the 406 about a redeclared queue names: a field and its current value (None: unset, or not
+    understood).
+    """
 
     field: str
     current: str | int | bool | None
@@ -156,29 +161,25 @@ _TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
 _INTEGERS = {"signedint", "unsignedint", "long", "short", "byte", "unsignedbyte", "unsignedshort"}
 
 
-def parse_mismatch(text: str) -> Mismatch | None:
-    """Read the text of a 406, in the wordings of RabbitMQ 3.10 to 4.3; None where it is about something else."""
+def parse_mismatch(text: str) -> ArgumentMismatch | None:
+    """Read the text of a 406, as RabbitMQ 3.10 to 4.3 word it; None if it is about something else."""
     match = _INEQUIVALENT.search(text)
     if match is None:
         return None
     field, current = match[1], match[2].strip()
     if current == "none":
-        return Mismatch(field, None, understood=True)
+        return ArgumentMismatch(field, None, understood=True)
     typed = _TYPED.fullmatch(current)
-    if typed is None:
-        return Mismatch(field, current.strip("'"), understood=True)
-    value, kind = typed[1], typed[2]
-    if kind == "longstr":
-        return Mismatch(field, value, understood=True)
+    value, kind = (typed[1], typed[2]) if typed else (current.strip("'"), "longstr")
     if kind in _INTEGERS:
-        return Mismatch(field, int(value), understood=True)
+        return ArgumentMismatch(field, int(value), understood=True)
     if kind == "bool":
-        return Mismatch(field, value == "true", understood=True)
-    return Mismatch(field, None, understood=False)
+        return ArgumentMismatch(field, value == "true", understood=True)
+    return ArgumentMismatch(field, value if kind == "longstr" else None, understood=kind == "longstr")
 
 
-def mirror(arguments: Arguments, mismatch: Mismatch) -> Arguments:
-    """Return the arguments with the field as it is there: declared so, the next difference shows, or none is left."""
+def mirror(arguments: Arguments, mismatch: ArgumentMismatch) -> Arguments:
+    """Return the arguments with the current value of the field: the next 406 then names the next difference."""
     rest = {key: value for key, value in arguments.items() if key != mismatch.field}
     return rest if mismatch.current is None else rest | {mismatch.field: mismatch.current}
 
@@ -187,6 +188,6 @@ _TOO_LARGE = re.compile(r"message size \d+ (?:is )?larger than (?:configured )?m
 
 
 def parse_size_limit(text: str) -> int | None:
-    """The largest message in bytes that the broker takes, from the 406 that refused a larger one; else None."""
+    """The broker's size limit in bytes, from the 406 about a larger message; None if it is about something else."""
     match = _TOO_LARGE.search(text)
     return int(match[1]) if match else None

@@ -187,7 +187,12 @@ def _endpoint(
             raise UsageError("--url and --url-file contradict each other", "Use one of the two")
         url = None  # the command line takes precedence over the environment
     tls = TLSOptions(tls_ca, tls_cert, tls_key, insecure)
-    endpoint = find_endpoint(url, api_url, url_file=url_file, tls=tls)
+    private = None
+    if not (url or url_file):
+        from rqtool.private_broker.cluster import private_endpoint  # 20 ms
+
+        private = private_endpoint()
+    endpoint = find_endpoint(url, api_url, url_file=url_file, private=private, tls=tls)
     if insecure:
         complain("--insecure: certificates are not checked; a man in the middle can read and change everything.")
     elif tls.given and endpoint.tls is None:

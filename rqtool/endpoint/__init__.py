@@ -1,1 +1,1 @@
-"""Where the broker is: URLs, TLS, and who is asked first."""
+"""Where the broker is: URLs, TLS, and their order of precedence."""

@@ -1,4 +1,4 @@
-"""How a TLS peer is verified, and how we show who we are: one context for AMQP and the management API.
+"""TLS for AMQP and the management API: which server certificates we accept, and which one of ours we show.
 
 https://www.rabbitmq.com/docs/ssl
 """
@@ -15,7 +15,7 @@ from rqtool.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class TLSOptions:
-    """PEM files, and whether to take any certificate. Without `ca` the system's certificate authorities count."""
+    """PEM files, and whether to accept any certificate. Without `ca` the system's certificate authorities count."""
 
     ca: Path | None = None
     cert: Path | None = None
@@ -30,8 +30,8 @@ class TLSOptions:
 def tls_context(options: TLSOptions) -> ssl.SSLContext:
     """Return a context that verifies certificate and host name, unless `insecure`.
 
-    Raises UsageError for a file that can't be used; a private key with a pass phrase is one, since nobody may be there
-    to type it.
+    Raises UsageError for a file that can't be used, such as a private key with a pass phrase: nobody may be there to
+    type it.
     """
     if options.key is not None and options.cert is None:
         raise UsageError("--tls-key without --tls-cert", "Name the certificate of that key too")
@@ -73,20 +73,20 @@ def _plain(reason: str) -> str:
 
 
 def tls_words(error: ssl.SSLError) -> str:
-    """Return what went wrong in a handshake, in one line."""
+    """Return why a handshake failed, in one line."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     return _reason(error)
 
 
 def tls_words_in(text: str) -> str | None:
-    """The same for an error that is told as text, `[SSL: CERTIFICATE_REQUIRED] ...`; None where it is another one."""
+    """The same for an error that pika has as text, `[SSL: CERTIFICATE_REQUIRED] ...`; None for other errors."""
     reason = re.search(r"\[SSL: (\w+)\]", text)
     return None if reason is None else _plain(reason[1])
 
 
 def tls_hint(text: str) -> str:
-    """What a user can do about the words of `tls_words`."""
+    """What a user can do about a failure that `tls_words` describes."""
     if "certificate is not accepted" in text:
         return "Name the authority that signed it with --tls-ca, and the host as the certificate does"
     if "certificate required" in text or "handshake failure" in text or "bad certificate" in text:

@@ -21,13 +21,13 @@ AMQP_FORM = "amqp://USER:PASSWORD@HOST:PORT/VHOST"
 LONGEST_VHOST = 255
 """Bytes: a short string in AMQP 0-9-1."""
 _NO_HOST = re.compile(r"[\s\x00-\x20\x7f,;]|\.\.|[^.]{64}")
-"""What stands in no name of a host (RFC 1035): a comma is left over from a list with an empty member."""
+"""What no host name contains (RFC 1035). A comma remains of a list with an empty member."""
 _SEPARATOR = re.compile(r"\s*,\s*(?=amqps?://|https?://)")
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerURL:
-    """One AMQP address. `str()` never shows the password; `full` does and is for pika alone."""
+    """One AMQP address. `str()` hides the password; `full` has it, for pika and other programs."""
 
     tls: bool
     host: str
@@ -55,7 +55,7 @@ class BrokerURL:
 
 @dataclass(frozen=True, slots=True)
 class ApiURL:
-    """One management API. `base` has neither user nor password nor a trailing slash."""
+    """One management API. `base` has no login and no trailing slash."""
 
     base: str
     user: str
@@ -86,7 +86,7 @@ class Endpoint:
 
 
 def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:
-    """Return the addresses of a comma-separated list. Raises UsageError; its text holds no password."""
+    """Return the addresses of a comma-separated list. Raises UsageError, whose text hides passwords."""
     return tuple(_parse_broker_url(part.strip()) for part in _SEPARATOR.split(text.strip()))
 
 
@@ -120,9 +120,9 @@ def _parse_broker_url(text: str) -> BrokerURL:
 
 
 def parse_api_urls(text: str, login: BrokerURL) -> tuple[ApiURL, ...]:
-    """Return the management addresses of a comma-separated list; without a user in it, `login`'s serves.
+    """Return the management addresses of a comma-separated list; those without a user get that of `login`.
 
-    Raises UsageError; its text holds no password.
+    Raises UsageError, whose text hides passwords.
     """
     return tuple(_parse_api_url(part.strip(), login) for part in _SEPARATOR.split(text.strip()))
 
@@ -148,15 +148,15 @@ def _parse_api_url(text: str, login: BrokerURL) -> ApiURL:
 
 
 def derive_api_url(broker: BrokerURL) -> ApiURL:
-    """Return where the management plugin of this broker listens unless told otherwise."""
+    """Return the default address of this broker's management API."""
     scheme, port = ("https", 15671) if broker.tls else ("http", 15672)
     return ApiURL(f"{scheme}://{_bracketed(broker.host)}:{port}", broker.user, broker.password)
 
 
 def masked(text: str) -> str:
-    """Return text with everything before the last `@` hidden, but for the scheme: also where it is too odd to parse.
+    """Return a URL, even one that can't be parsed, with everything hidden between the scheme and the last `@`.
 
-    Without an `@`, what stands where a password or a port would, and is no port.
+    Without an `@`: what is in the place of a port and is no number.
     """
     secret, at, rest = text.rpartition("@")
     if not at:

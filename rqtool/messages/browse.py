@@ -14,10 +14,10 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from rqtool.amqp.connection import CLOSE_SECONDS, Channel, Connection, Lost, either
+from rqtool.amqp.connection import CLOSE_SECONDS, Channel, Connection, either
 from rqtool.amqp.consumer import Consumer, Delivery
-from rqtool.amqp.declare import count_ready
-from rqtool.amqp.ensure import delivery_limit
+from rqtool.amqp.declare import count_ready, delivery_limit
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.headers import count
 from rqtool.amqp.topology import dead_queue
 from rqtool.errors import RqtoolError
@@ -109,7 +109,7 @@ class Browser:
         with suppress(Lost):
             ready = await count_ready(self._connection, self._name) if paced else 0
             for position, (last, number) in enumerate(groups, 1):
-                self._channel.requeue_up_to(last)
+                self._channel.requeue(last, multiple=True)
                 ready += number
                 if paced and position % RETURNS_UNDER_WAY == 0:
                     await self._catch_up(ready)

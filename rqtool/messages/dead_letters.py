@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rqtool.amqp.connect import connect, ended
-from rqtool.amqp.connection import Connection, Lost, either, refuse
+from rqtool.amqp.connect import connect
+from rqtool.amqp.connection import Connection, either
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.declare import is_there
+from rqtool.amqp.errors import Lost, raise_refusal, unreachable
 from rqtool.amqp.headers import as_new
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.amqp.topology import at_home, dead_queue
@@ -88,7 +89,7 @@ class Operation:
                 what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
                 raise RqtoolError(what, "Fix the cause and try again") from None
             except Lost as lost:
-                error = ended(lost)
+                error = unreachable(lost)
                 raise Unreachable(f"{error.what}{self._so_far()}", error.what_to_do) from None
             except RqtoolError as error:
                 raise type(error)(f"{error.what}{self._so_far()}", error.what_to_do) from None
@@ -119,7 +120,7 @@ class Operation:
                 await self.finish(browser)
         except Lost as lost:
             if lost.code != _NOT_FOUND or self._selected:
-                refuse(lost, f"tasks of queue {self._name!r}")
+                raise_refusal(lost, f"tasks of queue {self._name!r}")
             if not await is_there(connection, self._queue):
                 raise RqtoolError(f"There is no queue {self._queue!r}", "See the names with: rqtool queues") from None
             await self.finish(browser)  # the first task that dies creates the dead queue

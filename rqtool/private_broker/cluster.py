@@ -1,7 +1,7 @@
-"""A private RabbitMQ on this machine, one node or a cluster: for trying out, for the demo, for the tests.
+"""A private RabbitMQ on this machine, one node or a cluster: to try things out, for the demo and the tests.
 
 It belongs to one user: loopback only, free ports, own node names, cookie and Erlang port mapper (epmd), data in the
-user's state directory, and one login that only its owner can read. No root is needed.
+user's state directory, and one login that only its owner can read. It needs no root.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rqtool.endpoint.urls import Endpoint, parse_api_urls
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.private_broker.node import Node, end, launch, remembered, runs, wait_until_ready, write_private
 from rqtool.private_broker.ports import free_ports, is_free, stop_epmd
@@ -22,20 +23,20 @@ from rqtool.private_broker.user import Login, admit, own_login, store_login, sto
 
 
 class PrivateBroker:
-    """The private broker that lives in `home`; `settings` are further lines of rabbitmq.conf.
+    """The private broker in `home`, which is the folder of its first node; the others have folders below.
 
-    Its first node lives in `home` itself, the others in folders below.
+    `settings` are further lines of rabbitmq.conf.
     """
 
     def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
         self.home = home
-        self._settings = dict(settings or {})
+        self._settings = settings or {}
         self._children: list[subprocess.Popen[bytes]] = []
 
     def members(self) -> tuple[Node, ...]:
-        """Every node that it was started with; pid 0 where it does not run.
+        """Every node that it was started with; pid 0 for those that don't run.
 
-        A reboot, a crash, a pid that is another program's count as not running.
+        After a reboot or a crash a node does not run, even if another program has its pid.
         """
         nodes = [self._node(1)]
         while (node := self._node(len(nodes) + 1)).amqp_port:
@@ -46,13 +47,12 @@ class PrivateBroker:
         return tuple(node for node in self.members() if node.pid)
 
     def start(self, nodes: int | None = None) -> tuple[Node, ...]:
-        """Start what does not run yet and return all nodes when AMQP and the management API answer on each.
+        """Start the nodes that don't run and return all when AMQP and the management API answer on each.
 
-        None: as many nodes as it has, one for a new broker. Nodes can be added, and join the others. Starting twice is
-        harmless. Ports are kept from one start to the next where they are still free, so that clients come back by
-        themselves. A broker that still has `guest`, as version 0.4 made it, gets a login of its own, running or not.
-        Raises UsageError where it has more nodes, Unreachable where no RabbitMQ is installed or a node does not come
-        up.
+        None: as many nodes as it has, one for a new broker. More join the existing ones. Starting twice is harmless.
+        Nodes keep their ports while these are free, so that clients reconnect by themselves. A broker of version 0.4,
+        which has `guest`, gets a login of its own. Raises UsageError if it has more nodes, Unreachable if no RabbitMQ
+        is installed or a node does not come up.
         """
         with self._lock():
             had = len(self.members())
@@ -65,38 +65,39 @@ class PrivateBroker:
             members = [self._node(number, login) for number in range(1, (nodes or had) + 1)]
             if not all(node.pid for node in members):
                 members = self._with_ports(members)
+            first = members[0]
+            known, new = ([node for node in members if node.is_new is is_new] for is_new in (False, True))
             launched: list[Node] = []
             try:
-                if members[0].is_new:
-                    store_login(members[0])
-                for wave in _waves(members):
-                    # One by one: those that were launched before one that fails must be ended.
-                    launched.extend(self._launch(node, members[0]) for node in wave if not node.pid)
+                if first.is_new:
+                    store_login(first)
+                # Known nodes wait for each other, and must start together; new ones join one that runs.
+                for wave in (known, new) if known else (new[:1], new[1:]):
+                    # One by one: if one fails, those before it must be ended.
+                    launched.extend(self._launch(node, first) for node in wave if not node.pid)
                     for node in wave:
-                        wait_until_ready(next((new for new in launched if new.home == node.home), node))
-                admit(members[0])
+                        wait_until_ready(next((each for each in launched if each.home == node.home), node))
+                admit(first)
             except BaseException as error:
                 end(launched)
-                self._tidy(members[0].epmd_port)
+                self._clean_up(first.epmd_port)
                 if isinstance(error, OSError):
                     raise RqtoolError(f"The private node can't be started: {error}", f"Look at {self.home}") from None
                 raise
             return self.running()
 
     def stop(self) -> tuple[Node, ...]:
-        """Stop every node, their data stay; SIGKILL where that takes too long. Returns what was stopped."""
+        """Stop all nodes, by SIGKILL if that takes too long; their data stay. Returns those that it stopped."""
         with self._lock():
             stopped = self.running()
             end(stopped)
-            self._tidy(self._node(1).epmd_port)
+            self._clean_up(self._node(1).epmd_port)
             return stopped
 
     def _node(self, number: int, login: Login | None = None) -> Node:
-        """The n-th node; without a login, with the stored one."""
-        first = number == 1
-        home = self.home if first else self.home / f"node{number}"
-        name = "rqtool@localhost" if first else f"rqtool{number}@localhost"
-        node = remembered(name, home, self.home, *(login or stored_login(self.home)))
+        """The n-th node, with the stored login unless one is given."""
+        home, suffix = (self.home, "") if number == 1 else (self.home / f"node{number}", number)
+        node = remembered(f"rqtool{suffix}@localhost", home, self.home, *(login or stored_login(self.home)))
         return node if runs(node) else replace(node, pid=0)
 
     def _launch(self, node: Node, first: Node) -> Node:
@@ -110,35 +111,36 @@ class PrivateBroker:
         return node
 
     def _with_ports(self, members: Sequence[Node]) -> list[Node]:
-        """Fresh ports for nodes that never ran, or whose old ones are taken; the port mapper is that of all."""
-        running = [node for node in members if node.pid]
-        if not running and (old := members[0].epmd_port):
-            # What survived its nodes (kill -9) holds the port mapper's port with names that are no more.
-            stop_epmd(old)
-        with free_ports(1 + 3 * len(members)) as fresh:
-            free = iter(fresh)
-            epmd = next(free)
-            epmd = running[0].epmd_port if running else _usable(members[0].epmd_port) or epmd
+        """Give the nodes that don't run ports: their old ones if free, else fresh ones; one port mapper for all."""
+        running = next((node for node in members if node.pid), None)
+        if running is None and members[0].epmd_port:
+            # It may have outlived its nodes (kill -9), with their names still registered.
+            stop_epmd(members[0].epmd_port)
+        with free_ports(1 + 3 * len(members)) as free:
+
+            def usable(port: int) -> int:
+                return port if port and is_free(port) else free.pop()
+
+            epmd_port = running.epmd_port if running else usable(members[0].epmd_port)
             return [
-                replace(
+                node
+                if node.pid
+                else replace(
                     node,
-                    amqp_port=_usable(node.amqp_port) or next(free),
-                    api_port=_usable(node.api_port) or next(free),
-                    dist_port=_usable(node.dist_port) or next(free),
-                    epmd_port=epmd,
+                    amqp_port=usable(node.amqp_port),
+                    api_port=usable(node.api_port),
+                    dist_port=usable(node.dist_port),
+                    epmd_port=epmd_port,
                 )
-                if not node.pid
-                else node
                 for node in members
             ]
 
-    def _tidy(self, epmd_port: int) -> None:
-        """Take leave of children that have ended, and of the port mapper where no node needs it any more."""
+    def _clean_up(self, epmd_port: int) -> None:
+        """Once no node runs: reap the child processes and end the port mapper."""
         if self.running():
             return
-        for child in self._children:
-            child.wait()
-        self._children.clear()
+        while self._children:
+            self._children.pop().wait()
         if epmd_port:
             stop_epmd(epmd_port)
 
@@ -156,22 +158,10 @@ class PrivateBroker:
             yield
 
 
-def _waves(members: Sequence[Node]) -> tuple[Sequence[Node], Sequence[Node]]:
-    """Who is started first, and who then: nodes that know each other wait for each other, new ones join them."""
-    known = [node for node in members if not node.is_new]
-    new = [node for node in members if node.is_new]
-    return (known, new) if known else (new[:1], new[1:])
-
-
-def _usable(port: int) -> int:
-    """An old port; 0 where there is none, or somebody else has it now."""
-    return port if port and is_free(port) else 0
-
-
 def default_home() -> Path:
-    """The private broker's home in the user's state directory (XDG_STATE_HOME on Linux).
+    """The private broker's folder in the user's state directory (XDG_STATE_HOME on Linux).
 
-    Raises UsageError where this user has none: without HOME, and without an entry in the system's list of users.
+    Raises UsageError if this user has none: without HOME, and without an entry in the system's list of users.
     """
     from platformdirs import user_state_path
 
@@ -184,14 +174,16 @@ def default_home() -> Path:
     return state / "broker"
 
 
-def private_nodes() -> tuple[Node, ...]:
-    """The nodes of the broker that `rqtool broker start` left running for this user, if any.
+def private_endpoint() -> Endpoint | None:
+    """The broker that `rqtool broker start` left running for this user, if any.
 
-    All of them while one runs: those that are down may be back when a client looks for another node.
+    With all its nodes while one runs: those that are down may be back when a client looks for another node.
     """
     try:
-        home = default_home()
+        members = PrivateBroker(default_home()).members()
     except UsageError:
-        return ()
-    members = PrivateBroker(home).members()
-    return members if any(node.pid for node in members) else ()
+        return None
+    if not any(node.pid for node in members):
+        return None
+    urls = tuple(node.broker_url for node in members)
+    return Endpoint(urls, parse_api_urls(",".join(node.api_url for node in members), urls[0]))

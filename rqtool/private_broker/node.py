@@ -18,7 +18,7 @@ from rqtool.errors import RqtoolError, Unreachable
 from rqtool.private_broker.ports import poll, speaks_amqp, speaks_http
 
 START_SECONDS = 120.0
-"""A node of a cluster waits for the others' data before it answers."""
+"""A node of a cluster waits for the other nodes before it answers."""
 STOP_SECONDS = 30.0
 _STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
 
@@ -28,10 +28,9 @@ _ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its home, that of the broker it belongs to, its pid (0: it does not run) and its ports on 127.0.0.1.
+    """One node: its folder, its broker's folder, its pid (0: it does not run) and its ports on 127.0.0.1.
 
-    The port mapper (epmd) is the broker's: its nodes find each other there, and nobody else's. So is the login: the
-    broker's administrator, who may use every vhost.
+    All nodes of a broker share its port mapper (epmd) and its login, an administrator with all rights on every vhost.
     """
 
     name: str
@@ -70,12 +69,12 @@ class Node:
 
     @property
     def is_new(self) -> bool:
-        """Whether it has never run: its data are yet to be made."""
+        """Whether it has never run: it has no data."""
         return not any((self.home / "data").glob("*"))
 
     @property
     def environment(self) -> dict[str, str]:
-        """What rabbitmq-server, and rabbitmqctl beside it, need to be this node and no other on the machine."""
+        """The environment that makes rabbitmq-server and rabbitmqctl this node, and no other on the machine."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_"))}
         return inherited | {
             "HOME": str(self.broker_home),  # the Erlang cookie is read from there
@@ -96,7 +95,7 @@ class Node:
 
 
 def remembered(name: str, home: Path, broker_home: Path, user: str, password: str) -> Node:
-    """Return the node that lives in `home`, as it was started last; without ports and pid (0) where it never was."""
+    """Return the node in `home` as it was started last; ports and pid are 0 if it never was."""
     try:
         state = json.loads((home / "node.json").read_text())
         known = {key: int(state[key]) for key in _STATE}
@@ -108,13 +107,27 @@ def remembered(name: str, home: Path, broker_home: Path, user: str, password: st
 def launch(
     node: Node, server: Path, peers: Sequence[str], settings: Mapping[str, str]
 ) -> tuple[Node, subprocess.Popen[bytes]]:
-    """Start the node's process. `peers` are the names of the nodes of its cluster: a new node joins those that run.
-
-    `settings` are further lines of rabbitmq.conf.
+    """Start the node's process. `peers` are the names of the nodes that a new node joins; `settings` are further lines
+    of rabbitmq.conf.
     """
     for folder in (node.home, node.home / "log", node.home / "data", node.home / "conf.d"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(node.home / "rabbitmq.conf", _configuration(node, peers, settings))
+    lines = {
+        "listeners.tcp.1": f"127.0.0.1:{node.amqp_port}",
+        "management.tcp.ip": "127.0.0.1",
+        "management.tcp.port": str(node.api_port),
+        "log.dir": str(node.home / "log"),
+        "log.file": "rabbit.log",
+        # For a new database. https://www.rabbitmq.com/docs/access-control
+        "default_user": node.user,
+        "default_pass": node.password,
+    }
+    if peers:
+        # https://www.rabbitmq.com/docs/cluster-formation
+        lines["cluster_formation.peer_discovery_backend"] = "classic_config"
+        lines |= {f"cluster_formation.classic_config.nodes.{n}": peer for n, peer in enumerate(peers, 1)}
+    lines |= settings
+    write_private(node.home / "rabbitmq.conf", "".join(f"{key} = {value}\n" for key, value in lines.items()))
     write_private(node.home / "enabled_plugins", "[rabbitmq_management].\n")
     with (node.home / "log" / "startup.log").open("wb") as log:
         child = subprocess.Popen(
@@ -132,38 +145,22 @@ def launch(
     return node, child
 
 
-def _configuration(node: Node, peers: Sequence[str], settings: Mapping[str, str]) -> str:
-    lines = {
-        "listeners.tcp.1": f"127.0.0.1:{node.amqp_port}",
-        "management.tcp.ip": "127.0.0.1",
-        "management.tcp.port": str(node.api_port),
-        "log.dir": str(node.home / "log"),
-        "log.file": "rabbit.log",
-        # They count for a database that is new. https://www.rabbitmq.com/docs/access-control
-        "default_user": node.user,
-        "default_pass": node.password,
-    }
-    if peers:
-        # https://www.rabbitmq.com/docs/cluster-formation
-        lines["cluster_formation.peer_discovery_backend"] = "classic_config"
-        lines |= {f"cluster_formation.classic_config.nodes.{n}": peer for n, peer in enumerate(peers, 1)}
-    return "".join(f"{key} = {value}\n" for key, value in (lines | dict(settings)).items())
-
-
 def wait_until_ready(node: Node) -> None:
-    """Return when AMQP and the management API answer. Raises Unreachable where they don't; it is ended then."""
-    poll(lambda: not runs(node) or (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)), START_SECONDS)
-    running = runs(node)
-    if running and speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
-        return
-    problem = f"did not answer within {START_SECONDS:.0f} s" if running else "ended while starting"
-    if running:
-        end([node])
+    """Return when AMQP and the management API answer. Raises Unreachable, after ending the node, if they don't."""
+    deadline = time.monotonic() + START_SECONDS
+    problem = "ended while starting"
+    while runs(node):
+        if speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
+            return
+        if time.monotonic() > deadline:
+            end([node])
+            problem = f"did not answer within {START_SECONDS:.0f} s"
+        time.sleep(0.05)
     raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
 
 
 def end(nodes: Sequence[Node]) -> None:
-    """Stop them together, their data stay; SIGKILL after STOP_SECONDS. Raises RqtoolError where one can't be killed."""
+    """Stop the nodes, all at once; SIGKILL after STOP_SECONDS. Raises RqtoolError if one can't be killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for node in nodes:
             if runs(node):
@@ -175,14 +172,14 @@ def end(nodes: Sequence[Node]) -> None:
 
 
 def runs(node: Node) -> bool:
-    """Whether the node's process is alive: its arguments hold its home, those of a pid given anew don't."""
+    """Whether the node's process is alive: its arguments name its home, those of another one with its pid don't."""
     if node.pid <= 0:
         return False
     for _ in range(3):
         arguments = _command_line(node.pid)
         if arguments:
             return f" {node.home} " in f" {arguments} "
-        # Empty: gone, a zombie, or for a moment in the middle of exec().
+        # Empty: gone, a zombie, or in the middle of exec().
         time.sleep(0.01)
     return False
 
@@ -191,10 +188,8 @@ def _command_line(pid: int) -> str:
     try:
         if Path("/proc/self/cmdline").exists():
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
-        answer = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
-        return answer.stdout.strip()
+        ps = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+        return subprocess.run(ps, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
         return ""
 
@@ -210,10 +205,6 @@ def write_private(path: Path, text: str) -> None:
 
 def _last_words(node: Node) -> str:
     for log in (node.home / "log" / "startup.log", node.log):
-        try:
-            lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        except OSError:
-            continue
-        if lines:
-            return lines[-1]
+        if log.exists() and (text := log.read_text(errors="replace").strip()):
+            return text.splitlines()[-1].strip()
     return "it left no log"

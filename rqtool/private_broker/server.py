@@ -1,4 +1,4 @@
-"""Where this machine's rabbitmq-server is, and how to get one where there is none."""
+"""Finding this machine's rabbitmq-server, or the command that installs one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rqtool.errors import Unreachable, UsageError
 SERVER_VARIABLE = "RQTOOL_RABBITMQ_SERVER"
 _NAME = "rabbitmq-server"
 _USUAL_PLACES = (
-    # Before PATH: the rabbitmq-server in Debian's and Red Hat's /usr/sbin is a wrapper that insists on root.
     "/usr/lib/rabbitmq/bin",
     "/opt/homebrew/sbin",
     "/usr/local/sbin",
@@ -23,32 +22,25 @@ DOCKER = "docker run -d -p 127.0.0.1:5672:5672 -p 127.0.0.1:15672:15672 rabbitmq
 
 
 def find_server() -> Path:
-    """Return rabbitmq-server's path: RQTOOL_RABBITMQ_SERVER (the program or its folder), PATH, the usual places.
+    """Return the path of rabbitmq-server: RQTOOL_RABBITMQ_SERVER (the program or its folder), PATH, the usual places.
 
-    Raises UsageError where the variable leads nowhere, Unreachable where there is none, with the command that helps.
+    Raises UsageError if the variable names no program, Unreachable if none is installed, with the command to install.
     """
-    override = os.environ.get(SERVER_VARIABLE)
-    if override:
-        return _overridden(Path(override))
-    on_path = shutil.which(_NAME)
-    if on_path and not Path(on_path).parent.match("/usr/sbin"):
-        return Path(on_path)
-    for place in _USUAL_PLACES:
-        candidate = Path(place) / _NAME
+    if override := os.environ.get(SERVER_VARIABLE):
+        program = Path(override, _NAME) if Path(override).is_dir() else Path(override)
+        if not os.access(program, os.X_OK) or program.is_dir():
+            raise UsageError(f"{SERVER_VARIABLE} names {program}, which can't be run", f"Set it to the path of {_NAME}")
+        return program.absolute()
+    on_path = [Path(found)] if (found := shutil.which(_NAME)) else []
+    usual = [Path(place, _NAME) for place in _USUAL_PLACES]
+    # The rabbitmq-server in Debian's and Red Hat's /usr/sbin is a wrapper that insists on root: only as a last resort.
+    candidates = [*usual, *on_path] if found and Path(found).parent.match("/usr/sbin") else [*on_path, *usual]
+    for candidate in candidates:
         if os.access(candidate, os.X_OK):
             return candidate
-    if on_path:
-        return Path(on_path)
     raise Unreachable(
         "No RabbitMQ server is installed here", f"Install it with: {_install_command()}; or run one with: {DOCKER}"
     )
-
-
-def _overridden(path: Path) -> Path:
-    program = path / _NAME if path.is_dir() else path
-    if not os.access(program, os.X_OK) or program.is_dir():
-        raise UsageError(f"{SERVER_VARIABLE} names {program}, which can't be run", f"Set it to the path of {_NAME}")
-    return program.absolute()
 
 
 def _install_command() -> str:

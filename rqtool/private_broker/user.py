@@ -1,8 +1,8 @@
-"""The private broker's one user: its password on disk, and how RabbitMQ gets to know it.
+"""The private broker's only user: its password file, and its creation in RabbitMQ.
 
-A new database gets this user as its `default_user` (https://www.rabbitmq.com/docs/access-control). One that is older
-than the user, as version 0.4 made it with `guest` alone, or whose password was lost, gets it from rabbitmqctl: the
-Erlang cookie lets us in, whatever users there are.
+A new database is created with it as `default_user` (https://www.rabbitmq.com/docs/access-control). In an older one
+(version 0.4 left `guest` alone), or after the password was lost, rabbitmqctl creates it: that needs the Erlang cookie
+and no user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from rqtool.private_broker.server import find_server
 
 USER = "rqtool"
 GUEST = "guest"
-"""RabbitMQ's usual user, whose password everybody knows."""
+"""RabbitMQ's default user, with a well-known password."""
+_FILE = "password"
 _IMPORT_SECONDS = 120.0
 _ALL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
@@ -34,33 +35,32 @@ class Login(NamedTuple):
 
 
 def stored_login(home: Path) -> Login:
-    """Return the login of the broker in `home`; without a password there, `guest`, as version 0.4 left it."""
+    """Return the login of the broker in `home`; `guest` if it has no password file, as version 0.4 left it."""
     try:
-        password = _file(home).read_text().strip()
+        password = (home / _FILE).read_text().strip()
     except (OSError, UnicodeDecodeError):
         password = ""
     return Login(USER, password) if password else Login(GUEST, GUEST)
 
 
 def own_login(home: Path) -> Login:
-    """Return the login that the broker in `home` is to have: the stored one, or a new random one."""
+    """Return the login to start the broker in `home` with: the stored one, or one with a new random password."""
     stored = stored_login(home)
     return stored if stored.user == USER else Login(USER, secrets.token_hex(20))
 
 
 def store_login(node: Node) -> None:
-    """Write down the node's password as that of its broker. Raises OSError."""
-    write_private(_file(node.broker_home), f"{node.password}\n")
+    """Store the node's password for its broker. Raises OSError."""
+    write_private(node.broker_home / _FILE, f"{node.password}\n")
 
 
 def admit(node: Node) -> None:
-    """Have the broker of a node that answers take its login, and delete `guest`; the data stay.
+    """Create the node's user in its running broker, if it is missing, and delete `guest`; the data stay.
 
-    Where the broker does not know the login yet, it is stored when it does, and not earlier: until then clients get in
-    as `guest`. Harmless when all of that is done already. Raises RqtoolError where rabbitmqctl fails, OSError,
-    Unreachable.
+    Its password is stored after that: until then clients log in as `guest`. Repeating it is harmless. Raises
+    RqtoolError if rabbitmqctl fails, OSError, Unreachable.
     """
-    from rqtool.management.api import Management, having  # a look for the private broker need not wait for HTTP
+    from rqtool.management.api import Management, having  # slow, and not needed to find the private broker
 
     api = Management([ApiURL(node.api_url.rstrip("/"), node.user, node.password)])
     try:
@@ -75,12 +75,8 @@ def admit(node: Node) -> None:
         api.delete(f"/api/users/{GUEST}")
 
 
-def _file(home: Path) -> Path:
-    return home / "password"
-
-
 def _import_user(node: Node) -> None:
-    """Make the user, or give it this password and its rights back. By a file: other users see arguments."""
+    """Create the user, or reset its password and tags. From a file, since other users can read arguments."""
     definitions = node.broker_home / "user.json"
     user = {"name": node.user, "password": node.password, "tags": ["administrator"]}
     write_private(definitions, json.dumps({"users": [user]}))
@@ -96,12 +92,12 @@ def _import_user(node: Node) -> None:
             timeout=_IMPORT_SECONDS,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        why = f"rabbitmqctl did not end within {_IMPORT_SECONDS:.0f} s"
-    else:
         if ended.returncode == 0:
             return
-        why = next(iter((ended.stderr or ended.stdout).strip().splitlines()[-1:]), f"exit code {ended.returncode}")
+        said = (ended.stderr or ended.stdout).strip() or f"exit code {ended.returncode}"
+        why = said.splitlines()[-1]
+    except subprocess.TimeoutExpired:
+        why = f"rabbitmqctl did not end within {_IMPORT_SECONDS:.0f} s"
     finally:
         definitions.unlink(missing_ok=True)
     raise RqtoolError(f"The private broker's user can't be made: {why}", f"Read {node.log}")

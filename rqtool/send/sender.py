@@ -10,9 +10,9 @@ from contextlib import suppress
 from functools import partial
 
 from rqtool.amqp.connect import connect, keep_trying
-from rqtool.amqp.connection import Connection, Lost, refuse
-from rqtool.amqp.declare import is_there
-from rqtool.amqp.ensure import ensure_queue
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import ensure_queue, is_there
+from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
 from rqtool.amqp.publisher import Publisher
 from rqtool.amqp.topology import parse_size_limit
@@ -202,7 +202,7 @@ class Sender:
             self._feed.size_limit = limit  # the one that is too large is refused when its turn comes again
             return
         try:
-            refuse(lost, f"tasks for queue {self._options.queue!r}")
+            raise_refusal(lost, f"tasks for queue {self._options.queue!r}")
         except AccessRefused as refusal:
             if not self._ledger.confirmed:
                 raise

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rqtool.amqp.connection import Connection, Lost
-from rqtool.amqp.declare import count_if_there, count_ready, look
-from rqtool.amqp.topology import dead, places_beside
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import count_if_there, count_ready
+from rqtool.amqp.errors import Lost
+from rqtool.amqp.topology import dead, sibling_queues
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
@@ -69,7 +70,7 @@ class Drain:
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
         # and twice, it does not slip through.
-        ready, consumers = await look(connection, self._queue)
+        ready, consumers = await connection.declare(self._queue, None)
         self._company |= consumers > 1
         if ready:
             return False
@@ -102,7 +103,7 @@ class Drain:
                 "api", f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
                 "going by what is ready, and by this worker's own delays"
             )  # fmt: skip
-            places = places_beside(self._queue, [(delay, 0) for delay in self._delays])
+            places = sibling_queues(self._queue, [(delay, 0) for delay in self._delays])
             self._pause = MOVING
             return dict.fromkeys([place.name for place in places if place != dead(self._queue)], 0), 0
         self._saw = True

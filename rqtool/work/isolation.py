@@ -7,8 +7,8 @@ import random
 import time
 from collections.abc import Callable
 
-from rqtool.amqp.connection import Lost
 from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.errors import Lost
 from rqtool.work.settle import WorkerJobs
 from rqtool.work.subscription import Subscription
 

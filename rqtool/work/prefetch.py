@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from rqtool.amqp.connection import Lost
+from rqtool.amqp.errors import Lost
 from rqtool.work.settle import WorkerJobs
 from rqtool.work.subscription import Subscription
 

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from rqtool.amqp.connect import pause
-from rqtool.amqp.connection import Lost
 from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import Place
+from rqtool.amqp.topology import Destination
 from rqtool.amqp.window import Message
 from rqtool.errors import RqtoolError, Unreachable
 from rqtool.work.jobs import Job, Jobs
@@ -31,7 +31,7 @@ class Acknowledge:
 class Move:
     """A copy with these headers goes to `place`, and then the original is acknowledged; `then` is called at the end."""
 
-    place: Place
+    place: Destination
     headers: dict[str, Any]
     then: Callable[[], None] = lambda: None
 
@@ -90,7 +90,7 @@ class Settler:
         """How many jobs are on their way to another queue."""
         return len(self._relocating)
 
-    def relocate(self, job: Job[Delivery], place: Place, headers: dict[str, Any]) -> None:
+    def relocate(self, job: Job[Delivery], place: Destination, headers: dict[str, Any]) -> None:
         """Move a job that has no result to another queue, where somebody will take it up."""
         message = job.delivery.copied(headers)
         self._relocating.add(message.token)
@@ -140,7 +140,9 @@ class Settler:
             self._jobs.settled(job, move, told=False)
         self._changed()
 
-    def _relocated(self, job: Job[Delivery], place: Place, message: Message, answer: asyncio.Future[None]) -> None:
+    def _relocated(
+        self, job: Job[Delivery], place: Destination, message: Message, answer: asyncio.Future[None]
+    ) -> None:
         self._tasks.discard(answer)
         if self._finished and answer.cancelled():
             return
@@ -150,7 +152,7 @@ class Settler:
             self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
             self._release_when_written(message.token)
 
-    async def _relocate(self, job: Job[Delivery], place: Place, message: Message) -> None:
+    async def _relocate(self, job: Job[Delivery], place: Destination, message: Message) -> None:
         """The long way, with all that can stand in it."""
         try:
             stored = await self._store(job, place, message)
@@ -174,7 +176,7 @@ class Settler:
         self._acknowledged.clear()
         self._changed()
 
-    async def _store(self, job: Job[Delivery], place: Place, message: Message) -> bool:
+    async def _store(self, job: Job[Delivery], place: Destination, message: Message) -> bool:
         """Have the copy confirmed, for as long as that takes and the original is ours. Returns whether it is.
 
         Raises AccessRefused, UnsafeQueue where no further try would mend it.
@@ -194,7 +196,7 @@ class Settler:
         finally:
             self._out_of_trouble(job)
 
-    def _in_trouble(self, job: Job[Delivery], place: Place, problem: Exception) -> None:
+    def _in_trouble(self, job: Job[Delivery], place: Destination, problem: Exception) -> None:
         if not self._troubled:
             what = problem.what if isinstance(problem, RqtoolError) else str(problem)
             self._say(f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again")

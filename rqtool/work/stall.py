@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from rqtool.amqp.connection import Lost
+from rqtool.amqp.errors import Lost
 from rqtool.work.subscription import Subscription
 
 POLL = 3.0

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection, Lost, refuse
-from rqtool.amqp.consumer import Consumer, Delivery
-from rqtool.amqp.declare import count_if_there, count_ready
-from rqtool.amqp.ensure import ensure_place, ensure_queue
-from rqtool.amqp.getter import Getter
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.consumer import Consumer, Delivery, Getter
+from rqtool.amqp.declare import count_if_there, count_ready, ensure_queue, ensure_sibling
+from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
-from rqtool.amqp.topology import places_beside, quarantine, returned
+from rqtool.amqp.topology import quarantine, returned, sibling_queues
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.work.options import WorkOptions
@@ -63,7 +62,7 @@ class Subscription:
             await subscription.renew()
         except Lost as lost:
             await connection.close()
-            refuse(lost, f"tasks of queue {options.queue!r}")
+            raise_refusal(lost, f"tasks of queue {options.queue!r}")
         except BaseException:
             await connection.close()
             raise
@@ -158,9 +157,9 @@ class Subscription:
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         is_new = found.new
-        for place in places_beside(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
+        for place in sibling_queues(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
             try:
-                is_new |= (await ensure_place(self.connection, place, options.kind)).new
+                is_new |= (await ensure_sibling(self.connection, place, options.kind)).new
             except AccessRefused:
                 self._missing.append(place.name)
         self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)

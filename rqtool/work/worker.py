@@ -10,7 +10,7 @@ from rqtool.amqp.connect import keep_trying
 from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.republisher import Republisher
-from rqtool.amqp.topology import places_beside
+from rqtool.amqp.topology import sibling_queues
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, Stopped, UnsafeQueue
 from rqtool.management.api import Management
@@ -58,7 +58,7 @@ class Worker:
         self._say = say = output.say
         self._api = api
         delays = [(delay.name, delay.seconds) for delay in options.retry_delays]
-        self._queues = [options.queue, *(place.name for place in places_beside(options.queue, delays))]
+        self._queues = [options.queue, *(place.name for place in sibling_queues(options.queue, delays))]
         self._drain = Drain(api, endpoint.vhost, options.queue, [delay.name for delay in options.retry_delays], say)
         self._jobs: WorkerJobs = Jobs()
         lossy = options.accept_loss

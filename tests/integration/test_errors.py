@@ -51,13 +51,30 @@ def test_no_such_host(rqtool: Program, verb: list[str]) -> None:
     expect(rqtool(*verb, "--url", "amqp://nowhere.invalid"), 69, "nowhere.invalid")
 
 
-def test_something_else_listens(rqtool: Program) -> None:
-    """A port where nobody speaks AMQP costs a bounded time."""
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (None, "No broker answers at {}: no AMQP handshake in time"),
+        (b"", "No broker answers at {}: the other side closed the connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "{} answers with HTTP, not AMQP"),
+    ],
+    ids=["silent", "closes", "http"],
+)
+def test_something_else_listens(rqtool: Program, answer: bytes | None, what: str) -> None:
+    """Another program's port: an error in bounded time that says what happened, and which port is meant."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        url = f"amqp://127.0.0.1:{listener.getsockname()[1]}/?socket_timeout=1&stack_timeout=1"
-        expect(rqtool("send", "x", "--url", url), 69, "no AMQP handshake")
+        listener.settimeout(30)
+        url = f"amqp://127.0.0.1:{listener.getsockname()[1]}/"
+        sending = rqtool.start("send", "x", "--url", f"{url}?socket_timeout=1&stack_timeout=1")
+        client, _ = listener.accept()
+        with client:
+            client.recv(8)  # closed with unread data, a connection is reset
+            if answer is not None:
+                client.sendall(answer)
+                client.shutdown(socket.SHUT_RDWR)
+            expect(sending.wait(), 69, what.format(url), "AMQP port", "5672")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

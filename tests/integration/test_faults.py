@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Lost
-from rqtool.amqp.getter import Getter
+from rqtool.amqp.consumer import Getter
+from rqtool.amqp.errors import Lost
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill

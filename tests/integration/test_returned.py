@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import STARTS
-from rqtool.amqp.topology import place_arguments, waiting
+from rqtool.amqp.topology import sibling_arguments, waiting
 from tests.tools import Program, Vhost, eventually, lines
 
 KINDS = ["classic", "quorum"]
@@ -92,7 +92,7 @@ def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> N
     """Version 0.4 counted starts in a header, in a wait queue that sends home by itself: they are done like all."""
     import pika
 
-    vhost.declare("task_queue.retry.started", **place_arguments(waiting("task_queue", "started", 2.0), None))
+    vhost.declare("task_queue.retry.started", **sibling_arguments(waiting("task_queue", "started", 2.0), None))
     with vhost.channel() as channel:
         for name in "abc":
             properties = pika.BasicProperties(delivery_mode=2, message_id=name, headers={STARTS: 3})  # type: ignore[no-untyped-call]

@@ -148,7 +148,10 @@ def test_the_other_port(tls: Program, secured: Secured) -> None:
     plain, encrypted = secured.node.amqp_port, secured.amqps_port
     ended = tls("send", "x", "--url", f"amqps://127.0.0.1:{plain}/?stack_timeout=5")
     assert (ended.code, "No TLS connection to" in ended.stderr) == (69, True), ended.stderr
-    assert tls("send", "x", "--url", f"amqp://127.0.0.1:{encrypted}/?stack_timeout=5").code == 69
+    url = f"amqp://127.0.0.1:{encrypted}/"
+    ended = tls("send", "x", "--url", f"{url}?stack_timeout=5")
+    assert ended.code == 69
+    assert f"rqtool: {url} expects TLS. Write amqps:// instead of amqp://." in ended.stderr
 
 
 def test_files_that_are_no_use(tls: Program, secured: Secured, tmp_path: Path) -> None:

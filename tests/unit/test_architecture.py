@@ -47,7 +47,6 @@ PURE = [
     "rqtool.queues.trends",
     "rqtool.amqp.window",
     "rqtool.amqp.acks",
-    "rqtool.amqp.refusals",
     "rqtool.work.poison",
     "rqtool.run.encoding",
     "rqtool.run.lane",
@@ -134,6 +133,43 @@ def test_pika_is_imported_in_the_thin_layer_only() -> None:
     assert {module for module in importers if not _within(module, "rqtool.amqp")} == set()
 
 
+PUBLIC_UNDERSCORES = {"_exit", "_typeshed"}
+"""os._exit, and the types of the standard library."""
+
+
+def _private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__") and name not in PUBLIC_UNDERSCORES
+
+
+def _foreign_private_names(tree: ast.AST) -> set[str]:
+    """Private names of other files: attributes of objects that this file does not define, imported names, and what a
+    class may inherit from a class of pika.
+    """
+    nodes = list(ast.walk(tree))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and _private(node.attr)]
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in attributes if isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"}
+    used = {node.attr for node in attributes}
+    used |= {
+        part
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        for part in f"{getattr(node, 'module', '')}.{alias.name}".split(".")
+        if _private(part)
+    }
+    return used - own
+
+
+def test_private_names_of_pika_are_used_in_one_file() -> None:
+    """A new pika can break rqtool/amqp/wire.py alone. No other file uses a private name that it does not define."""
+    found = {
+        module: names for module in FILES if (names := _foreign_private_names(ast.parse(FILES[module].read_text())))
+    }
+    assert found.keys() == {"rqtool.amqp.wire"}, found
+    assert {"_transport", "_cancelled"} < found["rqtool.amqp.wire"]
+
+
 def test_rich_is_imported_where_things_are_drawn() -> None:
     """Drawing has files of its own: a start without a terminal does not pay for rich."""
     assert {module.rsplit(".", 1)[1] for module in _importers("rich")} == {"table", "screen", "progress"}
@@ -161,6 +197,12 @@ def test_amqp_and_management_know_no_feature() -> None:
     upper = [f"rqtool.{name}" for name in (*FEATURES, "run", "cli")]
     lower = [module for module in FILES if _within(module, "rqtool.amqp") or _within(module, "rqtool.management")]
     assert {(module, name) for module in lower for name in ALL[module] if any(_within(name, p) for p in upper)} == set()
+
+
+def test_only_the_command_line_knows_the_private_broker() -> None:
+    """To a feature it is an endpoint like any other."""
+    outside = {module for module in _importers("rqtool.private_broker") if not _within(module, "rqtool.private_broker")}
+    assert {module for module in outside if not _within(module, "rqtool.cli")} == set()
 
 
 def test_runners_know_nothing_of_the_broker() -> None:

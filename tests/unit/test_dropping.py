@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rqtool.amqp.topology import dead, place_arguments, queue_arguments, waiting
+from rqtool.amqp.topology import dead, queue_arguments, sibling_arguments, waiting
 from rqtool.dropping import drops
 
 SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
@@ -51,5 +51,5 @@ def test_what_may_drop(settings: dict[str, object], kind: str | None, found: lis
 def test_rqtools_own_queues_do_not() -> None:
     """The queues that rqtool makes: plain, quorum, for waiting, for the dead of a plain one."""
     assert drops(queue_arguments("q", "quorum"), "quorum") == []
-    assert drops(place_arguments(waiting("q", "1s", 1.0), None), "quorum") == []
-    assert drops(place_arguments(dead("q"), None), None) == []
+    assert drops(sibling_arguments(waiting("q", "1s", 1.0), None), "quorum") == []
+    assert drops(sibling_arguments(dead("q"), None), None) == []

@@ -6,9 +6,9 @@ import pytest
 
 from rqtool.amqp.topology import (
     DELIVERY_LIMIT,
+    ArgumentMismatch,
     Arguments,
-    Mismatch,
-    Place,
+    Destination,
     QueueType,
     at_home,
     check_sibling_names,
@@ -17,11 +17,11 @@ from rqtool.amqp.topology import (
     mirror,
     parse_mismatch,
     parse_size_limit,
-    place_arguments,
-    places_beside,
     quarantine,
     queue_arguments,
     returned,
+    sibling_arguments,
+    sibling_queues,
     waiting,
 )
 from rqtool.errors import UsageError
@@ -31,63 +31,63 @@ REFUSALS = [
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'plain' in vhost '/': "
         "received the value 'quorum' of type 'longstr' but current is none",
-        Mismatch("x-queue-type", None, understood=True),
+        ArgumentMismatch("x-queue-type", None, understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'quo' in vhost '/': "
         "received none but current is the value 'quorum' of type 'longstr'",
-        Mismatch("x-queue-type", "quorum", understood=True),
+        ArgumentMismatch("x-queue-type", "quorum", understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'quo' in vhost '/': "
         "received 'classic' but current is 'quorum'",
-        Mismatch("x-queue-type", "quorum", understood=True),
+        ArgumentMismatch("x-queue-type", "quorum", understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-max-priority' for queue 'pri' in vhost '/': "
         "received none but current is the value '5' of type 'signedint'",
-        Mismatch("x-max-priority", 5, understood=True),
+        ArgumentMismatch("x-max-priority", 5, understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'nd' in vhost '/': "
         "received 'true' but current is 'false'",
-        Mismatch("durable", "false", understood=True),
+        ArgumentMismatch("durable", "false", understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': "
         "received none but current is the value '' of type 'longstr'",
-        Mismatch("x-dead-letter-exchange", "", understood=True),
+        ArgumentMismatch("x-dead-letter-exchange", "", understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': "
         "received none but current is the value 'true' of type 'bool'",
-        Mismatch("x-single-active-consumer", True, understood=True),
+        ArgumentMismatch("x-single-active-consumer", True, understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': "
         "received none but current is the value 'false' of type 'bool'",
-        Mismatch("x-single-active-consumer", False, understood=True),
+        ArgumentMismatch("x-single-active-consumer", False, understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-thing' for queue 'q' in vhost '/': "
         "received none but current is the value '[{<<\"a\">>,longstr,<<\"b\">>}]' of type 'table'",
-        Mismatch("x-thing", None, understood=False),
+        ArgumentMismatch("x-thing", None, understood=False),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'it's: odd\n' in vhost 'a b': "
         "received the value '1' of type 'signedint' but current is the value '2' of type 'long'",
-        Mismatch("x-message-ttl", 2, understood=True),
+        ArgumentMismatch("x-message-ttl", 2, understood=True),
     ),
     (
         "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-routing-key' for queue 'q' in vhost '/': "
         "received none but current is the value 'it's of type 'x'' of type 'longstr'",
-        Mismatch("x-dead-letter-routing-key", "it's of type 'x'", understood=True),
+        ArgumentMismatch("x-dead-letter-routing-key", "it's of type 'x'", understood=True),
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "mismatch"), REFUSALS, ids=[str(mismatch) for _, mismatch in REFUSALS])
-def test_a_mismatch_is_read_in_every_wording(text: str, mismatch: Mismatch) -> None:
+def test_a_mismatch_is_read_in_every_wording(text: str, mismatch: ArgumentMismatch) -> None:
     """Field and current value, of its own type, from the words of every broker version."""
     found = parse_mismatch(text)
     assert mismatch == found
@@ -148,25 +148,25 @@ def test_a_quorum_queue_drops_nothing_silently() -> None:
 def test_the_dead_queue_is_named_after_its_queue() -> None:
     """NAME.dead is a contract."""
     assert dead_queue("task_queue") == "task_queue.dead"
-    assert dead("task_queue") == Place("task_queue.dead", "task_queue", None)
+    assert dead("task_queue") == Destination("task_queue.dead", "task_queue", None)
 
 
 @pytest.mark.parametrize("delay", ["10s", "0.5m", "started-not"])
 def test_a_wait_queue_is_named_after_its_queue_and_delay(delay: str) -> None:
     """NAME.retry.DELAY is a contract: workers with the same delay share it."""
-    assert waiting("task_queue", delay, 30.0) == Place(f"task_queue.retry.{delay}", "task_queue", 30.0)
+    assert waiting("task_queue", delay, 30.0) == Destination(f"task_queue.retry.{delay}", "task_queue", 30.0)
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "quorum"])
 @pytest.mark.parametrize("place", [returned("q"), quarantine("q")])
-def test_what_came_back_is_counted(kind: QueueType | None, place: Place) -> None:
+def test_what_came_back_is_counted(kind: QueueType | None, place: Destination) -> None:
     """In quorum queues, whatever the main queue is, since only they count returns; what they give up stays."""
-    assert place_arguments(place, kind) == queue_arguments("q", "quorum")
+    assert sibling_arguments(place, kind) == queue_arguments("q", "quorum")
 
 
 def test_home_is_the_queue_itself() -> None:
     """Where a task is to be begun it does not wait."""
-    assert at_home("task_queue") == Place("task_queue", "task_queue", None)
+    assert at_home("task_queue") == Destination("task_queue", "task_queue", None)
 
 
 WAITING = {"x-message-ttl": 90_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
@@ -186,16 +186,16 @@ SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish
 )
 def test_what_places_are_declared_with(kind: QueueType | None, wait: float | None, arguments: Arguments) -> None:
     """A dead queue is what its queue is; a wait queue sends home after its time, and is one that waits for confirms."""
-    place = Place("q.retry.90s", "q", wait)
+    place = Destination("q.retry.90s", "q", wait)
     for _ in range(2):
-        assert place_arguments(place, kind) == arguments
+        assert sibling_arguments(place, kind) == arguments
 
 
 @pytest.mark.parametrize("kind", [None, "classic", "quorum"])
 @pytest.mark.parametrize("place", [dead("q"), returned("q"), quarantine("q"), waiting("q", "1s", 1.0)])
-def test_no_place_vanishes(kind: QueueType | None, place: Place) -> None:
+def test_no_place_vanishes(kind: QueueType | None, place: Destination) -> None:
     """A queue that expires takes the tasks in it along."""
-    assert "x-expires" not in place_arguments(place, kind)
+    assert "x-expires" not in sibling_arguments(place, kind)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_no_place_vanishes(kind: QueueType | None, place: Place) -> None:
 )
 def test_the_wait_is_whole_milliseconds(seconds: float, milliseconds: int) -> None:
     """Rounded, not cut, and an integer whatever it was computed from: all workers have to declare the same."""
-    ttl = place_arguments(waiting("q", "x", seconds), None)["x-message-ttl"]
+    ttl = sibling_arguments(waiting("q", "x", seconds), None)["x-message-ttl"]
     assert ttl == milliseconds
     assert type(ttl) is int
 
@@ -235,7 +235,7 @@ class TestSiblingNames:
         """The dead queue's too."""
         queue = "q" * (255 - len(quarantine("").name))
         check_sibling_names(queue, ["720h"])
-        for place in places_beside(queue, [("720h", 1)]):
+        for place in sibling_queues(queue, [("720h", 1)]):
             assert len(place.name.encode()) <= 255
 
     def test_delays_are_measured_in_bytes_too(self) -> None:
@@ -254,5 +254,5 @@ def test_mirror_takes_a_field_over_as_it_is_there(
     """The field has the queue's own value or is left out; the others, and what was passed in, stay as they were."""
     before = queue_arguments("q", kind)
     others = {key: value for key, value in before.items() if key != "x-queue-type"}
-    assert others | rest == mirror(before, Mismatch("x-queue-type", current, understood=True))
+    assert others | rest == mirror(before, ArgumentMismatch("x-queue-type", current, understood=True))
     assert queue_arguments("q", kind) == before

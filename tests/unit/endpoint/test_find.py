@@ -16,7 +16,7 @@ from rqtool.cli.main import main
 from rqtool.endpoint.find import find_endpoint
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-from rqtool.private_broker.cluster import default_home, private_nodes
+from rqtool.private_broker.cluster import default_home, private_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
 
@@ -43,13 +43,17 @@ def _shown(endpoint: Endpoint) -> tuple[list[str], list[str]]:
     return [str(url) for url in endpoint.urls], [str(url) for url in endpoint.api_urls]
 
 
+def found(url: str | None, api_url: str | None) -> Endpoint:
+    return find_endpoint(url, api_url, private=private_endpoint())
+
+
 class TestWithoutAnything:
     """Neither flag nor private node."""
 
     @pytest.mark.parametrize("nothing", [None, ""])
     def test_the_default_is_this_machine(self, nothing: str | None) -> None:
         """RabbitMQ's own defaults: localhost, guest, vhost /; an empty variable counts as none."""
-        endpoint = find_endpoint(nothing, nothing)
+        endpoint = found(nothing, nothing)
         assert _shown(endpoint) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
         (url,), (api_url,) = endpoint.urls, endpoint.api_urls
         assert {("guest", "guest")} == {(url.user, url.password), (api_url.user, api_url.password)}
@@ -60,7 +64,7 @@ class TestWithoutAnything:
         assert node.stdin is not None
         node.stdin.close()
         node.wait()
-        assert _shown(find_endpoint(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
+        assert _shown(found(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
 
 
 class TestWithoutAHome:
@@ -77,7 +81,7 @@ class TestWithoutAHome:
 
     def test_the_default_serves(self) -> None:
         """There can be no private broker."""
-        assert _shown(find_endpoint(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
+        assert _shown(found(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
 
     @pytest.mark.parametrize("verb", ["start", "status", "stop", "url"])
     def test_no_private_broker(
@@ -100,28 +104,28 @@ class TestBesideAPrivateNode:
     def test_the_private_node_goes_before_the_default(self) -> None:
         """Both of its addresses serve, with the login that is beside it."""
         (default_home() / "password").write_text("s3cret\n")
-        endpoint = find_endpoint(None, None)
+        endpoint = found(None, None)
         assert _shown(endpoint) == ([f"amqp://rqtool@127.0.0.1:{NODE_AMQP}/"], [f"http://127.0.0.1:{NODE_API}/"])
         (url,), (api_url,) = endpoint.urls, endpoint.api_urls
         assert {("rqtool", "s3cret")} == {(url.user, url.password), (api_url.user, api_url.password)}
-        assert "s3cret" not in f"{endpoint!r} {private_nodes()!r}"
+        assert "s3cret" not in f"{endpoint!r} {private_endpoint()!r}"
 
     @pytest.mark.parametrize("password", [None, b"", b"\xff"])
     def test_a_node_of_version_0_4(self, password: bytes | None) -> None:
         """Without a password that can be read it is RabbitMQ's usual login, until the next start."""
         if password is not None:
             (default_home() / "password").write_bytes(password)
-        endpoint = find_endpoint(None, None)
+        endpoint = found(None, None)
         assert _shown(endpoint) == ([f"amqp://127.0.0.1:{NODE_AMQP}/"], [f"http://127.0.0.1:{NODE_API}/"])
         assert (endpoint.api_urls[0].user, endpoint.api_urls[0].password) == ("guest", "guest")
 
     def test_a_url_goes_before_the_private_node(self) -> None:
         """The node's API is left alone then too: it would show the figures of another broker."""
-        assert _shown(find_endpoint("amqp://h", None)) == (["amqp://h:5672/"], ["http://h:15672/"])
+        assert _shown(found("amqp://h", None)) == (["amqp://h:5672/"], ["http://h:15672/"])
 
     def test_an_api_url_goes_before_the_private_nodes_own(self) -> None:
         """The one that is named is asked, the broker stays the private one."""
-        endpoint = find_endpoint(None, "http://h:1")
+        endpoint = found(None, "http://h:1")
         assert _shown(endpoint) == ([f"amqp://127.0.0.1:{NODE_AMQP}/"], ["http://h:1/"])
 
 

@@ -1,60 +1,15 @@
-"""Publishes as they are written: byte for byte what pika would write."""
+"""The properties of the messages that `send` makes."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from unittest.mock import patch
 
 import pika
-import pika.frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.amqp import tables as fields
-from rqtool.amqp.frames import Publishes
 from rqtool.amqp.message import Envelope, Sealer
-from rqtool.amqp.window import Message
-
-fields.install()
-
-FRAME = 4096
-
-
-def encoded(publishes: Publishes, message: Message) -> bytes:
-    pieces: list[bytes] = []
-    size = publishes.encode(message, pieces)
-    data = b"".join(pieces)
-    assert len(data) == size
-    return data
-
-
-def decoded(data: bytes) -> Iterator[pika.frame.Frame]:
-    while data:
-        size, frame = pika.frame.decode_frame(data)
-        assert isinstance(frame, pika.frame.Frame)
-        data = data[size:]
-        yield frame
-
-
-@given(st.integers(0, 3 * FRAME), st.text(min_size=1, max_size=50), st.integers(1, 65535))
-def test_the_frames_that_pika_writes(size: int, queue: str, channel: int) -> None:
-    body = bytes(n % 256 for n in range(size))
-    message = Sealer(Envelope(headers={"k": "v"})).seal(0, body)
-    data = encoded(Publishes(queue, channel, FRAME), message)
-    method, header, *rest = decoded(data)
-    assert isinstance(method, pika.frame.Method)
-    assert isinstance(header, pika.frame.Header)
-    assert (method.method.routing_key, method.method.exchange, method.method.mandatory) == (queue, "", True)
-    assert b"".join(frame.fragment for frame in rest if isinstance(frame, pika.frame.Body)) == body
-    assert all(len(frame.marshal()) <= FRAME for frame in rest)
-    assert b"".join(frame.marshal() for frame in (method, header, *rest)) == data
-
-
-def test_frames_that_just_fit() -> None:
-    for size, frames in ((0, 2), (FRAME - 8, 3), (FRAME - 7, 4)):
-        data = encoded(Publishes("q", 1, FRAME), Message(0, "id", b"x" * size, b"\0\0"))
-        assert len(list(decoded(data))) == frames
 
 
 @given(

@@ -1,4 +1,4 @@
-"""The broker's stream, cut wherever the network cuts it: nothing lost, nothing changed, all in order."""
+"""Frames as they are written and read: byte for byte what pika makes of them, wherever the network cuts the stream."""
 
 from __future__ import annotations
 
@@ -11,9 +11,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.amqp.reading import Arrived, Reader
+from rqtool.amqp.message import Envelope, Sealer
+from rqtool.amqp.window import Message
+from rqtool.amqp.wire import FrameReader, PublishEncoder, RawDelivery
 
 CHANNELS = {1, 3}
+FRAME = 4096
+
+
+def frames(stream: bytes) -> Iterator[pika.frame.Frame]:
+    """The frames that pika reads."""
+    while stream:
+        size, frame = pika.frame.decode_frame(stream)
+        assert isinstance(frame, pika.frame.Frame)
+        stream = stream[size:]
+        yield frame
+
+
+def encoded(queue: str, channel: int, message: Message) -> bytes:
+    pieces: list[bytes] = []
+    size = PublishEncoder(queue, channel, FRAME).encode(message, pieces)
+    data = b"".join(pieces)
+    assert len(data) == size
+    return data
+
+
+@given(st.integers(0, 3 * FRAME), st.text(min_size=1, max_size=50), st.integers(1, 65535))
+def test_publishes_as_pika_writes_them(size: int, queue: str, channel: int) -> None:
+    """A method frame, a header, and the body in as many frames as it needs."""
+    body = bytes(n % 256 for n in range(size))
+    data = encoded(queue, channel, Sealer(Envelope(headers={"k": "v"})).seal(0, body))
+    method, header, *rest = frames(data)
+    assert isinstance(method, pika.frame.Method)
+    assert isinstance(header, pika.frame.Header)
+    assert (method.method.routing_key, method.method.exchange, method.method.mandatory) == (queue, "", True)
+    assert b"".join(frame.fragment for frame in rest if isinstance(frame, pika.frame.Body)) == body
+    assert all(len(frame.marshal()) <= FRAME for frame in rest)
+    assert b"".join(frame.marshal() for frame in (method, header, *rest)) == data
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 2), (FRAME - 8, 3), (FRAME - 7, 4)])
+def test_a_body_that_just_fits(size: int, count: int) -> None:
+    """An empty body has no frame; one byte too many makes a second one."""
+    assert len(list(frames(encoded("q", 1, Message(0, "id", b"x" * size, b"\0\0"))))) == count
 
 
 def content(channel: int, tag: int, redelivered: bool, body: bytes, cut: int, *, got: bool = False) -> bytes:
@@ -54,27 +94,21 @@ def other(kind: str) -> bytes:
 def test_as_pika_reads_it(pieces: list[str | tuple[int, int, bool, bytes, int, bool]], cuts: list[int]) -> None:
     """However it is cut, and whatever stands between: what pika would make of it, in the same order."""
     stream = b"".join(other(piece) if isinstance(piece, str) else content(*piece[:5], got=piece[5]) for piece in pieces)
-    reader, start = Reader(CHANNELS), 0
-    items: list[Arrived | pika.frame.Frame] = []
+    reader, start = FrameReader(CHANNELS), 0
+    items: list[RawDelivery | pika.frame.Frame] = []
     while start < len(stream):
         for cut in cuts:
             items += reader.feed(stream[start : start + cut])
             start += cut
-    assert [line for item in items for line in told(item)] == [line for frame in frames(stream) for line in told(frame)]
-    assert all(item.channel in CHANNELS for item in items if isinstance(item, Arrived))
+    assert [line for item in items for line in described(item)] == [
+        line for frame in frames(stream) for line in described(frame)
+    ]
+    assert all(item.channel in CHANNELS for item in items if isinstance(item, RawDelivery))
 
 
-def frames(stream: bytes) -> Iterator[pika.frame.Frame]:
-    while stream:
-        size, frame = pika.frame.decode_frame(stream)
-        assert isinstance(frame, pika.frame.Frame)
-        stream = stream[size:]
-        yield frame
-
-
-def told(item: Arrived | pika.frame.Frame) -> list[object]:
+def described(item: RawDelivery | pika.frame.Frame) -> list[object]:
     """What an item says, frame by frame."""
-    if isinstance(item, Arrived):
+    if isinstance(item, RawDelivery):
         properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
         properties.decode(item.properties)  # type: ignore[no-untyped-call]
         said: list[object] = [
@@ -90,6 +124,6 @@ def told(item: Arrived | pika.frame.Frame) -> list[object]:
 @pytest.mark.parametrize("size", [0, 1, 4000])
 def test_a_whole_delivery_is_read_at_once(size: int) -> None:
     data = content(1, 5, True, b"x" * size, 5000)
-    [arrived] = Reader({1}).feed(data)
-    assert isinstance(arrived, Arrived)
+    [arrived] = FrameReader({1}).feed(data)
+    assert isinstance(arrived, RawDelivery)
     assert (arrived.channel, arrived.tag, arrived.redelivered, arrived.body) == (1, 5, True, b"x" * size)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pika.exceptions
 import pytest
 
-from rqtool.amqp.connection import Lost, refuse
-from rqtool.amqp.errors import refusal
-from rqtool.amqp.refusals import not_now, refused
+from rqtool.amqp.errors import Lost, connect_error, raise_refusal, refusal, temporary_refusal
 from rqtool.endpoint.urls import BrokerURL
 from rqtool.errors import AccessRefused
 
@@ -92,14 +90,14 @@ URL = BrokerURL(False, "h", 5672, "u", "secret", "v")
 )
 def test_what_the_broker_means(code: int, text: str, exit_code: int, what: str) -> None:
     """Limits pass and are 69, rights don't and are 77; each is named, and has a remedy."""
-    error = refused(code, text, "this")
+    error = refusal(code, text, "this")
     assert error is not None
     assert (error.exit_code, error.what, bool(error.what_to_do)) == (exit_code, what, True)
-    assert (not_now(text) is None) == (exit_code == 77)
+    assert (temporary_refusal(text) is None) == (exit_code == 77)
     with pytest.raises(AccessRefused if exit_code == 77 else Lost):
-        refuse(Lost(code, text), "this")
+        raise_refusal(Lost(code, text), "this")
     cause = pika.exceptions.ConnectionClosedByBroker(code, text)
-    found = refusal(URL, pika.exceptions.ProbableAccessDeniedError(repr(cause)))
+    found = connect_error(URL, pika.exceptions.ProbableAccessDeniedError(repr(cause)))
     assert (found.exit_code, found.what.endswith(f" at {URL}")) == (exit_code, True)
 
 
@@ -114,8 +112,8 @@ def test_what_the_broker_means(code: int, text: str, exit_code: int, what: str) 
 )
 def test_what_is_no_refusal(text: str) -> None:
     """It is somebody else's to judge."""
-    assert not_now(text) is None
-    assert refused(406, text, "this") is None
+    assert temporary_refusal(text) is None
+    assert refusal(406, text, "this") is None
 
 
 @pytest.mark.parametrize(
@@ -124,12 +122,14 @@ def test_what_is_no_refusal(text: str) -> None:
 def test_pikas_guesses(guess: type[Exception]) -> None:
     """A broker that is killed at some stage of the handshake has refused nobody."""
     lost = pika.exceptions.StreamLostError(f"Stream connection lost: {ConnectionResetError(104, 'Connection reset')!r}")
-    gone = refusal(URL, guess(repr(lost)))
+    gone = connect_error(URL, guess(repr(lost)))
     assert (gone.exit_code, gone.what) == (69, f"No broker answers at {URL}: connection reset")
 
 
 def test_a_wrong_password() -> None:
     """The broker says so itself."""
     login = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN."
-    found = refusal(URL, pika.exceptions.ProbableAuthenticationError(f"ConnectionClosedByBroker: (403) '{login}'"))
+    found = connect_error(
+        URL, pika.exceptions.ProbableAuthenticationError(f"ConnectionClosedByBroker: (403) '{login}'")
+    )
     assert (found.exit_code, found.what) == (77, f"The broker at {URL} refused user 'u': wrong name or password")

@@ -101,7 +101,6 @@ def send(
     from rqtool.amqp.message import Envelope
     from rqtool.durations import parse_duration
     from rqtool.send.options import SendOptions
-    from rqtool.send.report import summary
     from rqtool.send.sender import Sender
     from rqtool.send.unsent import UnsentFile
 
@@ -134,32 +133,33 @@ def send(
     )
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
-    with _Display(named=bool(named), quiet=quiet, json=json) as display:
-        sending = Sender(endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file)
+    display = _Display(named=bool(named), quiet=quiet, json=json)
+    with display:
         try:
-            report = asyncio.run(sending.run(batches))
+            report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
         finally:
             unwritten = unsent_file.error if unsent_file else None
             if unwritten is not None:
                 complain(str(unwritten))
-    result = summary(report, queue, guarantee, unsent_file.path if unsent_file and unwritten is None else None)
+    error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
-        display.print(result.json)
-    elif not (named or quiet or result.error):
-        display.print(result.line)
-    if result.error is not None:
-        complain(str(result.error))
+        display.print(report.json())
+    elif not (named or quiet or error):
+        display.print(report.line())
+    if error is not None:
+        complain(str(error))
     if display.error is not None:
         sent = f"The tasks are sent, but the output can't be written: {display.error}"
-        complain(str(unwritable(display.error) if result.error else RqtoolError(sent, "Don't send them again")))
+        complain(str(unwritable(display.error) if error else RqtoolError(sent, "Don't send them again")))
     failed = display.error is not None or unwritten is not None
-    return result.exit_code or (RqtoolError.exit_code if failed else 0)
+    return report.exit_code or (RqtoolError.exit_code if failed else 0)
 
 
 class _Display:
-    """Shows what is confirmed: a line for each named task; for a stream a figure, on a terminal."""
+    """Prints a line for each named task that is confirmed; for a stream shows a figure, on a terminal."""
 
     def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
+        self.say = talker(quiet=quiet)
         self._lines = named and not (quiet or json)
         self._count = 0
         self.error: OutputError | None = None
@@ -169,10 +169,9 @@ class _Display:
 
             self._progress = SendProgress()
 
-    def __enter__(self) -> _Display:
+    def __enter__(self) -> None:
         if self._progress is not None:
             self._progress.__enter__()
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._progress is not None:
@@ -187,7 +186,7 @@ class _Display:
             self._progress.show(self._count)
 
     def print(self, line: str) -> None:
-        """Print it, or keep the error for the end: what happens to our output is no news of the broker's."""
+        """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""
         if self.error is None:
             try:
                 emit(line)

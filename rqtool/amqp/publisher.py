@@ -81,7 +81,10 @@ class Publisher:
 
     def publish(self, queue: str, message: Message) -> None:
         """Publish a message. Once the channel is lost it stays in the window, unanswered."""
-        publishes = self._publishes.get(queue) or self._publishes_to(queue)
+        publishes = self._publishes.get(queue)
+        if publishes is None:
+            raw = self._channel.raw
+            publishes = self._publishes[queue] = Publishes(queue, raw.channel_number, raw.connection.params.frame_max)
         self._unwritten_size += publishes.encode(message, self._unwritten)
         if not self.window:
             self._await_answers()
@@ -102,11 +105,6 @@ class Publisher:
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
-
-    def _publishes_to(self, queue: str) -> Publishes:
-        raw = self._channel.raw
-        publishes = self._publishes[queue] = Publishes(queue, raw.channel_number, raw.connection.params.frame_max)
-        return publishes
 
     def _write(self) -> None:
         if self._unwritten:

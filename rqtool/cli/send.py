@@ -28,12 +28,24 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 MOST_HEADERS = 100_000
-"""Bytes: they share a frame of 128 KiB with what a worker adds when the task failed."""
+"""Bytes: they share a frame of 128 KiB with the headers that a worker adds to a failed task."""
 _RESERVED = {COPY, "CC", "BCC"}
-"""By the first a returned task is known again; the broker takes the others as lists of further queues."""
+"""The first identifies a returned task; the broker reads the others as lists of further queues."""
 
 
-@app.command()
+EXAMPLES = """\
+\b
+Examples:
+  rqtool send "First task." "Second task.."    each argument is one task
+  find . -name '*.wav' | rqtool send -q wav    each line of stdin is one task
+  find . -print0 | rqtool send -0              tasks with line ends in them
+  rqtool send --from tasks.txt --unsent rest   keep what was not confirmed
+"""
+
+INPUT, DELIVERY, PROPERTIES = "Input", "Delivery", "Message properties"
+
+
+@app.command(help=EXAMPLES)
 @with_broker()
 def send(
     *,
@@ -42,6 +54,8 @@ def send(
         typer.Argument(metavar="[TASK]...", help="Each is one task. Without any: one task per line of stdin."),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
+    type: Kind = None,  # noqa: A002 - its environment twin is named after it
+    accept_loss: AcceptLoss = False,
     source: Annotated[
         str | None,
         typer.Option(
@@ -50,47 +64,69 @@ def send(
             envvar="RQTOOL_SEND_FROM",
             help="One task per line of FILE; - is stdin.",
             show_default="-, without TASK",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    null: Annotated[bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.")] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.")] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.", rich_help_panel=INPUT)
+    ] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.", rich_help_panel=INPUT)] = False,
+    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N tasks.", rich_help_panel=INPUT)] = 0,
     guarantee: Annotated[
         Literal["confirm", "tx", "none"],
-        typer.Option(help="confirm: the broker vouches for each task; tx: transactions; none: fire and forget."),
+        typer.Option(
+            help="confirm: the broker confirms each task; tx: transactions; none: fire and forget.",
+            rich_help_panel=DELIVERY,
+        ),
     ] = "confirm",
-    type: Kind = None,  # noqa: A002 - its environment twin is named after it
-    accept_loss: AcceptLoss = False,
-    transient: Annotated[
-        bool, typer.Option("--transient", help="Don't store the tasks: a broker that restarts loses them.")
-    ] = False,
-    priority: Annotated[
-        int | None, typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", show_default="none")
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option("--header", metavar="K=V", help="A header for every task; may be repeated.", show_default="none"),
-    ] = None,
-    content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", show_default="none")
-    ] = None,
-    ttl: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Drop a task when it has waited this long.", show_default="never"),
-    ] = None,
-    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N tasks.")] = 0,
     unsent: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write every task there that is not confirmed, in order.", show_default="none"
+            metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.", rich_help_panel=DELIVERY
         ),
     ] = None,
     give_up: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long to keep trying a broker that is away.",
-            show_default="30s; where there never was one: a single try",
+            help="How long to retry while the broker is away, or rejects tasks.",
+            show_default="30s; a single try where there never was a connection",
+            rich_help_panel=DELIVERY,
         ),
+    ] = None,
+    transient: Annotated[
+        bool,
+        typer.Option(
+            "--transient",
+            help="Don't store the tasks: they are lost when the broker restarts.",
+            rich_help_panel=DELIVERY,
+        ),
+    ] = False,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Drop a task that has waited this long.",
+            show_default="never",
+            rich_help_panel=PROPERTIES,
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", rich_help_panel=PROPERTIES),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            metavar="K=V",
+            help="A header for every task; may be repeated.",
+            show_default=False,
+            rich_help_panel=PROPERTIES,
+        ),
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", rich_help_panel=PROPERTIES)
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -170,13 +170,13 @@ def send(
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
     display = _Display(named=bool(named), quiet=quiet, json=json)
-    with display:
-        try:
-            report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
-        finally:
-            unwritten = unsent_file.error if unsent_file else None
-            if unwritten is not None:
-                complain(str(unwritten))
+    try:
+        report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
+    finally:
+        display.stop()
+        unwritten = unsent_file.error if unsent_file else None
+        if unwritten is not None:
+            complain(str(unwritten))
     error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
         display.print(report.json())
@@ -205,14 +205,6 @@ class _Display:
 
             self._progress = SendProgress()
 
-    def __enter__(self) -> None:
-        if self._progress is not None:
-            self._progress.__enter__()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(None, None, None)
-
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
         if self._lines:
@@ -220,6 +212,10 @@ class _Display:
                 self.print(f" [x] Sent {quoted(message.body)}")
         if self._progress is not None:
             self._progress.show(self._count)
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
 
     def print(self, line: str) -> None:
         """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""

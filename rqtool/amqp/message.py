@@ -1,4 +1,4 @@
-"""What rqtool writes on each message."""
+"""Messages and their properties: new tasks, and copies of tasks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rqtool.amqp.window import Message
 
 APP_ID = "rqtool"
 _PERSISTENT, _TRANSIENT = 2, 1
-_PLACE_DIGITS = 12
+_POSITION_DIGITS = 12
 _COPY_FIELD = bytes([len(headers.COPY)]) + headers.COPY.encode() + b"S"
 _PROCESS = uuid.uuid4().hex
 _COUNT = itertools.count()
-_AROUND_HEADERS = 8 + 12 + 4
-"""Bytes: what encloses a frame; class, weight and size of the body; the length of the table."""
+_AROUND_PROPERTIES = 8 + 12
+"""Bytes: a frame's header and end; class, weight and size of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Envelope:
 
 
 class Sealer:
-    """Makes messages of tasks: in the envelope of the run, each with an id of its own and a timestamp.
+    """Makes messages of tasks: with the properties of the run, an id and a timestamp.
 
     https://www.rabbitmq.com/docs/publishers#message-properties. The ids are UUIDs of version 4 whose last twelve digits
-    are the task's place. All messages of a second differ in their ids alone: what is around these is encoded once.
+    are the task's position. All messages of a second differ in their ids alone: the rest is encoded once.
     """
 
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
-        self._run = str(uuid.uuid4())[:-_PLACE_DIGITS]
+        self._run = str(uuid.uuid4())[:-_POSITION_DIGITS]
         self._second = -1
         self._before = self._after = b""
 
@@ -55,7 +55,7 @@ class Sealer:
         if second != self._second:
             self._second = second
             self._encode_around()
-        message_id = f"{self._run}{position:0{_PLACE_DIGITS}x}"
+        message_id = f"{self._run}{position:0{_POSITION_DIGITS}x}"
         return Message(position, message_id, body, self._before + message_id.encode() + self._after)
 
     def _encode_around(self) -> None:
@@ -82,8 +82,8 @@ _FLAGS = struct.Struct(">H")
 
 
 def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
-    """Return a copy of a persistent task without headers, made of its properties as they are written: `copied` takes
-    ten times as long. None: it has headers, or something that is not copied.
+    """Return a copy of a persistent task without headers, from its encoded properties, ten times as fast as `copied`;
+    None where it has headers, or properties that are not copied.
     """
     (flags,) = _FLAGS.unpack_from(encoded)
     if flags & (_HEADERS | _NOT_COPIED) or not flags & _DELIVERY_MODE:
@@ -102,30 +102,30 @@ def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
 
 
 def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
-    """Return a copy of a task to be published again: persistent, with other headers, and told apart from all others.
+    """Return a persistent copy of a task, with other headers and a token of its own.
 
-    What is left out: `expiration`, since it would end the task in a queue where it is to wait; `user_id`, which the
-    broker checks against whoever publishes; the largest headers, where all don't fit into a frame of `frame` bytes.
+    Not copied are `expiration`, which would end the task in a queue where it is to wait; `user_id`, which the broker
+    compares with the publisher's; and the largest headers, where all don't fit into a frame of `frame` bytes.
     """
     token = _next_token()
+    kept = dict(new_headers) | {headers.COPY: token}
     properties = pika.BasicProperties(  # type: ignore[no-untyped-call]
         app_id=original.app_id,
         content_encoding=original.content_encoding,
         content_type=original.content_type,
         correlation_id=original.correlation_id,
         delivery_mode=_PERSISTENT,
+        headers=kept,
         message_id=original.message_id,
         priority=original.priority,
         reply_to=original.reply_to,
         timestamp=original.timestamp,
         type=original.type,
     )
-    all_headers = dict(new_headers) | {headers.COPY: token}
-    properties.headers = all_headers
     encoded = _encoded(properties)
-    if len(encoded) > frame - _AROUND_HEADERS:
-        properties.headers = None
-        properties.headers = _fitting(all_headers, frame - _AROUND_HEADERS - len(_encoded(properties)))
+    excess = len(encoded) + _AROUND_PROPERTIES - frame
+    if excess > 0:
+        _drop_largest(kept, excess)
         encoded = _encoded(properties)
     return Message(0, token, body, encoded)
 
@@ -138,22 +138,20 @@ def _encoded(properties: pika.BasicProperties) -> bytes:
     return b"".join(properties.encode())  # type: ignore[no-untyped-call]
 
 
-def _fitting(table: dict[str, Any], room: int) -> dict[str, Any]:
-    """Return what of the headers fits into `room` bytes. Ours are the last to be left out: they count the attempts.
+def _drop_largest(table: dict[str, Any], excess: int) -> None:
+    """Drop the largest headers until the table is `excess` bytes smaller; ours, which count the attempts, go last.
 
-    The properties of a message are one frame; the broker ends the connection over a larger one (AMQP 0-9-1, 4.2.6), and
-    a task whose copy it never takes would keep a worker from all others.
+    The properties of a message are one frame, and the broker closes the connection over a larger one (AMQP 0-9-1,
+    4.2.6): a task whose copy it never accepts would keep a worker from all other tasks.
     """
     sizes = {name: fields.size({name: value}) for name, value in table.items()}
-    excess = sum(sizes.values()) - room
     for name in sorted(sizes, key=lambda name: (name.startswith(headers.OWN_PREFIX), -sizes[name])):
         if excess <= 0:
             break
         excess -= sizes[name]
         del table[name]
-    return table
 
 
 def token(properties: pika.BasicProperties) -> str | None:
-    """What a message is recognized by when the broker returns it: a copy's own mark, else the message id."""
+    """The token of a message that the broker returns: a copy's own, else the message id."""
     return headers.text(properties.headers or {}, headers.COPY) or properties.message_id

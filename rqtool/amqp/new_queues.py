@@ -1,7 +1,7 @@
-"""Queues that are too new: the broker answers for them, and forgets them or what is in them if it is killed.
+"""Queues that are too new: the broker confirms messages for them, and may lose queue or messages if it is killed.
 
-RabbitMQ keeps the names of quorum queues in a file (dets) that it writes up to 3 s late; until then a queue that was
-made is begun anew, empty, after a crash. AMQP does not tell how old a queue is, so its maker leaves a mark.
+RabbitMQ keeps the names of quorum queues in a file (dets) that it writes up to 3 s late; a queue declared within that
+time is empty after a crash. AMQP does not say how old a queue is, so the program that declares it leaves a mark.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _REFUSED, _PRECONDITION = 403, 406
 
 
 async def mark_as_new(connection: Connection, home: str) -> bool:
-    """Tell every rqtool that a queue is about to be made, since AMQP does not tell how old one is. The mark goes by
-    itself. Returns False where this user may not make it.
+    """Let every rqtool know that a queue is about to be declared. The mark expires by itself. Returns False where this
+    user may not declare it.
     """
     arguments: Arguments = {"x-expires": round(NEW_SECONDS * 1000)}
     if len(new_marker(home).encode()) > LONGEST_NAME:
@@ -38,9 +38,10 @@ async def mark_as_new(connection: Connection, home: str) -> bool:
 
 
 async def is_marked_as_new(connection: Connection, home: str) -> bool:
-    """Whether the mark is there.
+    """Whether the mark is there. Raises Lost.
 
-    Found out by a message, since the broker logs an error for each look at a queue that does not exist. Raises Lost.
+    It publishes a message to it and sees whether that is returned: for each look at a missing queue the broker would
+    log an error.
     """
     marker = new_marker(home)
     if len(marker.encode()) > LONGEST_NAME:
@@ -57,10 +58,10 @@ async def is_marked_as_new(connection: Connection, home: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             return not (await answered(answer, publisher.lost)).returned
-    except TimeoutError:  # the broker is in alarm, and will say so
+    except TimeoutError:  # the broker is in alarm, and will send connection.blocked
         return False
     except Lost as lost:
-        if lost.code != _REFUSED:  # who may not write sends nothing to a new queue either
+        if lost.code != _REFUSED:  # a user who may not write sends nothing to a new queue either
             raise
         return False
     finally:

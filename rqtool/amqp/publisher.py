@@ -1,13 +1,16 @@
-"""Publishing over one channel with one of three guarantees; the broker's word on each message goes to `on_settled`."""
+"""Publishing over one channel with one of three guarantees; `on_settled` gets the broker's answers."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import pika
 
 from rqtool.amqp.connection import Channel, Connection
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.message import token
 from rqtool.amqp.window import Message, Settled, Window
 from rqtool.amqp.wire import PublishEncoder
@@ -20,30 +23,43 @@ second to RabbitMQ 3.10, one of 10,000 sent 18,000, a larger one no more."""
 WINDOW_BYTES = 16 * 1024 * 1024
 WRITE_BYTES = 64 * 1024
 BATCH_MESSAGES = 1_000
-"""PublishEncoder per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
+"""Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
+_LOOK_SECONDS = 1.0
+"""Between two looks whether the broker still answers."""
+
+
+def block_message(reason: str | None) -> str:
+    """What to tell the user: the broker stopped reading from us for this reason, or reads again (None)."""
+    return "the broker takes tasks again" if reason is None else f"the broker is {reason} and takes no tasks; waiting"
 
 
 class Publisher:
-    """PublishEncoder to queues through the default exchange, always mandatory.
+    """Publishes to queues through the default exchange, always mandatory.
 
-    confirm  every message is settled by the broker's own word for it (https://www.rabbitmq.com/docs/confirms)
-    tx       every batch is settled by its commit
-    none     nothing is promised: a batch counts as settled when the broker has read it, which is what bounds memory
+    confirm  the broker settles each message (https://www.rabbitmq.com/docs/confirms)
+    tx       a commit settles a batch
+    none     nothing is promised: a batch counts as settled when the broker has read it, which bounds memory
 
     `publish` never waits, and writes in pieces: look at `has_room` first, and `flush` when there is nothing more to
-    publish for now.
+    publish for now. `lost` resolves when the channel closes, and when the broker leaves messages unanswered for longer
+    than the window allows. A peer that is frozen, and a quorum queue that had no leader when we published (RabbitMQ
+    3.10 after a crash), never answer; on a new channel the broker does.
     """
 
     def __init__(self, channel: Channel, guarantee: Guarantee, on_settled: Callable[[Settled], None]) -> None:
+        self.window = Window(WINDOW_MESSAGES if guarantee == "confirm" else BATCH_MESSAGES, WINDOW_BYTES)
         self.lost = channel.lost
+        self.blocked = False
+        """The broker is in alarm and reads nothing from this connection."""
         self._channel = channel
-        self._publishes: dict[str, PublishEncoder] = {}
-        self._unwritten: list[bytes] = []
-        self._unwritten_size = 0
         self._guarantee = guarantee
         self._on_settled = on_settled
+        self._encoders: dict[str, PublishEncoder] = {}
+        self._unwritten: list[bytes] = []
+        self._unwritten_size = 0
         self._flushing = False
-        self.window = Window(WINDOW_MESSAGES if guarantee == "confirm" else BATCH_MESSAGES, WINDOW_BYTES)
+        self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     async def open(
@@ -52,6 +68,7 @@ class Publisher:
         """Open a channel of its own. Raises Lost."""
         channel = await connection.channel()
         publisher = cls(channel, guarantee, on_settled)
+        connection.on_blocked(publisher._block_changed)
         channel.raw.add_on_return_callback(publisher._returned)
         if guarantee == "confirm":
             await channel.call(channel.raw.confirm_delivery, ack_nack_callback=publisher._answered)
@@ -61,38 +78,34 @@ class Publisher:
 
     @property
     def has_room(self) -> bool:
-        return not (self._flushing or self.window.full or self.lost.done())
+        return not (self._flushing or self.blocked or self.window.full or self.lost.done())
 
     def publish(self, queue: str, message: Message) -> None:
-        """Hand a message to the connection. Where that is gone, the message stays in the window as unknown."""
-        publishes = self._publishes.get(queue) or self._publishes_to(queue)
-        self._unwritten_size += publishes.encode(message, self._unwritten)
+        """Publish a message. Once the channel is lost it stays in the window, unanswered."""
+        encoder = self._encoders.get(queue)
+        if encoder is None:
+            raw = self._channel.raw
+            encoder = self._encoders[queue] = PublishEncoder(queue, raw.channel_number, raw.connection.params.frame_max)
+        self._unwritten_size += encoder.encode(message, self._unwritten)
+        if not self.window:
+            self._await_answers()
         self.window.add(message)
         if self._unwritten_size >= WRITE_BYTES:
             self._write()
 
     def flush(self) -> None:
-        """Write what was published, and end the batch, where there are batches: commit it, or have the broker answer
-        behind it.
-        """
+        """Write what was published. Where there are batches, end this one: ask for an answer to all of it."""
         self._write()
         if self._guarantee == "confirm" or self._flushing or not self.window or self.lost.done():
             return
         self._flushing = True
-        if self._guarantee == "tx":
-            self._channel.raw.tx_commit(callback=self._flushed)
-        else:
-            # Any question will do: a channel is worked off in order.
-            self._channel.raw.basic_qos(callback=self._flushed)
+        # For "none" any question will do: the broker works off a channel in order.
+        ask = self._channel.raw.tx_commit if self._guarantee == "tx" else self._channel.raw.basic_qos
+        ask(callback=self._flushed)
 
     def close(self) -> None:
-        """Close its channel."""
+        """Close the channel."""
         self._channel.close()
-
-    def _publishes_to(self, queue: str) -> PublishEncoder:
-        raw = self._channel.raw
-        publishes = self._publishes[queue] = PublishEncoder(queue, raw.channel_number, raw.connection.params.frame_max)
-        return publishes
 
     def _write(self) -> None:
         if self._unwritten:
@@ -102,12 +115,37 @@ class Publisher:
 
     def _flushed(self, _: object) -> None:
         self._flushing = False
-        self._on_settled(self.window.ack_all())
+        self._settle(self.window.ack_all())
 
     def _answered(self, frame: Any) -> None:
         method = frame.method
         settle = self.window.ack if isinstance(method, pika.spec.Basic.Ack) else self.window.nack
-        self._on_settled(settle(method.delivery_tag, multiple=method.multiple))
+        self._settle(settle(method.delivery_tag, multiple=method.multiple))
 
     def _returned(self, _: object, __: object, properties: pika.BasicProperties, ___: bytes) -> None:
         self.window.mark_returned(token(properties))
+
+    def _settle(self, settled: Settled) -> None:
+        self._heard = time.monotonic()
+        self._on_settled(settled)
+
+    def _block_changed(self, reason: str | None) -> None:
+        self.blocked = reason is not None
+        self._heard = time.monotonic()
+
+    def _await_answers(self) -> None:
+        self._heard = time.monotonic()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """End a channel that has been silent for too long."""
+        self._timer = None
+        if not self.window or self.lost.done():
+            return
+        if self.blocked:
+            self._heard = time.monotonic()
+        if time.monotonic() - self._heard > self.window.answer_seconds:
+            self.lost.set_result(Lost(0, "the broker confirms nothing any more"))
+        else:
+            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)

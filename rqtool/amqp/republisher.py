@@ -1,7 +1,7 @@
-"""Publishes copies of tasks on a connection of its own, each until the broker has confirmed it.
+"""Publishes copies of tasks, each until the broker has confirmed it, on a connection of its own.
 
-Of its own, since a broker in alarm stops reading from connections that publish, and the worker's acks would be stuck
-with them: https://www.rabbitmq.com/docs/connections#flow-control
+A broker in alarm stops reading from connections that publish. On a shared one the worker's acks would be stuck too:
+https://www.rabbitmq.com/docs/connections#flow-control
 """
 
 from __future__ import annotations
@@ -9,31 +9,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 
 from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling
+from rqtool.amqp.declare import ensure_queue, ensure_sibling
 from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
-from rqtool.amqp.publisher import Publisher
+from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import Destination, QueueType
-from rqtool.amqp.window import ANSWER_SECONDS, SLOWEST, Message, Settled
+from rqtool.amqp.window import Message, Settled
 from rqtool.endpoint.urls import Endpoint
-
-_LOOK = 1.0
-"""Seconds between two looks whether the broker still answers."""
 
 
 class NotTaken(Exception):
-    """The broker answered that it did not keep the copy; another try may succeed."""
+    """The broker did not keep the copy; another try may succeed."""
 
 
 class Republisher:
-    """For the places around one `queue`; `kind` is the type that the user asked for, `role` names us to the broker.
+    """For the places around one `queue`: `kind` is the type that the user asked for, `role` our name in the broker's
+    lists of connections.
 
-    Nothing is opened before the first delivery, nor declared before something goes there. `blocked`: the broker is in
-    alarm, and takes nothing.
+    It opens nothing before the first delivery, and declares a place when something goes there.
     """
 
     def __init__(
@@ -57,10 +53,13 @@ class Republisher:
         self._publisher: Publisher | None = None
         self._declared: set[str] = set()
         self._safe_from: dict[str, float] = {}
-        self._under_way: dict[str, asyncio.Future[None]] = {}
+        self._answers: dict[str, asyncio.Future[None]] = {}
         self._flushing = False
-        self._heard = 0.0
-        self.blocked = False
+
+    @property
+    def blocked(self) -> bool:
+        """The broker is in alarm and takes nothing."""
+        return self._publisher is not None and self._publisher.blocked
 
     async def deliver(self, place: Destination, message: Message) -> None:
         """Publish a copy and return when the broker has confirmed it.
@@ -78,27 +77,34 @@ class Republisher:
             raise
 
     def publish(self, place: Destination, message: Message) -> asyncio.Future[None] | None:
-        """Publish a copy where that can be done at once. Returns what the broker's answer resolves, with the errors of
-        `deliver`; None where there is no connection, or the queue is not known.
+        """Publish a copy, if that needs no waiting. Returns a future that the broker's answer resolves, with the errors
+        of `deliver`; None without a connection, or where the place is not declared yet or too new.
         """
         if self._publisher is None or place.name not in self._declared or self._wait(place) > 0:
             return None
         return self._publish(self._publisher, place, message)
 
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
     def _publish(self, publisher: Publisher, place: Destination, message: Message) -> asyncio.Future[None]:
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._under_way[message.token] = answer
+        loop = asyncio.get_running_loop()
+        answer = self._answers[message.token] = loop.create_future()
         publisher.publish(place.name, message)
-        self._flush_soon()
+        if not self._flushing:  # one write for all that is published in a turn of the loop
+            self._flushing = True
+            loop.call_soon(self._flush)
         return answer
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._publisher is not None:
+            self._publisher.flush()
 
     def _wait(self, place: Destination) -> float:
         """Seconds until the queue is old enough."""
         return self._safe_from.get(place.name, 0.0) - time.monotonic() if self._safe_from else 0.0
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
 
     async def _ready(self, place: Destination) -> Publisher:
         async with self._opening:
@@ -107,9 +113,7 @@ class Republisher:
                 connection, publisher = await self._open()
             if place.name not in self._declared:
                 try:
-                    new = (await self._declare(connection, place)).new or await is_marked_as_new(
-                        connection, self._queue
-                    )
+                    new = await self._declare(connection, place)
                 except Lost as lost:
                     raise_refusal(lost, f"queue {place.name!r}")
                 self._declared.add(place.name)
@@ -119,62 +123,37 @@ class Republisher:
             await asyncio.sleep(wait)
         return publisher
 
-    def _flush_soon(self) -> None:
-        """What is published in one turn of the loop is written at once."""
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        if self._publisher is not None:
-            self._publisher.flush()
-
     async def _open(self) -> tuple[Connection, Publisher]:
-        if self._connection is not None:
-            await self._connection.close()
+        await self.close()
         self._declared.clear()
-        self.blocked = False
         self._connection = self._publisher = None
-        connection = await connect(self._endpoint, self._role)
-        connection.on_blocked(partial(self._block_changed, connection))
-        self._connection = connection
+        self._connection = connection = await connect(self._endpoint, self._role)
+        connection.on_blocked(lambda reason: self._say(block_message(reason)))
         self._publisher = publisher = await Publisher.open(connection, "confirm", self._settled)
         publisher.lost.add_done_callback(lambda lost: self._fail_all(publisher, lost.result()))
-        self._heard = time.monotonic()
-        self._look(publisher)
         return connection, publisher
 
-    async def _declare(self, connection: Connection, place: Destination) -> DeclaredQueue:
+    async def _declare(self, connection: Connection, place: Destination) -> bool:
+        """Return whether the place, or the queue, is too new to be safe."""
         if place.name == self._queue:
-            return await ensure_queue(connection, self._queue, self._kind, accept_loss=self._accept_loss)
-        return await ensure_sibling(connection, place, self._kind)
-
-    def _look(self, publisher: Publisher) -> None:
-        """Wait for answers no longer than a broker takes that is alive."""
-        if publisher is not self._publisher:
-            return
-        if self.blocked or not self._under_way:
-            self._heard = time.monotonic()
-        if time.monotonic() - self._heard > ANSWER_SECONDS + publisher.window.size / SLOWEST:
-            self._fail_all(publisher, Lost(0, "the broker confirms nothing any more"))
+            found = await ensure_queue(connection, self._queue, self._kind, accept_loss=self._accept_loss)
         else:
-            asyncio.get_running_loop().call_later(_LOOK, self._look, publisher)
+            found = await ensure_sibling(connection, place, self._kind)
+        return found.new or await is_marked_as_new(connection, self._queue)
 
     def _fail_all(self, publisher: Publisher, lost: Lost) -> None:
-        """Nothing is known of what is under way; the next delivery opens another connection."""
+        """Fail every delivery that has no answer yet; the next one opens another connection."""
         if publisher is not self._publisher:
             return
         connection, self._connection, self._publisher = self._connection, None, None
         if connection is not None:
             connection.abandon()
-        under_way, self._under_way = self._under_way, {}
-        for answer in under_way.values():
+        answers, self._answers = self._answers, {}
+        for answer in answers.values():
             if not answer.done():
                 answer.set_exception(lost)
 
     def _settled(self, settled: Settled) -> None:
-        self._heard = time.monotonic()
         for message in settled.confirmed:
             self._answer(message, None)
         for message in settled.returned:
@@ -183,18 +162,10 @@ class Republisher:
             self._answer(message, NotTaken("the broker refused it (nack): the queue is full, or has lost its majority"))
 
     def _answer(self, message: Message, refusal: NotTaken | None) -> None:
-        answer = self._under_way.pop(message.token, None)
+        answer = self._answers.pop(message.token, None)
         if answer is None or answer.done():
             return
         if refusal is None:
             answer.set_result(None)
         else:
             answer.set_exception(refusal)
-
-    def _block_changed(self, connection: Connection, reason: str | None) -> None:
-        if connection is not self._connection:
-            return
-        self.blocked = reason is not None
-        self._say(
-            "the broker takes tasks again" if reason is None else f"the broker is {reason} and takes no tasks; waiting"
-        )

@@ -1,4 +1,4 @@
-"""The window of published and not yet settled messages of one channel. Pure.
+"""The published and not yet settled messages of one channel. Pure.
 
 Rules: https://www.rabbitmq.com/docs/confirms. Publishes are numbered from 1 on each channel; acks and nacks may be
 multiple and come in any order; a `basic.return` carries no number and comes before its ack.
@@ -7,18 +7,18 @@ multiple and come in any order; a `basic.return` carries no number and comes bef
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 ANSWER_SECONDS = 10.0
 SLOWEST = 100_000.0
-"""Bytes per second: what is on its way may take this much longer before silence counts as the end of a connection."""
+"""Bytes per second that the slowest line carries."""
 
 
 @dataclass(slots=True)
 class Message:
-    """One task on its way: its place in the input (from 0), what it is recognized by, its body, and its AMQP properties
-    as they are written: flags and values.
+    """A message to publish: its position in the input (from 0), the token that identifies it when the broker returns
+    it, its body, and its encoded AMQP properties.
     """
 
     position: int
@@ -29,7 +29,7 @@ class Message:
 
 @dataclass(slots=True)
 class Settled:
-    """What one answer of the broker decided. `returned`: acked, and yet in no queue."""
+    """What one answer of the broker settled. `returned`: acked, and yet in no queue."""
 
     confirmed: list[Message] = field(default_factory=list)
     returned: list[Message] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Settled:
 
 
 class Window:
-    """Bounded by messages and bytes; one message is let in whatever its size."""
+    """Bounded by messages and bytes; an empty window has room for one message of any size."""
 
     def __init__(self, messages: int, size: int) -> None:
         self._most_messages = messages
@@ -50,14 +50,17 @@ class Window:
     def __len__(self) -> int:
         return len(self._open)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the bodies in it."""
-        return self._bytes
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self._open.values())
 
     @property
     def full(self) -> bool:
         return len(self._open) >= self._most_messages or self._bytes >= self._most_bytes
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long a live broker may take to answer, with these bytes on a slow line."""
+        return ANSWER_SECONDS + self._bytes / SLOWEST
 
     def add(self, message: Message) -> None:
         """Count a publish; the broker numbers them the same way."""
@@ -80,30 +83,29 @@ class Window:
         return settled
 
     def nack(self, tag: int, *, multiple: bool) -> Settled:
-        nacked = list(self._take(tag, multiple=multiple))
+        nacked = self._take(tag, multiple=multiple)
         self._returned.difference_update(message.token for message in nacked)
         return Settled(nacked=nacked)
 
     def ack_all(self) -> Settled:
-        """Settle everything: a committed transaction, or the end of what is fired and forgotten."""
-        return self.ack(self._tag, multiple=True)
+        """Settle everything: a transaction was committed, or the broker has read an unconfirmed batch."""
+        return self.ack(0, multiple=True)
 
     def abandon(self) -> list[Message]:
-        """Empty the window and return what was in it, in order: after a lost channel all of it is unknown."""
-        messages = list(self._open.values())
+        """Empty the window of a lost channel and return, in order, what was in it: any of it may have arrived."""
+        messages = list(self)
         self._open.clear()
         self._returned.clear()
         self._bytes = 0
         return messages
 
-    def _take(self, tag: int, *, multiple: bool) -> Iterable[Message]:
-        if not multiple:
-            message = self._open.pop(tag, None)
-            taken = [] if message is None else [message]
-        else:
+    def _take(self, tag: int, *, multiple: bool) -> list[Message]:
+        if multiple:
             taken = []
             # Tag 0 with `multiple` means all that is outstanding (AMQP 0-9-1, basic.ack).
             while self._open and (tag == 0 or next(iter(self._open)) <= tag):
                 taken.append(self._open.popitem(last=False)[1])
+        else:
+            taken = [self._open.pop(tag)] if tag in self._open else []
         self._bytes -= sum(len(message.body) for message in taken)
         return taken

@@ -27,12 +27,24 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 MOST_HEADERS = 100_000
-"""Bytes: they share a frame of 128 KiB with what a worker adds when the task failed."""
+"""Bytes: they share a frame of 128 KiB with the headers that a worker adds to a failed task."""
 _RESERVED = {COPY, "CC", "BCC"}
-"""By the first a returned task is known again; the broker takes the others as lists of further queues."""
+"""The first identifies a returned task; the broker reads the others as lists of further queues."""
 
 
-@app.command()
+EXAMPLES = """\
+\b
+Examples:
+  rqtool send "First task." "Second task.."    each argument is one task
+  find . -name '*.wav' | rqtool send -q wav    each line of stdin is one task
+  find . -print0 | rqtool send -0              tasks with line ends in them
+  rqtool send --from tasks.txt --unsent rest   keep what was not confirmed
+"""
+
+INPUT, DELIVERY, PROPERTIES = "Input", "Delivery", "Message properties"
+
+
+@app.command(help=EXAMPLES)
 @with_broker()
 def send(
     *,
@@ -41,6 +53,8 @@ def send(
         typer.Argument(metavar="[TASK]...", help="Each is one task. Without any: one task per line of stdin."),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
+    type: Kind = None,  # noqa: A002 - its environment twin is named after it
+    accept_loss: AcceptLoss = False,
     source: Annotated[
         str | None,
         typer.Option(
@@ -49,47 +63,69 @@ def send(
             envvar="RQTOOL_SEND_FROM",
             help="One task per line of FILE; - is stdin.",
             show_default="-, without TASK",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    null: Annotated[bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.")] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.")] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.", rich_help_panel=INPUT)
+    ] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.", rich_help_panel=INPUT)] = False,
+    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N tasks.", rich_help_panel=INPUT)] = 0,
     guarantee: Annotated[
         Literal["confirm", "tx", "none"],
-        typer.Option(help="confirm: the broker vouches for each task; tx: transactions; none: fire and forget."),
+        typer.Option(
+            help="confirm: the broker confirms each task; tx: transactions; none: fire and forget.",
+            rich_help_panel=DELIVERY,
+        ),
     ] = "confirm",
-    type: Kind = None,  # noqa: A002 - its environment twin is named after it
-    accept_loss: AcceptLoss = False,
-    transient: Annotated[
-        bool, typer.Option("--transient", help="Don't store the tasks: a broker that restarts loses them.")
-    ] = False,
-    priority: Annotated[
-        int | None, typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", show_default="none")
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option("--header", metavar="K=V", help="A header for every task; may be repeated.", show_default="none"),
-    ] = None,
-    content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", show_default="none")
-    ] = None,
-    ttl: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Drop a task when it has waited this long.", show_default="never"),
-    ] = None,
-    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Leave out the first N tasks.")] = 0,
     unsent: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write every task there that is not confirmed, in order.", show_default="none"
+            metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.", rich_help_panel=DELIVERY
         ),
     ] = None,
     give_up: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="How long to keep trying a broker that is away.",
-            show_default="30s; where there never was one: a single try",
+            help="How long to retry while the broker is away, or rejects tasks.",
+            show_default="30s; a single try where there never was a connection",
+            rich_help_panel=DELIVERY,
         ),
+    ] = None,
+    transient: Annotated[
+        bool,
+        typer.Option(
+            "--transient",
+            help="Don't store the tasks: they are lost when the broker restarts.",
+            rich_help_panel=DELIVERY,
+        ),
+    ] = False,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Drop a task that has waited this long.",
+            show_default="never",
+            rich_help_panel=PROPERTIES,
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", rich_help_panel=PROPERTIES),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            metavar="K=V",
+            help="A header for every task; may be repeated.",
+            show_default=False,
+            rich_help_panel=PROPERTIES,
+        ),
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", rich_help_panel=PROPERTIES)
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -100,7 +136,6 @@ def send(
     from rqtool.amqp.message import Envelope
     from rqtool.durations import parse_duration
     from rqtool.send.options import SendOptions
-    from rqtool.send.report import summary
     from rqtool.send.sender import Sender
     from rqtool.send.unsent import UnsentFile
 
@@ -133,32 +168,33 @@ def send(
     )
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
-    with _Display(named=bool(named), quiet=quiet, json=json) as display:
-        sending = Sender(endpoint, options, say=talker(quiet=quiet), on_confirmed=display.confirmed, unsent=unsent_file)
-        try:
-            report = asyncio.run(sending.run(batches))
-        finally:
-            unwritten = unsent_file.error if unsent_file else None
-            if unwritten is not None:
-                complain(str(unwritten))
-    result = summary(report, queue, guarantee, unsent_file.path if unsent_file and unwritten is None else None)
+    display = _Display(named=bool(named), quiet=quiet, json=json)
+    try:
+        report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
+    finally:
+        display.stop()
+        unwritten = unsent_file.error if unsent_file else None
+        if unwritten is not None:
+            complain(str(unwritten))
+    error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
-        display.print(result.json)
-    elif not (named or quiet or result.error):
-        display.print(result.line)
-    if result.error is not None:
-        complain(str(result.error))
+        display.print(report.json())
+    elif not (named or quiet or error):
+        display.print(report.line())
+    if error is not None:
+        complain(str(error))
     if display.error is not None:
         sent = f"The tasks are sent, but the output can't be written: {display.error}"
-        complain(str(unwritable(display.error) if result.error else RqtoolError(sent, "Don't send them again")))
+        complain(str(unwritable(display.error) if error else RqtoolError(sent, "Don't send them again")))
     failed = display.error is not None or unwritten is not None
-    return result.exit_code or (RqtoolError.exit_code if failed else 0)
+    return report.exit_code or (RqtoolError.exit_code if failed else 0)
 
 
 class _Display:
-    """Shows what is confirmed: a line for each named task; for a stream a figure, on a terminal."""
+    """Prints a line for each named task that is confirmed; for a stream shows a figure, on a terminal."""
 
     def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
+        self.say = talker(quiet=quiet)
         self._lines = named and not (quiet or json)
         self._count = 0
         self.error: OutputError | None = None
@@ -168,15 +204,6 @@ class _Display:
 
             self._progress = SendProgress()
 
-    def __enter__(self) -> _Display:
-        if self._progress is not None:
-            self._progress.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(None, None, None)
-
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
         if self._lines:
@@ -185,8 +212,12 @@ class _Display:
         if self._progress is not None:
             self._progress.show(self._count)
 
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
     def print(self, line: str) -> None:
-        """Print it, or keep the error for the end: what happens to our output is no news of the broker's."""
+        """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""
         if self.error is None:
             try:
                 emit(line)

@@ -1,4 +1,4 @@
-"""Where tasks come from: a file or a pipe, split into batches, and read beside the connection, never in its way."""
+"""The input of `send`: a file or a pipe, split into tasks, and read in a thread so that it never holds up the loop."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rqtool.errors import UsageError
 
 CHUNK = 256 * 1024
 LARGEST_TASK = 512 * 1024 * 1024
-"""Bytes. No RabbitMQ takes more in one message, so whoever sends more forgot the line ends."""
+"""Bytes. No RabbitMQ takes a larger message, so a larger task is a sign that the line ends are missing."""
 BATCHES_AHEAD = 2
 
 Batch = list[bytes]
@@ -35,8 +36,8 @@ def open_input(name: str) -> int:
 
 
 def chunks(descriptor: int) -> Iterator[bytes]:
-    """What is there, as soon as it is there: the lines of an open pipe must not wait for a full buffer."""
-    os.set_blocking(descriptor, True)  # whoever shares our stdin may have left it otherwise
+    """Yield input as it arrives: the lines of an open pipe must not wait for a full buffer."""
+    os.set_blocking(descriptor, True)  # a process that shares our stdin may have made it non-blocking
     while chunk := os.read(descriptor, CHUNK):
         yield chunk
 
@@ -47,37 +48,36 @@ def split(pieces: Iterable[bytes], *, null: bool = False) -> Iterator[Batch]:
     Yields one batch per piece that completes at least one task. Raises UsageError above LARGEST_TASK.
     """
     separator = b"\0" if null else b"\n"
-    begun: list[bytes] = []
-    begun_size = 0
+    parts: list[bytes] = []  # of the task that no separator has ended yet
+    size = 0
     for piece in pieces:
         first, *rest = piece.split(separator)
-        begun.append(first)
-        begun_size += len(first)
-        if begun_size > LARGEST_TASK:
-            raise UsageError(f"A task of more than {LARGEST_TASK:,} bytes", "No broker takes it: is --null missing?")
-        if not rest:
-            continue
-        lines = [b"".join(begun), *rest]
-        begun = [lines.pop()]
-        begun_size = len(begun[0])
-        batch = _tasks(lines, null=null)
-        if batch:
-            yield batch
-    last = _tasks([b"".join(begun)], null=null)
-    if last:
+        parts.append(first)
+        size = _checked(size + len(first), "is --null missing?")
+        if rest:
+            lines = [b"".join(parts), *rest]
+            parts = [lines.pop()]
+            size = len(parts[0])
+            if batch := _tasks(lines, null=null):
+                yield batch
+    if last := _tasks([b"".join(parts)], null=null):
         yield last
 
 
 def whole(pieces: Iterable[bytes]) -> Iterator[Batch]:
-    """The whole input as one task, byte for byte. Raises UsageError above LARGEST_TASK."""
+    """Yield the whole input as one task, byte for byte. Raises UsageError above LARGEST_TASK."""
     parts: list[bytes] = []
     size = 0
     for piece in pieces:
         parts.append(piece)
-        size += len(piece)
-        if size > LARGEST_TASK:
-            raise UsageError(f"A task of more than {LARGEST_TASK:,} bytes", "No broker takes it: leave --whole out")
+        size = _checked(size + len(piece), "leave --whole out")
     yield [b"".join(parts)]
+
+
+def _checked(size: int, advice: str) -> int:
+    if size > LARGEST_TASK:
+        raise UsageError(f"A task of more than {LARGEST_TASK:,} bytes", f"No broker takes it: {advice}")
+    return size
 
 
 def _tasks(lines: list[bytes], *, null: bool) -> Batch:
@@ -87,56 +87,61 @@ def _tasks(lines: list[bytes], *, null: bool) -> Batch:
 
 
 class ReadAhead:
-    """Runs an iterator of batches in a thread, at most BATCHES_AHEAD ahead, and hands tasks to the event loop.
+    """Runs an iterator of batches in a thread, at most BATCHES_AHEAD ahead, and hands its tasks to the event loop.
 
-    `wake` is called on the loop whenever there is something new. A daemon thread: a read that never returns (an idle
-    pipe) must not keep the process alive.
+    `wake` is called on the loop whenever a batch or the end has arrived. A daemon thread: a read that never returns
+    (an idle pipe) must not keep the process alive.
     """
 
     def __init__(self, batches: Iterable[Batch], wake: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._source = batches
         self._wake = wake
         self._slots = threading.Semaphore(BATCHES_AHEAD)
         self._batches: deque[Batch] = deque()
-        self._current: deque[bytes] = deque()
+        self._tasks: deque[bytes] = deque()
         self._read_all = False
         self.error: Exception | None = None
-        threading.Thread(target=self._pump, args=(batches,), name="input", daemon=True).start()
+
+    def start(self) -> None:
+        """Begin to read. Call it on the running loop."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._read, args=(loop,), name="input", daemon=True).start()
 
     @property
     def ended(self) -> bool:
         """Whether everything was read and taken."""
-        return self._read_all and not self._batches and not self._current
+        return self._read_all and not self._batches and not self._tasks
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was taken, and the end was no error."""
+        return self.ended and self.error is None
 
     def take(self) -> bytes | None:
-        """The next task, or None if none is there yet, or any more."""
-        while not self._current:
+        """Return the next task; None if there is none yet, or none left."""
+        while not self._tasks:
             if not self._batches:
                 return None
-            self._current = deque(self._batches.popleft())
+            self._tasks.extend(self._batches.popleft())
             self._slots.release()
-        return self._current.popleft()
+        return self._tasks.popleft()
 
-    def _pump(self, batches: Iterable[Batch]) -> None:
-        error: Exception | None = None
-        try:
-            for batch in batches:
-                self._slots.acquire()
-                self._tell(lambda batch=batch: self._batches.append(batch))  # type: ignore[misc]
-        except Exception as problem:  # whatever it is: without an end the sender would wait for ever
-            error = problem
-        self._tell(lambda: self._end(error))
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the run is over
+            error: Exception | None = None
+            try:
+                for batch in self._source:
+                    self._slots.acquire()
+                    loop.call_soon_threadsafe(self._arrived, batch)
+            except Exception as problem:  # of any kind: without an end the sender would wait for one forever
+                error = problem
+            loop.call_soon_threadsafe(self._end, error)
+
+    def _arrived(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        self._wake()
 
     def _end(self, error: Exception | None) -> None:
         self._read_all = True
         self.error = error
-
-    def _tell(self, change: Callable[[], object]) -> None:
-        def apply() -> None:
-            change()
-            self._wake()
-
-        try:
-            self._loop.call_soon_threadsafe(apply)
-        except RuntimeError:
-            return  # the loop is closed: nobody reads any more
+        self._wake()

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 
 class SendProgress:
-    """A line on the terminal while a stream is sent: how many are confirmed, and how fast."""
+    """How many tasks are confirmed, and how fast; drawn until `stop`."""
 
     def __init__(self) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.completed:,} confirmed {task.fields[rate]}"))
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=8)
         self._task = self._progress.add_task("send", total=None, rate="")
         self._started = time.monotonic()
-
-    def __enter__(self) -> SendProgress:
         self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def show(self, confirmed: int) -> None:
         seconds = time.monotonic() - self._started
         rate = f"({confirmed / seconds:,.0f}/s)" if seconds > 1 else ""
         self._progress.update(self._task, completed=confirmed, rate=rate)
+
+    def stop(self) -> None:
+        self._progress.stop()

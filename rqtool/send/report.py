@@ -1,4 +1,4 @@
-"""How a run of `send` ended, and how that is told: as a line, as JSON, as an error with its exit code. Pure."""
+"""How a run of `send` ended: as a line, as JSON, as an error with its exit code. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rqtool.errors import RqtoolError
-from rqtool.send.ledger import Refusal
+from rqtool.send.outbox import Refusal
 from rqtool.text import plural
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How it ended. `problem` is None where every task of the input is confirmed (guarantee none: read by the broker).
+    """`problem` is None where every task of the input was confirmed (guarantee none: read by the broker).
 
-    `resume_at` tasks from the start are confirmed or were skipped; `unconfirmed` counts what was read and is not;
-    `killed_by` is the signal that ended it, 0 for none; `complete`: the input was read to its end; `queue_gone`: the
-    queue was deleted after some tasks were confirmed.
+    `resume_at` tasks from the start were confirmed or skipped; `unconfirmed` counts those that were read and not
+    confirmed; `killed_by` is the signal that ended the run, 0 for none; `complete`: the input was read to its end;
+    `queue_gone`: the queue was deleted after some tasks were confirmed.
     """
 
+    queue: str
+    guarantee: str
     confirmed: int
     unconfirmed: int
     resume_at: int
@@ -27,73 +29,61 @@ class Report:
     problem: str | None
     killed_by: int
     complete: bool
+    queue_gone: bool
     seconds: float
-    queue_gone: bool = False
 
+    @property
+    def exit_code(self) -> int:
+        """0, 1 where a task is not confirmed, 128 + signal after a second signal."""
+        if self.problem is None:
+            return 0
+        return 128 + self.killed_by if self.killed_by else RqtoolError.exit_code
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """`error` is None where every task was sent."""
+    def line(self) -> str:
+        how = "not confirmed: --guarantee none" if self.guarantee == "none" else "all confirmed"
+        rate = f", {self.confirmed / self.seconds:,.0f}/s" if self.seconds > 1 else ""
+        sent = f"Sent {plural(self.confirmed, 'task')} to {self.queue!r}"
+        return f" [x] {sent} ({how if self.problem is None else 'not all'}{rate})"
 
-    line: str
-    json: str
-    error: RqtoolError | None
-    exit_code: int
+    def error(self, unsent: Path | None) -> RqtoolError | None:
+        """What went wrong, and how to send the rest, which is in `unsent` where that was written."""
+        if self.problem is None:
+            return None
+        verb = "sent" if self.guarantee == "none" else "confirmed"
+        what = f"{self.problem}; {plural(self.confirmed, 'task')} {verb}"
+        if self.unconfirmed:
+            what += f", {self.unconfirmed:,} not" + ("" if self.complete else ", and there is more input")
+        if self.queue_gone:
+            what_to_do = "The queue took confirmed tasks with it. Send all again; those already done will be done twice"
+        elif unsent is not None:
+            what_to_do = f"The rest is in {unsent}: send it with --from {unsent}"
+        elif self.complete and len(self.refused) == self.unconfirmed > 0:
+            what_to_do = "Fix the refused tasks and send them again"
+        else:
+            what_to_do = f"Tasks from {self.resume_at + 1:,} on may be unconfirmed; resume with --skip {self.resume_at}"
+        return RqtoolError(what, what_to_do)
+
+    def json(self) -> str:
+        return json.dumps(
+            {
+                "queue": self.queue,
+                "guarantee": self.guarantee,
+                "sent": self.confirmed,
+                "confirmed": 0 if self.guarantee == "none" else self.confirmed,
+                "unconfirmed": self.unconfirmed,
+                "resume_at": self.resume_at,
+                "refused": [{"task": r.message.position + 1, "why": r.why} for r in self.refused],
+                "problem": self.problem,
+                "seconds": round(self.seconds, 3),
+            }
+        )
 
 
 def why_incomplete(refused: list[Refusal], error: Exception | None, *, ended: bool) -> str | None:
-    """Why not every task of the input was sent; None where each was. `error`: why the input can't be read further."""
+    """Why not every task was sent; None where each was. `error` is why the input could not be read to its end."""
     if refused:
         first = refused[0]
         return f"task {first.message.position + 1:,} was not taken: {first.why}"
     if error is not None:
         return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
     return None if ended else "stopped before the end of the input"
-
-
-def summary(report: Report, queue: str, guarantee: str, unsent: Path | None) -> Summary:
-    """Exit codes: 0, 1 where a task is not confirmed, 128 + signal after a second signal."""
-    sent = plural(report.confirmed, "task")
-    how = "not confirmed: --guarantee none" if guarantee == "none" else "all confirmed"
-    rate = f", {report.confirmed / report.seconds:,.0f}/s" if report.seconds > 1 else ""
-    line = f" [x] Sent {sent} to {queue!r} ({how if report.problem is None else 'not all'}{rate})"
-    error = None
-    code = 0
-    if report.problem is not None:
-        error = RqtoolError(_what(report, guarantee), _what_to_do(report, unsent))
-        code = 128 + report.killed_by if report.killed_by else error.exit_code
-    return Summary(line, _json(report, queue, guarantee), error, code)
-
-
-def _what(report: Report, guarantee: str) -> str:
-    verb = "sent" if guarantee == "none" else "confirmed"
-    text = f"{report.problem}; {plural(report.confirmed, 'task')} {verb}"
-    if report.unconfirmed:
-        text += f", {report.unconfirmed:,} not" + ("" if report.complete else ", and there is more input")
-    return text
-
-
-def _what_to_do(report: Report, unsent: Path | None) -> str:
-    if report.queue_gone:
-        return "Confirmed tasks went with the queue: send all again; what was done already will be done twice"
-    if unsent is not None:
-        return f"The rest is in {unsent}: send it with --from {unsent}"
-    if report.complete and len(report.refused) == report.unconfirmed > 0:
-        return "Mend what was refused and send it again"
-    return f"Nothing is sure from task {report.resume_at + 1:,} on: continue with --skip {report.resume_at}"
-
-
-def _json(report: Report, queue: str, guarantee: str) -> str:
-    return json.dumps(
-        {
-            "queue": queue,
-            "guarantee": guarantee,
-            "sent": report.confirmed,
-            "confirmed": 0 if guarantee == "none" else report.confirmed,
-            "unconfirmed": report.unconfirmed,
-            "resume_at": report.resume_at,
-            "refused": [{"task": r.message.position + 1, "why": r.why} for r in report.refused],
-            "problem": report.problem,
-            "seconds": round(report.seconds, 3),
-        }
-    )

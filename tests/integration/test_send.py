@@ -190,7 +190,7 @@ def test_a_file_of_what_is_unsent_that_cannot_be_written(rqtool: Program, vhost:
     said = ended.stderr.splitlines()
     assert len([line for line in said if line.startswith("rqtool: rest can't be written: file too large. ")]) == 1
     assert f"{len(kept)} tasks confirmed, " in said[-1]
-    assert said[-1].endswith(f"continue with --skip {len(kept)}.")
+    assert said[-1].endswith(f"resume with --skip {len(kept)}.")
     assert kept == tasks[: len(kept)]
     assert not (rqtool.cwd / "rest").exists()
 
@@ -240,7 +240,7 @@ def test_ctrl_c_ends_a_stream_with_an_exact_account(rqtool: Program, vhost: Vhos
 
     assert ended.code == 1
     assert "stopped before the end of the input; 3 tasks confirmed" in ended.stderr
-    assert "continue with --skip 3" in ended.stderr
+    assert "resume with --skip 3" in ended.stderr
     assert vhost.bodies() == [b"a", b"b", b"c"]
 
 

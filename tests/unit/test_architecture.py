@@ -24,8 +24,8 @@ PURE = [
     "rqtool.text",
     "rqtool.endpoint.urls",
     "rqtool.errors",
-    "rqtool.send.ledger",
-    "rqtool.send.timeouts",
+    "rqtool.send.outbox",
+    "rqtool.send.timeout",
     "rqtool.work.jobs",
     "rqtool.work.retry",
     "rqtool.amqp.headers",
@@ -121,7 +121,7 @@ def _loaded_by(module: str) -> set[str]:
 def test_the_imports_are_read() -> None:
     """The tests below see what is there: imports at the start and inside functions, modules and names."""
     assert {"rqtool.cli.main", "rqtool.amqp.connection", "rqtool.management.api"} < FILES.keys()
-    assert "rqtool.amqp.window" in AT_START["rqtool.send.ledger"]
+    assert "rqtool.amqp.window" in AT_START["rqtool.send.outbox"]
     assert "rqtool.cli.verbs" in AT_START["rqtool.cli.main"]
     assert "rqtool.send.sender" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
 

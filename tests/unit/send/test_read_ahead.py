@@ -19,6 +19,7 @@ class Reader:
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._wake = asyncio.Event()
         self.input = ReadAhead(batches, self._wake.set)
+        self.input.start()
 
     async def task(self) -> bytes | None:
         """The next task, None at the end."""
@@ -38,7 +39,7 @@ class Reader:
 
 
 def test_lines_of_an_open_pipe_arrive_as_they_come() -> None:
-    """A line is there while its writer still thinks about the next one, and the loop goes on meanwhile."""
+    """A line arrives before its writer has written the next one, and the loop goes on meanwhile."""
 
     async def scenario() -> None:
         read_end, write_end = os.pipe()
@@ -84,7 +85,7 @@ def test_it_reads_only_so_far_ahead() -> None:
         reader = Reader(batches())
         for taken in range(5):
             assert await is_read(taken + BATCHES_AHEAD), "back-pressure holds back too much"
-            assert not await is_read(taken + BATCHES_AHEAD + 1, 0.05), "it reads on with nobody taking"
+            assert not await is_read(taken + BATCHES_AHEAD + 1, 0.05), "it reads on though nothing is taken"
             assert await reader.task() == b"%d" % taken
         assert await reader.rest() == [b"5", b"6", b"7", b"8", b"9"]
 
@@ -97,8 +98,7 @@ def test_an_empty_input_ends_and_wakes() -> None:
     async def scenario() -> None:
         reader = Reader([])
         assert await reader.task() is None
-        assert reader.input.ended
-        assert reader.input.error is None
+        assert reader.input.complete
 
     asyncio.run(scenario())
 
@@ -115,13 +115,14 @@ def test_a_read_error_is_kept_for_the_report() -> None:
         reader = Reader(_broken(error))
         assert await reader.rest() == [b"before"]
         assert error is reader.input.error
+        assert (reader.input.ended, reader.input.complete) == (True, False)
 
     asyncio.run(scenario(OSError(5, "Input/output error")))
     asyncio.run(scenario(UsageError("A task of more than 8 bytes")))
 
 
 def test_a_loop_that_is_closed_does_not_trouble_the_thread() -> None:
-    """A batch that comes after the loop is gone goes nowhere, without a word on stderr."""
+    """A batch that arrives after the loop has closed is dropped, without a word on stderr."""
     released = threading.Event()
 
     def batches() -> Iterator[Batch]:
@@ -129,7 +130,7 @@ def test_a_loop_that_is_closed_does_not_trouble_the_thread() -> None:
         yield [b"too late"]
 
     async def scenario() -> None:
-        ReadAhead(batches(), lambda: None)
+        ReadAhead(batches(), lambda: None).start()
 
     before = set(threading.enumerate())
     asyncio.run(scenario())

@@ -1,0 +1,116 @@
+"""Every task of one run of `send`, from the input to the broker's answer. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rqtool.amqp.window import Message, Settled, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A task that the broker will never take, and the reason."""
+
+    message: Message
+    why: str
+
+
+class Outbox:
+    """Each task that was read is in exactly one place: waiting, in the channel's window, nacked, refused or confirmed.
+
+    `take` returns the next task of the input, None if there is none now; `seal` makes a message of a position and a
+    task. Positions count from 0 over the whole input, the first `skip` tasks included.
+    """
+
+    def __init__(self, take: Callable[[], bytes | None], seal: Callable[[int, bytes], Message], skip: int = 0) -> None:
+        self._take = take
+        self._seal = seal
+        self._skip = skip
+        self._position = 0
+        self._waiting: deque[Message] = deque()
+        self._window = Window(0, 0)
+        self.confirmed = 0
+        self.nacked: list[Message] = []
+        """Rejected for now (a full queue). Nothing else is published until `retry_nacked`."""
+        self.refused: list[Refusal] = []
+        self.queue_gone = False
+        """The queue was deleted, and the confirmed tasks with it: nothing new is taken from the input."""
+        self.stopped = False
+        """Set it to take nothing new from the input."""
+        self.size_limit: int | None = None
+        """Bytes. Set it once the broker has named the largest body that it accepts."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that was read waits, for the broker or to be sent again."""
+        return not (self._window or self._waiting or self.nacked)
+
+    def connected(self, window: Window) -> None:
+        """Use the window of a new channel: the publisher adds to it each message that it gets from `next`."""
+        self._window = window
+
+    def disconnected(self) -> None:
+        """The broker's answers are lost with the channel: what was in its window or nacked waits to be sent again."""
+        self._resend([*self._window.abandon(), *self.nacked])
+        self.nacked = []
+
+    def next(self) -> Message | None:
+        """Return the next message to publish, resends first, in the order of the input; None if there is none now."""
+        while not self.nacked:
+            if self._waiting:
+                message = self._waiting.popleft()
+            elif self.stopped or self.queue_gone or (task := self.read()) is None:
+                return None
+            else:
+                message = self._seal(*task)
+            size = len(message.body)
+            if self.size_limit is None or size <= self.size_limit:
+                return message
+            why = f"it has {size:,} bytes and the broker takes {self.size_limit:,} (max_message_size)"
+            self.refused.append(Refusal(message, why))
+        return None
+
+    def read(self) -> tuple[int, bytes] | None:
+        """Take a task past the outbox, with its position; None if there is none now."""
+        while (body := self._take()) is not None:
+            position = self._position
+            self._position += 1
+            if position >= self._skip:
+                return position, body
+        return None
+
+    def settle(self, settled: Settled) -> None:
+        """Record what the broker answered about messages of the window."""
+        self.confirmed += len(settled.confirmed)
+        if settled.returned:
+            self.queue_gone = True
+            self.refused += [Refusal(message, "no queue took it: the queue is gone") for message in settled.returned]
+        self.nacked += settled.nacked
+
+    def retry_nacked(self) -> None:
+        """Publish the nacked messages again."""
+        self._resend(self.nacked)
+        self.nacked = []
+
+    def unconfirmed(self) -> list[Message]:
+        """Return everything that was read and is not confirmed, in the order of the input."""
+        refused = (refusal.message for refusal in self.refused)
+        return _in_order([*refused, *self._window, *self.nacked, *self._waiting])
+
+    def resume_at(self) -> int:
+        """Return the N of `--skip N`: how many tasks from the start are confirmed, or were skipped, without a gap.
+
+        Not one past the last confirmed task: confirms overtake each other, and the tasks in the gaps would be lost.
+        """
+        if self.queue_gone:
+            return self._skip
+        return max(self._skip, min((message.position for message in self.unconfirmed()), default=self._position))
+
+    def _resend(self, messages: Iterable[Message]) -> None:
+        self._waiting = deque(_in_order([*messages, *self._waiting]))
+
+
+def _in_order(messages: list[Message]) -> list[Message]:
+    return sorted(messages, key=lambda message: message.position)

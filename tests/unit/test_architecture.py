@@ -48,9 +48,6 @@ PURE = [
     "rqtool.work.poison",
     "rqtool.run.encoding",
     "rqtool.run.lane",
-    "rqtool.run.metadata",
-    "rqtool.run.pace",
-    "rqtool.run.verdict",
     "rqtool.amqp.topology",
 ]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}

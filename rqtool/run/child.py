@@ -1,4 +1,4 @@
-"""What a runner process does: it is started by rqtool.run.runner, and ends with its worker."""
+"""The start of a runner process, which rqtool.run.runner launches and which ends with its worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import socket
 import sys
 
 from rqtool.run.channel import Taken, take
-from rqtool.run.encoding import pack, pack_json, pack_outcome, unpack_spec
+from rqtool.run.encoding import Spec, pack, pack_outcome, pack_values, unpack_values
 from rqtool.run.outcome import Outcome
 
 
 class Worker:
-    """The worker, as its runner sees it. Descriptors: where tasks come, answers go, and what ends with the worker."""
+    """The worker, as its runner sees it: descriptors of where tasks come, where answers go, and the lifeline."""
 
     def __init__(self, tasks: int, answers: int, lifeline: int) -> None:
         self.tasks = socket.socket(fileno=tasks)
@@ -32,13 +32,13 @@ class Worker:
         while True:
             if (taken := take(self.tasks)) is not None:
                 return taken
-            # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
+            # The worker writes no answers: our end becomes readable when the worker closes its own.
             if any(descriptor == self.answers.fileno() for descriptor, _ in poll.poll()):
                 return None
 
-    def hello(self, **about: object) -> None:
+    def hello(self, **values: object) -> None:
         """Say that we are ready, or why we can't be."""
-        self.answers.sendall(pack(0, pack_json(about)))
+        self.answers.sendall(pack(0, pack_values(**values)))
 
     def answer(self, number: int, outcome: Outcome) -> None:
         self.answers.sendall(pack(number, pack_outcome(outcome)))
@@ -55,7 +55,7 @@ class Worker:
             os.killpg(0, signal.SIGKILL)
 
     def close(self) -> None:
-        """Also more than once: a fork of a fork closes what is closed already."""
+        """Idempotent: a fork of a fork closes what is closed already."""
         self.tasks.close()
         self.answers.close()
         number, self.lifeline = self.lifeline, -1
@@ -64,7 +64,7 @@ class Worker:
 
 
 def main() -> None:
-    """Arguments: our ends of the lines, and the memory where the process groups of commands are noted."""
+    """Arguments: our ends of the sockets and the lifeline, and the memory for the process groups of commands."""
     tasks, answers, lifeline, groups = map(int, sys.argv[1:])
     del sys.argv[1:]
     worker = Worker(tasks, answers, lifeline)
@@ -72,7 +72,7 @@ def main() -> None:
     if first is None:
         return
     first.drop()
-    spec = unpack_spec(first.head)
+    spec = Spec(**unpack_values(first.head))
     try:
         if spec.kind == "command":
             from rqtool.run.command import serve_commands

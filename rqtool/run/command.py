@@ -1,6 +1,6 @@
-"""Runs commands in a runner process, each in a process group of its own: one loop that blocks for as long as it likes.
+"""Runs commands in a runner process, each in a process group of its own: one loop that blocks as long as it likes.
 
-The body is on stdin, as a file: a command that never reads it blocks nobody, whatever its size. An argument `{}` is
+The body is on stdin, as a file: a command that never reads it blocks nothing, at any size. An argument `{}` is
 replaced by the body. What the command writes to stderr is passed on to our own.
 """
 
@@ -11,24 +11,22 @@ import select
 import signal
 import time
 from contextlib import suppress
+from math import inf
 from mmap import mmap
 
 from rqtool.durations import format_duration
 from rqtool.output import Output, reader_is_gone
-from rqtool.run.channel import Taken, take
+from rqtool.run.channel import Taken, file_with, take
 from rqtool.run.child import Worker
-from rqtool.run.encoding import Spec
-from rqtool.run.metadata import PREFIX, metadata_of
-from rqtool.run.outcome import Failed, Outcome, OutputGone
-from rqtool.run.running_command import RunningCommand
-from rqtool.run.signals import KILL_AFTER
-from rqtool.run.spawn import file_with, spawn
-from rqtool.run.verdict import ended, not_started
+from rqtool.run.command_process import PREFIX, CommandProcess, spawn, variables_of
+from rqtool.run.encoding import Spec, unpack_task
+from rqtool.run.outcome import Failed, Outcome, OutputGone, judge_exit, judge_start
+from rqtool.run.process_group import KILL_AFTER, signal_group
 
 END_OF_STDERR = 0.2
-"""Seconds that stderr may stay open behind a command that failed: what it left running may hold it for ever."""
+"""Seconds that stderr may stay open behind a command that failed: what it left running may hold it forever."""
 _LOOK = 0.02
-"""Seconds between two looks at a process group whose leader has ended."""
+"""Seconds between two looks at a process group that is to end."""
 _LONGEST_POLL = 86_400.0
 """Seconds; poll() takes 24 days at most."""
 
@@ -41,33 +39,38 @@ def serve_commands(worker: Worker, spec: Spec, groups: int) -> None:
 
 
 class Commands:
-    """At most `width` commands at once. A command's group is noted in `groups`, so that the worker can kill what a
-    runner leaves that was itself killed.
+    """At most `width` commands at once. The group of each is noted in `groups`, so that the worker can kill what is
+    left when the runner itself is killed.
     """
 
     def __init__(self, worker: Worker, spec: Spec, groups: mmap) -> None:
         self._worker = worker
         self._program = spec.what[0]
         self._command = [os.fsencode(argument) for argument in spec.what]
+        self._takes_body = b"{}" in self._command
         self._timeout = spec.timeout
         self._groups = memoryview(groups).cast("i")
         self._free = list(range(spec.width))
-        self._running: list[RunningCommand] = []
-        self._by_stderr: dict[int, RunningCommand] = {}
+        self._running: set[CommandProcess] = set()
+        """Those that have not been answered for."""
+        self._by_pid: dict[int, CommandProcess] = {}
+        self._by_stderr: dict[int, CommandProcess] = {}
+        self._deadlines: dict[CommandProcess, float] = {}
+        """When there is something to do for a command though nothing happens."""
         self._stderr = Output(2)
-        # A worker that is itself a command has metadata of its own task, which say nothing of ours.
+        # A worker that is itself a command has variables of its own task, which say nothing about ours.
         self._environment = {n: value for n, value in os.environb.items() if not n.startswith(PREFIX)}
         self._poll = select.poll()
-        self._ended, writer = os.pipe()
-        os.set_blocking(self._ended, False)
+        self._wakeups, writer = os.pipe()
+        os.set_blocking(self._wakeups, False)
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL tells us nothing.
+        # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL would not wake us.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
             # The worker alone decides when we end; a service manager signals all that it finds. And a terminal may stop
-            # whoever writes to it in the background (stty tostop), where we are.
+            # a process that writes to it from the background (stty tostop), where we are.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._default.append(number)
                 signal.signal(number, signal.SIG_IGN)
@@ -86,27 +89,30 @@ class Commands:
 
     def _serve(self) -> bool:
         """Returns whether what still runs is to end at once."""
-        for descriptor in (self._ended, self._worker.answers.fileno(), self._worker.lifeline):
+        answers, lifeline = self._worker.answers.fileno(), self._worker.lifeline
+        for descriptor in (self._wakeups, answers, lifeline):
             self._poll.register(descriptor, select.POLLIN)
         self._worker.hello()
         while True:
             self._take_tasks()
-            one_has_ended = False
-            for descriptor, _ in self._poll.poll(self._milliseconds_left()):
-                if descriptor in self._by_stderr:
-                    self._read(self._by_stderr[descriptor])
-                elif descriptor == self._ended:
-                    one_has_ended = True  # seen to when all that it wrote before has been read
-                elif descriptor == self._worker.lifeline:
+            some_have_ended = False
+            for descriptor, _ in self._poll.poll(self._milliseconds_left() if self._deadlines else None):
+                if (command := self._by_stderr.get(descriptor)) is not None:
+                    self._read(command)
+                elif descriptor == self._wakeups:
+                    some_have_ended = True  # looked at when all that they wrote before has been read
+                elif descriptor == lifeline:
                     return bool(os.read(descriptor, 1))
-                elif descriptor == self._worker.answers.fileno():
+                elif descriptor == answers:
                     if not self._running:
                         return True
                     self._poll.unregister(descriptor)
-            if one_has_ended:
+            if some_have_ended:
                 self._reap()
-            self._mind_the_time()
-            self._pass_on()
+            if self._deadlines:
+                self._meet_deadlines()
+            if not self._is_reading or self._stderr.is_waiting:
+                self._pass_on()
 
     # Tasks in, answers out.
 
@@ -128,44 +134,47 @@ class Commands:
                 self._poll.unregister(self._worker.tasks)
 
     def _start(self, taken: Taken) -> Outcome | None:
-        """Start the command of a task. An outcome: it could not be started."""
+        """Start the command of a task. Returns an outcome if it could not be started."""
         try:
             taken.check()
-            body = taken.body
-            if taken.file is not None and b"{}" in self._command:
-                body = os.pread(taken.file, os.fstat(taken.file).st_size, 0)
-            arguments = [body if argument == b"{}" else argument for argument in self._command]
-            stdin = file_with(taken.body) if taken.file is None else taken.file
-            taken.file = stdin  # closed with it
-            environment = self._environment | metadata_of(taken.head)
-            pid, stderr = spawn(arguments, environment, stdin=stdin, defaults=self._default)
+            arguments = self._command
+            if self._takes_body:
+                file = taken.file
+                body = taken.body if file is None else os.pread(file, os.fstat(file).st_size, 0)
+                arguments = [body if argument == b"{}" else argument for argument in arguments]
+            if taken.file is None:
+                taken.file = file_with(taken.body)
+            environment = self._environment | variables_of(unpack_task(taken.head, b""))
+            pid, stderr = spawn(arguments, environment, stdin=taken.file, defaults=self._default)
         except (OSError, ValueError, MemoryError) as error:
-            return not_started(self._program, error)
-        end_at = None if self._timeout is None else time.monotonic() + self._timeout
-        command = RunningCommand(taken.number, self._free.pop(), pid, stderr, end_at)
+            return judge_start(self._program, error)
+        command = CommandProcess(taken.number, self._free.pop(), pid, stderr)
         self._groups[command.slot] = pid
-        self._running.append(command)
+        if self._timeout is not None:
+            self._deadlines[command] = time.monotonic() + self._timeout
+        self._running.add(command)
+        self._by_pid[pid] = command
         self._by_stderr[stderr] = command
         self._poll.register(stderr, select.POLLIN)
         return None
 
-    def _answer(self, command: RunningCommand, outcome: Outcome) -> None:
-        command.answered = True
-        self._running.remove(command)
+    def _answer(self, command: CommandProcess, outcome: Outcome) -> None:
+        self._deadlines.pop(command, None)
+        self._running.discard(command)
         self._free.append(command.slot)
         self._worker.answer(command.number, outcome)
 
     # The commands.
 
-    def _read(self, command: RunningCommand) -> None:
-        """Pass on what comes, for as long as anybody holds the pipe: what a command left behind gets no SIGPIPE."""
+    def _read(self, command: CommandProcess) -> None:
+        """Pass on what comes, as long as anything holds the pipe: what a command left behind gets no SIGPIPE."""
         descriptor = command.stderr
         if descriptor is None:
             return
         data = os.read(descriptor, 65536)
         if data:
-            command.said(data)
-            with suppress(OSError):  # whatever is wrong with our own stderr is no business of the task's
+            command.wrote(data)
+            with suppress(OSError):  # trouble with our own stderr is not the task's
                 self._stderr.write(data)
         else:
             self._poll.unregister(descriptor)
@@ -175,70 +184,69 @@ class Commands:
             self._finish(command)
 
     def _reap(self) -> None:
-        """Look which commands have ended, and answer for those whose end is known in full."""
-        os.read(self._ended, 4096)
-        for command in list(self._running):
-            if command.code is None:
-                pid, status = os.waitpid(command.pid, os.WNOHANG)
-                if not pid:
-                    continue
-                command.code = os.waitstatus_to_exitcode(status)
-                if not command.timed_out:
-                    command.end_at = time.monotonic() + END_OF_STDERR
-                    # From here on the number can become somebody else's, unless the group has other members.
-                    self._groups[command.slot] = 0
-            self._finish(command)
+        """Find out which commands have ended, and answer for those whose end is known in full."""
+        os.read(self._wakeups, 4096)
+        while self._by_pid:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            command = self._by_pid.pop(pid)
+            command.code = os.waitstatus_to_exitcode(status)
+            if command.kill_at is None:
+                self._deadlines[command] = time.monotonic() + END_OF_STDERR
+                # From here on others can get the number, unless the group has other members.
+                self._groups[command.slot] = 0
+                self._finish(command)
 
-    def _finish(self, command: RunningCommand) -> None:
+    def _finish(self, command: CommandProcess) -> None:
         """Answer for a command that has ended, unless something of it is still to come."""
-        if command.code is None or command.timed_out or command.answered:
+        code = command.code
+        if code is None or command.kill_at is not None or command not in self._running:
             return
-        if command.stderr is not None and command.code and time.monotonic() < (command.end_at or 0.0):
+        if code and command.stderr is not None and time.monotonic() < self._deadlines[command]:
             return
-        if command.code and reader_is_gone(1):
-            outcome: Outcome = OutputGone("its reader is gone")
+        if code and reader_is_gone(1):
+            self._answer(command, OutputGone("its reader is gone"))
         else:
-            outcome = ended(self._program, command.code, command.last_lines())
-        self._answer(command, outcome)
+            self._answer(command, judge_exit(self._program, code, command.last_lines() if code else ""))
 
-    # The time.
+    # Their time.
 
-    def _milliseconds_left(self) -> int | None:
-        """Until something is to be done though nothing happens. None: nothing is."""
-        times = [command.end_at for command in self._running if command.end_at is not None]
-        if any(command.timed_out for command in self._running):
-            times.append(time.monotonic() + _LOOK)
-        return int(min(max(min(times) - time.monotonic(), 0.0), _LONGEST_POLL) * 1000) + 1 if times else None
+    def _milliseconds_left(self) -> int:
+        left = min(self._deadlines.values()) - time.monotonic()
+        return int(min(max(left, 0.0), _LONGEST_POLL) * 1000) + 1
 
-    def _mind_the_time(self) -> None:
+    def _meet_deadlines(self) -> None:
         now = time.monotonic()
-        for command in list(self._running):
-            if command.timed_out:
-                self._see_to_the_end(command, now)
-            elif command.end_at is not None and now >= command.end_at:
-                if command.code is not None:
-                    self._finish(command)
-                else:
-                    command.timed_out, command.end_at, command.kill_at = True, None, now + KILL_AFTER
-                    command.signal_group(signal.SIGTERM)
+        for command, deadline in list(self._deadlines.items()):
+            if now < deadline:
+                continue
+            if command.kill_at is not None:
+                self._see_it_end(command, now)
+            elif command.code is not None:
+                self._finish(command)
+            else:
+                command.kill_at = now + KILL_AFTER
+                signal_group(command.pid, signal.SIGTERM)
+                self._deadlines[command] = now + _LOOK
 
-    def _see_to_the_end(self, command: RunningCommand, now: float) -> None:
+    def _see_it_end(self, command: CommandProcess, now: float) -> None:
         """Wait for the whole group of a command whose time is up, and kill what is left of it in the end."""
-        if command.kill_at is not None and now >= command.kill_at:
-            command.signal_group(signal.SIGKILL)
-            command.kill_at = None
-        if command.code is not None and (command.kill_at is None or not command.signal_group(0)):
+        if now >= (command.kill_at or 0.0):
+            signal_group(command.pid, signal.SIGKILL)
+            command.kill_at = inf
+        self._deadlines[command] = now + _LOOK
+        if command.code is not None and (command.kill_at == inf or not signal_group(command.pid, 0)):
             self._groups[command.slot] = 0
             why = f"timed out after {format_duration(self._timeout or 0.0)}"
             self._answer(command, Failed(why, command.last_lines(), command.code))
 
-    # Our own stderr, which nobody may be reading.
+    # Our own stderr, which may have no reader.
 
     def _pass_on(self) -> None:
         """While our stderr takes nothing, nothing more is read, and no command is started."""
-        if self._stderr.is_waiting:
-            with suppress(OSError):
-                self._stderr.flush()
+        with suppress(OSError):
+            self._stderr.flush()
         reads = not self._stderr.is_waiting
         if reads is self._is_reading:
             return
@@ -256,7 +264,7 @@ class Commands:
     # The end.
 
     def _end_all(self, *, at_once: bool) -> None:
-        """End what runs: its tasks are somebody else's by now."""
+        """End what runs: its tasks go to other workers."""
         if not at_once:
             self._signal_all(signal.SIGTERM)
             deadline = time.monotonic() + KILL_AFTER
@@ -265,9 +273,9 @@ class Commands:
         self._signal_all(signal.SIGKILL)
 
     def _signal_all(self, number: int) -> bool:
-        """Returns whether anybody is left."""
-        for command in self._running:
-            with suppress(ChildProcessError):
-                os.waitpid(command.pid, os.WNOHANG)
-        left = [command.signal_group(number) for command in self._running]
+        """Returns whether any process is left."""
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        left = [signal_group(command.pid, number) for command in self._running]
         return any(left)

@@ -11,32 +11,27 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from rqtool.durations import LONGEST_DELAY, format_duration
+from rqtool.durations import format_duration
 from rqtool.errors import UsageError
 from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
 from rqtool.run.child import Worker
 from rqtool.run.encoding import Spec, unpack_task
-from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, Postponed, Rejected
+from rqtool.run.exception import judge_exception
+from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage
 from rqtool.run.target import Target, load
-from rqtool.run.task import Reject, Retry
-from rqtool.run.traceback_text import Story, one_line
-from rqtool.run.verdict import shortage
 
 if TYPE_CHECKING:
     import asyncio
 
-_DETAIL_LINES = 10
-_DETAIL_CHARACTERS = 2000
-
 
 def serve_function(worker: Worker, spec: Spec) -> None:
     """Call the function with each task that comes: `width` at once where it is async, else one after the other."""
-    os.register_at_fork(after_in_child=worker.close)  # a fork must neither answer for us nor hold the lines open
+    os.register_at_fork(after_in_child=worker.close)  # a fork must neither answer for us nor keep the sockets open
     worker.die_with_it()
     prepare_stdout_of_function()
     prepare_stderr()
-    # Only now: what has a standard module's name there must not be taken for it by the imports above.
+    # Only now: a file there that has a standard module's name must not shadow it for the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())
     [target] = spec.what
@@ -55,7 +50,7 @@ def serve_function(worker: Worker, spec: Spec) -> None:
 
 
 def _flush() -> None:
-    with suppress(Exception):  # whatever the function has made of it
+    with suppress(Exception):  # the function can have replaced it
         sys.stdout.flush()
 
 
@@ -70,7 +65,7 @@ def _answer(worker: Worker, number: int, outcome: Outcome) -> None:
         sys.stdout.flush()
     except OutputError as error:
         outcome = OutputGone(str(error)) if isinstance(outcome, Done) else outcome
-    except Exception:  # noqa: S110 - whatever the function has made of it
+    except Exception:  # noqa: S110 - the function can have replaced it
         pass
     worker.answer(number, outcome)
 
@@ -93,7 +88,7 @@ def _call(function: Callable[[Any], Any], argument: object) -> Outcome:
         if result is not None and inspect.isawaitable(result):
             return _runner().run(_finish(lambda: result))
     except BaseException as error:  # sys.exit() too ends the task, not the process
-        return _verdict(error)
+        return judge_exception(error)
     return Done()
 
 
@@ -152,7 +147,7 @@ def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None
 
         def served(serving: asyncio.Task[None]) -> None:
             running.discard(serving)
-            if serving.exception() is not None:  # nobody is there to hear the answer
+            if serving.exception() is not None:  # the worker is gone
                 over.set()
             elif not over.is_set():
                 take_tasks()
@@ -162,7 +157,7 @@ def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None
             loop.remove_reader(worker.tasks)
             over.set()
 
-        # Nobody writes to the end of the answers: it becomes readable when the other end is closed.
+        # The worker writes no answers: our end becomes readable when the worker closes its own.
         loop.add_reader(worker.answers, end)
         take_tasks()
         await over.wait()
@@ -171,36 +166,9 @@ def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None
     asyncio.run(serve_all())
 
 
-# What became of it.
-
-
 async def _finish(start: Callable[[], Awaitable[object]]) -> Outcome:
     try:
         await start()
     except BaseException as error:  # asyncio would let sys.exit() end the loop
-        return _verdict(error)
+        return judge_exception(error)
     return Done()
-
-
-def _verdict(error: BaseException) -> Outcome:
-    """Say what the exception means. The user's own classes may fail here in any way."""
-    try:
-        if isinstance(error, Reject):
-            return Rejected(one_line(str(error.reason)) or "rejected by the function")
-        if isinstance(error, OutputError):  # the worker's stdout is no fault of the task's
-            return OutputGone(str(error))
-        story = Story(error)
-        line = story.line()
-        if isinstance(error, Retry):
-            delay: object = error.delay
-            if delay is None or (isinstance(delay, int | float) and 0 <= delay <= LONGEST_DELAY):
-                return Postponed(one_line(str(error.reason)) or "it asks for another attempt", delay=delay)
-            line = f"Retry({delay!r}): no delay between 0 and {format_duration(LONGEST_DELAY)}{story.place()}"
-        full = story.full()
-        # One that is cancelled was mostly out of time, which is told by itself.
-        if type(error).__name__ != "CancelledError":
-            with suppress(Exception):
-                print(full, end="", file=sys.stderr, flush=True)  # noqa: T201 - for whoever writes the function
-        return Failed(line, detail="\n".join(full.splitlines()[-_DETAIL_LINES:])[-_DETAIL_CHARACTERS:])
-    except Exception:
-        return Failed(type(error).__qualname__)

@@ -1,4 +1,4 @@
-"""How one run of a task ended, as its handler saw it. Pure.
+"""How one run of a task ended, and what the end of a command says about its task. Pure.
 
 `why` is one line for people; `detail` the last lines of what the task wrote to stderr, or of a traceback; `exit_code` a
 command's own, None where there is none.
@@ -6,7 +6,15 @@ command's own, None where there is none.
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 from dataclasses import dataclass
+
+CANNOT_RUN = {126: "executable", 127: "found"}
+"""What a shell answers for a command that is not executable, or not there."""
+_NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
+_NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class OutputGone:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """No process, descriptor, memory or room was left for it here: no verdict on the task, which has not begun."""
+    """No process, descriptor, memory or disk was left for the task: no verdict on it, since it has not begun."""
 
     why: str
 
@@ -71,3 +79,42 @@ Outcome = Done | Failed | Postponed | Rejected | CannotRun | OutputGone | Shorta
 def why(outcome: Outcome) -> str:
     """The reason in one line, empty for what is done."""
     return "" if isinstance(outcome, Done) else outcome.why
+
+
+def judge_exit(program: str, code: int, detail: str) -> Outcome:
+    """Judge an exit code, negative for a signal (https://man.openbsd.org/sysexits); `detail`: the end of stderr."""
+    if code == 0:
+        return Done()  # the worker knows the exit code
+    why = f"exit code {code}" if code > 0 else f"killed by {signal_name(-code)}"
+    if code == os.EX_TEMPFAIL:
+        return Postponed(why, detail=detail, exit_code=code)
+    if code == os.EX_DATAERR:
+        return Rejected(why, detail, code)
+    if code in CANNOT_RUN:
+        return CannotRun(f"The command can't be run: {program}: {why} (not {CANNOT_RUN[code]})")
+    return Failed(why, detail, code)
+
+
+def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outcome:
+    """Judge why a command could not be started."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
+        return shortage(error)
+    why = str(error)
+    if isinstance(error, OSError):
+        why = (error.strerror or why).lower()
+        if error.errno in _NOT_RUNNABLE and error.filename is not None:
+            return CannotRun(f"The command can't be run: {program}: {why}")
+    return Failed(why)  # too long an argument list, a NUL in the body: the next task may be fine
+
+
+def shortage(error: OSError | MemoryError) -> Shortage:
+    """Name the resource that a task needs to begin and the system has no more of."""
+    return Shortage((getattr(error, "strerror", None) or "out of memory").lower())
+
+
+def signal_name(number: int) -> str:
+    """Return `SIGKILL`, or `signal 40`: the real-time signals have no names."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,22 +1,35 @@
-"""A runner process, as the worker sees it."""
+"""A runner process, as the worker sees it: started, given tasks, heard, ended.
+
+Tasks go there as datagrams and can be taken back. Answers are a stream, which ends when the runner ends. The lifeline
+is a pipe: at its end the worker is gone, and a byte there says that the worker wants the runner gone. Either way the
+runner ends what it runs, and itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import rqtool
-from rqtool.run.channel import CHUNK, Lines, give, take
-from rqtool.run.encoding import Answers, Spec, pack_spec, unpack_json
-from rqtool.run.signals import signal_name
-from rqtool.run.spawn import file_with
+from rqtool.run.channel import file_with, give, take
+from rqtool.run.encoding import Answers, Spec, pack_values, unpack_values
+from rqtool.run.outcome import signal_name
+from rqtool.run.process_group import signal_group
 
+CLOSE_SECONDS = 2.0
+"""How long a runner may take to end by itself."""
+_LOOK = 0.02
+_CHUNK = 65_536
 _START = """\
 import sys
 from importlib.machinery import PathFinder
@@ -27,145 +40,147 @@ spec.loader.exec_module(package)
 from rqtool.run.child import main
 main()
 """
-"""Takes the very rqtool that runs here, however that was found, without changing where anything else is found."""
-_SLOT = 4
-"""Bytes of a process group's number, in the memory that a runner of commands shares with its worker."""
+"""Imports the very rqtool that runs here, however that was found, and changes nothing about other imports."""
 
 
 class Runner:
-    """A process that runs tasks, in a process group of its own; `groups` are those of the commands that it runs."""
+    """A process that runs tasks, in a process group of its own.
 
-    def __init__(self, process: subprocess.Popen[bytes], lines: Lines, groups: mmap) -> None:
-        self.process = process
-        self._lines = lines
-        self._groups = groups
+    It notes the process groups of its commands in memory that it shares with us, so that we can kill what it leaves.
+    """
+
+    def __init__(self, spec: Spec, stdout: int | None) -> None:
+        """Start it. Raises OSError."""
         self._answers = Answers()
-        self.is_ready = False
-
-    @classmethod
-    def start(cls, spec: Spec, stdout: int | None) -> Runner:
-        """Start one. Raises OSError."""
-        lines = Lines()
-        try:
-            shared = file_with(bytes(spec.width * _SLOT))
-            try:
-                groups = mmap(shared, spec.width * _SLOT)
-                process = cls._popen(spec, stdout, (*lines.theirs, shared))
-            finally:
-                os.close(shared)
-        except BaseException:
-            lines.close()
-            raise
-        lines.started()
-        runner = cls(process, lines, groups)
-        try:
-            give(lines.tasks, 0, pack_spec(spec), b"")
-        except OSError:
-            runner.kill()
-            runner.bury()
-            raise
-        return runner
-
-    @staticmethod
-    def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subprocess.Popen[bytes]:
-        if spec.kind == "command":  # nothing that is installed is needed, nor wanted: it starts in half the time
-            flags = ["-I", "-S"]
-        else:
-            flags = ["-P", *["-E"] * sys.flags.ignore_environment, *["-s"] * sys.flags.no_user_site]
-        root = str(Path(rqtool.__file__).parents[1])
-        return subprocess.Popen(
-            [sys.executable, *flags, "-c", _START, root, *map(str, numbers)],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            pass_fds=numbers,
-            process_group=0,
-        )
+        with ExitStack() as on_failure, ExitStack() as theirs:
+            self._tasks, self._untaken = map(on_failure.enter_context, socket.socketpair(type=socket.SOCK_DGRAM))
+            self._socket, answers = socket.socketpair()
+            on_failure.enter_context(self._socket)
+            theirs.enter_context(answers)
+            lifeline, self._lifeline = os.pipe()
+            theirs.callback(os.close, lifeline)
+            on_failure.callback(os.close, self._lifeline)
+            shared = file_with(bytes(spec.width * 4))
+            theirs.callback(os.close, shared)
+            self._groups = mmap(shared, spec.width * 4)
+            self._tasks.setblocking(False)
+            self._socket.setblocking(False)
+            give(self._tasks, 0, pack_values(**asdict(spec)), b"")
+            self._process = _popen(spec, stdout, (self._untaken.fileno(), answers.fileno(), lifeline, shared))
+            on_failure.pop_all()
 
     async def hello(self) -> dict[str, Any]:
-        """Wait until it is ready, and return what it says of itself. Raises EOFError, or an OSError.
+        """Wait until it is ready, and return what it says of itself. Raises EOFError or OSError.
 
-        Not in a thread: a module can take for ever to import, and there are not many threads.
+        Not in a thread: a module can take forever to import, and there are not many threads.
         """
         loop = asyncio.get_running_loop()
-        while not (said := self._understood(await loop.sock_recv(self._lines.answers, CHUNK))):
+        while not (said := self._complete(await loop.sock_recv(self._socket, _CHUNK))):
             pass
-        self.is_ready = True
-        return unpack_json(said[0][1])
+        return unpack_values(said[0][1])
 
     def fileno(self) -> int:
         """Readable when there is something to `receive`."""
-        return self._lines.answers.fileno()
+        return self._socket.fileno()
 
     def give(self, number: int, head: bytes, body: bytes) -> bool:
-        """Hand a task over. False: no more fits into the line for now. Raises OSError where it can't be handed over."""
-        return give(self._lines.tasks, number, head, body)
+        """Hand a task over. Returns False if the socket is full for now. Raises OSError."""
+        return give(self._tasks, number, head, body)
 
     def take_back(self) -> set[int]:
-        """Return the numbers of the tasks that the runner has not taken; it doesn't get them any more."""
+        """Take back the tasks that the runner has not taken. Returns their numbers."""
         numbers = set()
-        while (taken := take(self._lines.untaken)) is not None:
+        while (taken := take(self._untaken)) is not None:
             numbers.add(taken.number)
             taken.drop()
         return numbers
 
     def receive(self) -> list[tuple[int, bytes]]:
         """Return the numbers and heads of the answers that are there. Raises EOFError when the runner has ended."""
-        return self._understood(self._lines.answers.recv(CHUNK))
+        return self._complete(self._socket.recv(_CHUNK))
 
-    def _understood(self, piece: bytes) -> list[tuple[int, bytes]]:
+    def _complete(self, piece: bytes) -> list[tuple[int, bytes]]:
         if not piece:
             raise EOFError
         return self._answers.feed(piece)
 
     def retire(self) -> None:
-        """Have it end when what it has taken is over. Nothing more can be received."""
-        self._lines.close_answers()
+        """Have it end when it has done what it has taken. Nothing more can be received."""
+        for each in (self._tasks, self._untaken, self._socket):
+            each.close()
 
     def cut(self) -> None:
-        """Have it end at once, and end what it runs."""
-        self._lines.cut()
+        """Have it end at once, with what it runs."""
+        if self._lifeline >= 0:
+            with suppress(BrokenPipeError):
+                os.write(self._lifeline, b"x")
 
-    def terminate(self) -> None:
-        """Ask the process and all that it has started to end."""
-        self._signal_group(self.process.pid, signal.SIGTERM)
+    async def end(self, seconds: float = 1.0) -> None:
+        """Wait so long for an end that is near, then kill it; and close all that belongs to it."""
+        if not await self._ends(seconds):
+            self.kill()
+        await self._close()
 
-    def kill(self, *, group: bool = False) -> None:
-        """End it, and what it runs, whatever state it is in; with `group` also what is left where it has ended itself:
-        nobody else has that number as long as somebody is.
-        """
-        if group or self.process.returncode is None:
-            self._signal_group(self.process.pid, signal.SIGKILL)
+    async def terminate(self, seconds: float) -> None:
+        """End it, and its whole process group: by SIGTERM, and after so many seconds by SIGKILL. 0: at once."""
+        if seconds:
+            signal_group(self._process.pid, signal.SIGTERM)
+        if not (seconds and await self._ends(seconds, group=True)):
+            signal_group(self._process.pid, signal.SIGKILL)  # even if it has ended: the group keeps the number taken
+            self._kill_commands()
+        await self._close()
+
+    def kill(self) -> None:
+        """Kill it and what it runs."""
+        if self._process.returncode is None:
+            signal_group(self._process.pid, signal.SIGKILL)
         self._kill_commands()
-
-    def has_ended(self, *, group: bool = False) -> bool:
-        """Whether the process has ended; with `group` also whatever it has started in its own group."""
-        if self.process.poll() is None:
-            return False
-        return not (group and self._signal_group(self.process.pid, 0))
-
-    def bury(self) -> None:
-        """Let go of a process that has ended, or was killed; and end the commands that it has left."""
-        self.process.poll()
-        self._kill_commands()
-        self._lines.close()
 
     def how_it_ended(self) -> str:
-        code = self.process.returncode
+        code = self.exit_code
         if code is None:
             return "does not end"
         return f"ended with exit code {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
 
-    def _kill_commands(self) -> None:
-        for start in range(0, len(self._groups), _SLOT):
-            group = int.from_bytes(self._groups[start : start + _SLOT], sys.byteorder)
-            if group:
-                self._signal_group(group, signal.SIGKILL)
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
 
-    @staticmethod
-    def _signal_group(group: int, number: int) -> bool:
-        """Signal a process group. False: nobody is left in it."""
-        try:
-            os.killpg(group, number)
-        except (ProcessLookupError, PermissionError):  # macOS refuses where all are zombies
-            return False
+    async def _ends(self, seconds: float, *, group: bool = False) -> bool:
+        """Wait for the end of the process, or of its whole group. Returns whether it came in time."""
+        deadline = time.monotonic() + seconds
+        while self._process.poll() is None or (group and signal_group(self._process.pid, 0)):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK)
         return True
+
+    async def _close(self) -> None:
+        await self._ends(CLOSE_SECONDS)
+        self._kill_commands()
+        self._groups.close()
+        await asyncio.sleep(0)  # what waits for its `hello` sees the end before the socket is closed
+        self.retire()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def _kill_commands(self) -> None:
+        for group in () if self._groups.closed else memoryview(self._groups[:]).cast("i"):
+            if group:
+                signal_group(group, signal.SIGKILL)
+
+
+def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    if spec.kind == "command":  # it needs nothing that is installed, and starts in half the time
+        flags = ["-I", "-S"]
+    else:
+        flags = ["-P", *["-E"] * sys.flags.ignore_environment, *["-s"] * sys.flags.no_user_site]
+    root = str(Path(rqtool.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, *flags, "-c", _START, root, *map(str, numbers)],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        pass_fds=numbers,
+        process_group=0,
+    )

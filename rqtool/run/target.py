@@ -1,4 +1,4 @@
-"""Finds the function that `--call MODULE:FUNCTION` names, and sees at once what would fail with every task."""
+"""Finds the function that `--call MODULE:FUNCTION` names, and refuses one that would fail with every task."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from rqtool.errors import UsageError
+from rqtool.run.exception import Report
 from rqtool.run.task import Task
-from rqtool.run.traceback_text import Story
 
 _HOW = "Write MODULE:FUNCTION, as in tasks:handle for the function handle in tasks.py"
 
@@ -38,7 +38,7 @@ def split(target: str) -> tuple[str, str]:
 
 
 def load(target: str) -> Target:
-    """Import the module. Raises UsageError for whatever makes the function unusable."""
+    """Import the module. Raises UsageError if the function can not be used."""
     module, name = split(target)
 
     def refuse(what: str, what_to_do: str = "") -> UsageError:
@@ -49,7 +49,7 @@ def load(target: str) -> Target:
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
             raise refuse(f"there is no module {error.name!r} here or on Python's path", _HOW) from error
-        raise refuse(f"importing {module} fails: {Story(error).line()}") from error
+        raise refuse(f"importing {module} fails: {Report(error).line()}") from error
     for part in name.split("."):
         try:
             function = getattr(function, part)
@@ -115,7 +115,7 @@ def _evaluated(annotation: Any, function: Any) -> Any:
 
 
 def _fitting(annotation: Any) -> type | None:
-    """Return bytes or Task, whichever an annotation allows; what can't be judged is taken for bytes."""
+    """Return the type that an annotation allows, bytes or Task; bytes if that is not clear."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         parts = [_fitting(part) for part in get_args(annotation) if part is not NoneType]

@@ -9,7 +9,7 @@ from rqtool.durations import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One delivery. `attempt` counts from 1; `redelivered`: somebody had it before and did not acknowledge it."""
+    """One delivery. `attempt` counts from 1; `redelivered`: it was delivered before, and not acknowledged."""
 
     body: bytes
     queue: str

@@ -37,7 +37,7 @@ def _reason_to_stop(outcome: Outcome) -> RqtoolError:
 
 
 class Attempt:
-    """The run of a job: a rqtool.run.task_run.Run."""
+    """The run of a job: a rqtool.run.lane.Run."""
 
     def __init__(self, attempts: Attempts, job: Job[Delivery], task: Task) -> None:
         self._attempts = attempts

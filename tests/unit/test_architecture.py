@@ -50,9 +50,6 @@ PURE = [
     "rqtool.work.poison",
     "rqtool.run.encoding",
     "rqtool.run.lane",
-    "rqtool.run.metadata",
-    "rqtool.run.pace",
-    "rqtool.run.verdict",
     "rqtool.amqp.topology",
 ]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}

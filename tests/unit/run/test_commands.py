@@ -23,7 +23,7 @@ from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected
 from rqtool.run.pool import Pool
-from rqtool.run.signals import KILL_AFTER
+from rqtool.run.process_group import KILL_AFTER
 from rqtool.run.task import Task
 from tests.driven import SECONDS, Driven
 from tests.tools import eventually, sigkill
@@ -689,17 +689,20 @@ class TestRunners:
         assert max(seen) <= jobs
 
     def test_one_that_is_killed_is_replaced(self, pipe: Pipe, tmp_path: Path) -> None:
-        """Its commands are killed and run again; no attempt has failed."""
-        script = f"mkdir {tmp_path}/again; first=$?; echo $PPID $$; [ $first != 0 ] || exec sleep 1000"
+        """Its commands are killed and run again, as redelivered ones; no attempt has failed."""
+        about = "$PPID $$ $RQTOOL_TASK_REDELIVERED $RQTOOL_TASK_ATTEMPT"
+        script = f"mkdir {tmp_path}/again; first=$?; echo {about}; [ $first != 0 ] || exec sleep 1000"
         with driving("sh", "-c", script, stdout=pipe.writer) as pool:
             [run] = pool.begin(TASK)
-            runner, command = map(int, pipe.line().split())
+            runner, command, *first = map(int, pipe.line().split())
             _wait_until_it_waits(runner)
             sigkill(runner)
             assert run.outcome.result(SECONDS) == Done(0)
             assert run.told == ["begun", "ended"]
             eventually(lambda: _state(command) in ("", "Z"))
-            assert pipe.line().split()[0] != b"%d" % runner
+            other, _, *second = map(int, pipe.line().split())
+        assert other != runner
+        assert (first, second) == ([0, 1], [1, 1])
 
     def test_what_one_that_is_stopped_has_not_taken_is_done_by_another(self, pipe: Pipe, gate: Gate) -> None:
         """All but its share, which waits for it."""
@@ -725,6 +728,24 @@ class TestRunners:
             pool.kill()
             assert [run.outcome.result(SECONDS) for run in runs] == [Failed("killed")] * 2
         assert pipe.rest() == b""
+
+    def test_one_that_hangs_costs_what_is_late_and_nothing_else(
+        self, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is killed when it does not end a command whose time is up; what runs beside that command runs again."""
+        monkeypatch.setattr("rqtool.run.supervisor.KILL_AFTER", 0.1)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+        script = "echo $PPID; [ $RQTOOL_TASK_REDELIVERED = 1 ] || exec sleep 1000"
+        with driving("sh", "-c", script, jobs=2, timeout=2.0, stdout=pipe.writer) as pool:
+            started = time.monotonic()
+            [late] = pool.begin(TASK)
+            runner = int(pipe.line())
+            eventually(lambda: time.monotonic() - started > 1.0)
+            [beside] = pool.begin(TASK)
+            assert int(pipe.line()) == runner
+            os.kill(runner, signal.SIGSTOP)
+            assert late.outcome.result(SECONDS) == Failed("timed out after 2s")
+            assert beside.outcome.result(SECONDS) == Done(0)
 
     def test_they_end_with_a_worker_that_is_killed(self, pipe: Pipe) -> None:
         """Commands are asked to end, and after KILL_AFTER they have no choice: all who hold the pipe are gone then."""

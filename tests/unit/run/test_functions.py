@@ -27,13 +27,13 @@ from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.run.pool import Pool
-from rqtool.run.runners import CLOSE_SECONDS
+from rqtool.run.runner import CLOSE_SECONDS
 from rqtool.run.task import Task
 from tests.driven import SECONDS, Driven, Run, Seen
 from tests.tools import clean_environment, eventually
 
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEYWORDS = pytest.mark.parametrize("keyword", ["def", "async def"])
 DIED = "the process of the function "
 PRELUDE = """
@@ -56,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """The grace period is a number; what is tried here is what comes after it."""
-    monkeypatch.setattr("rqtool.run.pool.KILL_AFTER", 1.0)
+    monkeypatch.setattr("rqtool.run.supervisor.KILL_AFTER", 1.0)
 
 
 def _processes() -> list[str]:
@@ -719,7 +719,9 @@ class TestTimeout:
 
     @pytest.mark.parametrize("stubborn", ["time.sleep(1000)", "await stay()"])
     def test_a_coroutine_that_does_not_end(self, opened: Opened, short_grace: None, stubborn: str) -> None:
-        """Its process is killed; the tasks beside it run again, whoever came first, and it alone has failed."""
+        """Its process is killed; the tasks beside it run again, in whatever order they came, and it alone has failed.
+        Its next attempt runs alone.
+        """
         _module(f"""
             async def stay():
                 while True:
@@ -728,10 +730,13 @@ class TestTimeout:
                 if body == b"blocks":
                     await asyncio.sleep(0.1); {stubborn}
                 else:
+                    open("log", "ab").write(body)
                     await asyncio.sleep(0.3)
         """)
         function = opened(jobs=3, timeout=1.0)
         assert function.work_off(*tasks(b"a", b"blocks", b"b")) == [Done(), Failed("timed out after 1s"), Done()]
+        assert function.work_off(*tasks(b"blocks", b"c")) == [Failed("timed out after 1s"), Done()]
+        assert Path("log").read_bytes().count(b"c") == 1
 
     def test_its_time_begins_with_it(self, opened: Opened) -> None:
         """It waits behind another for nothing; what waits behind one that is late is returned, and can run then."""

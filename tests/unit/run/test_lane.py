@@ -17,16 +17,23 @@ def _run(body: bytes = b"") -> Run:
     return Run(Task(body, "q", "", 1, False))
 
 
+def _begin_waiting(lane: Lane) -> list[Entry]:
+    """Begin what was handed over and has room now."""
+    begun = []
+    while (entry := lane.begin_next()) is not None:
+        entry.begun = True
+        begun.append(entry)
+    return begun
+
+
 def _hand_over(lane: Lane) -> list[int]:
-    """Hand over whatever goes, as a pool does. Returns the numbers."""
+    """Hand over all that can be, as a supervisor does. Returns the numbers."""
     numbers = []
-    while lane.begin_next() is not None:
-        pass
+    _begin_waiting(lane)
     while (entry := lane.next_to_send()) is not None:
+        entry.begun |= lane.begins(entry)
         lane.sent(entry)
         numbers.append(entry.number)
-        while lane.begin_next() is not None:
-            pass
     return numbers
 
 
@@ -74,7 +81,6 @@ class TestTheNextTask:
         for _ in range(3):
             lane.add(_run())
         for number in (1, 2):
-            lane.begin_next()
             entry = lane.next_to_send()
             assert entry is not None
             assert entry.number == number
@@ -95,27 +101,28 @@ class TestTakenBack:
     """What comes of the tasks that a runner has not taken."""
 
     @pytest.mark.parametrize(
-        ("width", "untaken", "back", "begun", "at_work"),
+        ("width", "untaken", "back", "begun", "at_work", "again"),
         [
-            pytest.param(1, {2, 3, 4}, [2, 3, 4], [], [1], id="all that waits"),
-            pytest.param(1, {1, 2, 3, 4}, [2, 3, 4], [], [1], id="what has begun stays, taken or not"),
-            pytest.param(1, {3, 4}, [3, 4], [2], [1, 2], id="the answer of the one before is on its way"),
-            pytest.param(1, {1, 3, 4}, [1, 3, 4], [2], [2], id="the next one was taken while we took the first"),
-            pytest.param(2, {3, 4}, [3, 4], [], [1, 2], id="two at once"),
-            pytest.param(2, {2, 4}, [2, 4], [3], [1, 3], id="two at once, and one of them overtaken"),
-            pytest.param(1, set(), [], [2, 3, 4], [1, 2, 3, 4], id="all were taken, and are as good as answered"),
+            pytest.param(1, {2, 3, 4}, [2, 3, 4], [], [1], [], id="all that waits"),
+            pytest.param(1, {1, 2, 3, 4}, [2, 3, 4], [], [], [1], id="what has begun stays, taken or not"),
+            pytest.param(1, {3, 4}, [3, 4], [2], [1, 2], [], id="the answer of the one before is on its way"),
+            pytest.param(1, {1, 3, 4}, [3, 4], [2], [2], [1], id="the next one was taken while we took the first"),
+            pytest.param(2, {3, 4}, [3, 4], [], [1, 2], [], id="two at once"),
+            pytest.param(2, {2, 4}, [4], [3], [1, 3], [2], id="two at once, and one of them overtaken"),
+            pytest.param(1, set(), [], [2, 3, 4], [1, 2, 3, 4], [], id="all were taken, and are as good as answered"),
         ],
     )
     def test_withdraw(
-        self, width: int, untaken: set[int], back: list[int], begun: list[int], at_work: list[int]
+        self, width: int, untaken: set[int], back: list[int], begun: list[int], at_work: list[int], again: list[int]
     ) -> None:
-        """It returns what has not been taken, in order, and tells what has begun unseen."""
+        """It returns what has not begun, in order, and what has begun unseen; the rest is handed over again."""
         lane = _lane(width, 4)
-        returned, told = lane.withdraw(untaken)
-        assert (_numbers(returned), _numbers(told), sorted(lane.at_work)) == (back, begun, at_work)
+        returned, unseen = lane.withdraw(untaken)
+        assert (_numbers(returned), _numbers(unseen), sorted(lane.at_work)) == (back, begun, at_work)
+        assert _hand_over(lane) == again
 
     def test_what_has_begun_is_handed_over_again(self) -> None:
-        """A task that was at work, as far as could be known, goes back to the runner that had not taken it."""
+        """A task that had begun, as far as could be known, goes back to the runner that had not taken it."""
         lane = _lane(2, 3)
         lane.withdraw({1, 2, 3})
         assert _hand_over(lane) == [1, 2]
@@ -147,7 +154,7 @@ class TestTakenBack:
         """Before all others, and beside each other."""
         lane = _lane(3, 4)
         lane.run_again(lane.runner_ended({3, 4}), apart=False)
-        assert (list(lane.at_work), _hand_over(lane)) == ([1, 2, 3], [1, 2, 3, 4])
+        assert (_hand_over(lane), list(lane.at_work)) == ([1, 2, 3, 4], [1, 2, 3])
 
     def test_they_run_again_alone(self) -> None:
         """Before all others, one at a time; those that were never taken run together again."""
@@ -252,6 +259,7 @@ class LaneAndRunner(RuleBasedStateMachine):
         self._tell_begun()
         while (entry := self.lane.next_to_send()) is not None:
             self.entries[entry.number] = entry
+            entry.begun |= self.lane.begins(entry)
             if self.refusals:
                 self.refusals -= 1
                 self.lane.remove(entry)

@@ -1,0 +1,287 @@
+"""Keeps one runner at work on the tasks of its lane: hands them over, hears how they ended, minds their time, and
+replaces the runner when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from rqtool.durations import format_duration
+from rqtool.errors import UsageError
+from rqtool.run.encoding import pack_task, unpack_outcome
+from rqtool.run.lane import Entry, Lane, Pace, Run
+from rqtool.run.launcher import Launcher
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, shortage
+from rqtool.run.process_group import KILL_AFTER
+from rqtool.run.runner import CLOSE_SECONDS, Runner
+from rqtool.run.task import Task
+
+SLOW = 0.05
+"""Seconds that a task takes before what waits behind it is taken back."""
+CUT_SECONDS = 0.2
+"""How long a runner may take to end at once by itself."""
+_RETRY = 0.02
+"""Seconds until a full socket is tried again: nothing reports that it has room."""
+
+
+class Supervisor:
+    """Has one runner at most, which takes as many tasks at once as its lane is wide."""
+
+    def __init__(self, launcher: Launcher, pace: Pace, width: int) -> None:
+        self._launcher = launcher
+        self._is_command = launcher.spec.kind == "command"
+        self._timeout = launcher.spec.timeout
+        self._done = Done(0) if self._is_command else Done()
+        self._pace = pace
+        self.lane = Lane(width)
+        self.is_slow = False
+        """Whether nothing is to wait behind what is at work."""
+        self._since = 0.0
+        """When the last answer came, or, after a pause, the first task."""
+        self._suspects: set[tuple[str, bytes]] = set()
+        """Tasks that have blocked the process that they shared: their next attempt here runs alone."""
+        self._runner: Runner | None = None
+        self._is_ready = False
+        self._over: asyncio.Future[bool] | None = None
+        """Resolved when the runner has ended, or is to be ended since it can't end a task whose time is up (True)."""
+        self._life: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+
+    async def start(self) -> Runner:
+        """Start a runner, and wait until it is ready: there is no limit to that time, but `kill`. Raises UsageError."""
+        self._runner = runner = self._launcher.launch(self.lane.width)
+        try:
+            await self._launcher.greet(runner)
+        except UsageError:
+            self._runner = None
+            raise
+        return runner
+
+    def supervise(self) -> None:
+        """Have tasks run from now on, in the runner that was started, or in one that is started now."""
+        if self._life is None:
+            self._life = asyncio.ensure_future(self._live())
+
+    def begin(self, run: Run) -> None:
+        """Take a task over."""
+        self.lane.add(run, alone=bool(self._suspects) and _key(run.task) in self._suspects)
+        self.supervise()
+        self._go_on()
+
+    def withdraw(self) -> None:
+        """Return the tasks that have not begun."""
+        untaken = self._runner.take_back() if self._is_ready and self._runner is not None else set()
+        back, begun = self.lane.withdraw(untaken)
+        for entry in begun:
+            self._begun(entry)
+        for entry in reversed(back):
+            entry.run.returned()
+        self._go_on()
+
+    def give_way(self) -> None:
+        """Return what has been waiting too long behind a slow task."""
+        seconds = time.monotonic() - self._since
+        if self.lane.is_ahead and seconds > SLOW:
+            if self._is_ready:  # else it is no task that takes so long
+                self._pace.add(seconds)
+            self.is_slow = True
+            self.withdraw()
+
+    def kill(self) -> None:
+        """End the runner at once, and all that it runs."""
+        if self._runner is not None:
+            self._runner.cut()
+            asyncio.get_running_loop().call_later(CUT_SECONDS, self._kill)
+
+    def _kill(self) -> None:
+        if self._runner is not None:
+            self._runner.kill()
+
+    async def close(self) -> None:
+        """Let the runner end; after CLOSE_SECONDS it is killed."""
+        for timer in (self._alarm, self._retry):
+            if timer is not None:
+                timer.cancel()
+        was_ready, self._is_ready = self._is_ready, False
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait({self._life})
+        if (runner := self._runner) is not None:
+            if was_ready and not self._launcher.is_killed:
+                runner.retire()
+            else:
+                runner.cut()
+            await runner.end(CLOSE_SECONDS)
+
+    # The tasks.
+
+    def _go_on(self) -> None:
+        """Hand over what the runner has room for. What begins is reported first: its output comes after that."""
+        while self._is_ready and (entry := self.lane.begin_next()) is not None:
+            self._begun(entry)
+        while self._is_ready and self._runner is not None and (entry := self.lane.next_to_send()) is not None:
+            begins = self.lane.begins(entry)
+            if begins:
+                self._begun(entry)
+            task = entry.run.task
+            try:
+                head = pack_task(task, again=entry.again) if self._launcher.wants_task else b""
+                if not self._runner.give(entry.number, head, task.body):
+                    if begins and self._retry is None:  # else the next answer will do
+                        self._retry = asyncio.get_running_loop().call_later(_RETRY, self._try_again)
+                    return
+            except OSError as error:  # no descriptor, no memory, a full disk
+                self.lane.remove(entry)
+                self._end(entry, shortage(error))
+            else:
+                self.lane.sent(entry)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._go_on()
+
+    def _begun(self, entry: Entry) -> None:
+        if not self.lane.at_work:
+            self._since = time.monotonic()
+        self._limit(entry)
+        if not entry.begun:
+            entry.begun = True
+            entry.run.begun()
+
+    def _readable(self, runner: Runner) -> None:
+        try:
+            answers = runner.receive()
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):
+            self._give_up(expired=False)
+            return
+        if answers:
+            now = time.monotonic()
+            self._pace.add((now - self._since) / len(answers))
+            self._since = now
+            self.is_slow = False
+        for number, head in answers:
+            entry = self.lane.answered(number)
+            if entry is not None:
+                self._end(entry, unpack_outcome(head) if head else self._done)
+                if (following := self.lane.begin_next()) is not None:
+                    self._begun(following)
+        self._go_on()
+
+    def _end(self, entry: Entry, outcome: Outcome) -> None:
+        if self._suspects:
+            self._suspects.discard(_key(entry.run.task))
+        killed = self._launcher.is_killed and not isinstance(outcome, Done)
+        entry.run.ended(Failed("killed") if killed else outcome)
+
+    # Their time.
+
+    def _limit(self, entry: Entry) -> None:
+        """Let the time of a task begin, unless it has."""
+        seconds = self._timeout
+        if seconds is None or entry.ends_at is not None:
+            return
+        # A runner of commands ends them itself, and one of an async function cancels it: unless they hang.
+        if self._is_command:
+            seconds += 3 * KILL_AFTER
+        elif self._launcher.is_async:
+            seconds += KILL_AFTER
+        loop = asyncio.get_running_loop()
+        entry.ends_at = loop.time() + seconds
+        if self._alarm is None:
+            self._alarm = loop.call_at(entry.ends_at, self._check_time)
+
+    def _check_time(self) -> None:
+        self._alarm = None
+        if self._is_ready and _late(self.lane.at_work.values()):
+            self.is_slow = True
+            self.withdraw()
+            # A runner of commands takes nothing while its stderr has no reader: then no time has begun.
+            if not self._is_command or _late(self.lane.at_work.values()):
+                self._give_up(expired=True)
+        ends = [entry.ends_at for entry in self.lane.at_work.values() if entry.ends_at is not None]
+        if ends and self._alarm is None and self._is_ready:
+            self._alarm = asyncio.get_running_loop().call_at(min(ends), self._check_time)
+
+    # The runner.
+
+    def _give_up(self, *, expired: bool) -> None:
+        """Have the runner replaced."""
+        self._is_ready = False
+        if self._over is not None and not self._over.done():
+            self._over.set_result(expired)
+
+    async def _live(self) -> None:
+        """Have a runner for as long as there are tasks, or as long as it does not end."""
+        try:
+            while self._runner is not None or len(self.lane):
+                await self._supervise(self._runner or await self.start())
+        except UsageError as error:
+            for entry in self.lane.take_all():
+                self._end(entry, CannotRun(str(error)))
+        finally:
+            self._life = None
+
+    async def _supervise(self, runner: Runner) -> None:
+        """Let a runner that is ready work until it has ended."""
+        loop = asyncio.get_running_loop()
+        self._over = loop.create_future()
+        self._is_ready = True
+        self.is_slow = False
+        loop.add_reader(runner, self._readable, runner)
+        self._go_on()
+        try:
+            expired = await self._over
+        finally:
+            loop.remove_reader(runner)
+
+        at_work = self.lane.runner_ended(runner.take_back())
+        late = _late(at_work)
+        if expired:
+            was_asked = self._is_command or self._launcher.is_async
+            await runner.terminate(0.0 if was_asked else KILL_AFTER)
+            self._judge_expired(at_work, late)
+        else:
+            await runner.end()
+            self._judge_ended(at_work, runner)
+        self._runner = None
+        for entry in self.lane.take_lost():
+            self._end(entry, Failed("the processes that were to run it ended, again and again"))
+
+    def _judge_ended(self, at_work: list[Entry], runner: Runner) -> None:
+        """A task may have ended the runner: of several it is found by running halves of them apart."""
+        if len(at_work) > 1:
+            self.lane.run_again(at_work, apart=True)
+        elif self._is_command:
+            self.lane.run_again(at_work, apart=False)
+        elif at_work:
+            why = f"the process of the function {runner.how_it_ended()}"
+            self._end(at_work[0], Failed(why, exit_code=runner.exit_code))
+
+    def _judge_expired(self, at_work: list[Entry], late: list[Entry]) -> None:
+        """Fail the tasks whose time was up, and run those again that merely ran beside them. A task that blocks the
+        process of an async function makes all of them late: it is found by running halves of them apart.
+        """
+        if self._launcher.is_async and len(at_work) > 1:
+            self.lane.run_again(at_work, apart=True)
+            return
+        self.lane.run_again([entry for entry in at_work if entry not in late], apart=False)
+        for entry in late:
+            self._end(entry, Failed(f"timed out after {format_duration(self._timeout or 0.0)}"))
+            if entry.group is not None:
+                self._suspects.add(_key(entry.run.task))
+
+
+def _late(entries: Iterable[Entry]) -> list[Entry]:
+    """Return those whose time is up."""
+    now = asyncio.get_running_loop().time()
+    return [entry for entry in entries if entry.ends_at is not None and entry.ends_at <= now]
+
+
+def _key(task: Task) -> tuple[str, bytes]:
+    """What tells tasks apart well enough to let one run alone."""
+    return task.message_id, task.body[:1000]

@@ -764,8 +764,12 @@ class TestAhead:
         _module("def handle(body): time.sleep(float(body))")
         function = opened(jobs=2)
         assert function.pool.capacity == 2
-        assert function.work_off(*tasks(*[b"0"] * 50)) == [Done()] * 50
-        assert function.pool.capacity > 10
+
+        def many_are_wanted() -> bool:  # how quick they are is up to the machine as well
+            assert function.work_off(*tasks(*[b"0"] * 50)) == [Done()] * 50
+            return function.pool.capacity > 10
+
+        eventually(many_are_wanted, 60)
         assert function.work_off(*tasks(b"0.3", b"0.3")) == [Done()] * 2
         assert function.pool.capacity == 2
 

@@ -1,10 +1,10 @@
-"""What the flags of `work` say, as plain data."""
+"""The options of `work`, as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rqtool.amqp.topology import QueueType
+from rqtool.amqp.topology import Place, QueueType, places_beside
 from rqtool.work.retry import Delay
 
 MOST_PREFETCH = 65_535
@@ -13,7 +13,7 @@ MOST_PREFETCH = 65_535
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """`grace` in seconds, None: without end."""
+    """`grace` in seconds; None: no limit."""
 
     queue: str
     retry_delays: tuple[Delay, ...]
@@ -27,6 +27,11 @@ class WorkOptions:
 
     @property
     def most_unacknowledged(self) -> int:
-        """What the broker hands out at once, to begin with."""
+        """The prefetch to begin with."""
         prefetch = self.prefetch or self.jobs
         return prefetch if self.max_tasks is None else min(prefetch, self.max_tasks)
+
+    @property
+    def places(self) -> list[Place]:
+        """The queues beside the worker's own."""
+        return places_beside(self.queue, [(delay.name, delay.seconds) for delay in self.retry_delays])

@@ -1,4 +1,4 @@
-"""What a worker takes from the broker, over one connection: NAME, NAME.returned, and NAME.quarantine on demand."""
+"""A worker's consumers on one connection: of NAME and NAME.returned; and NAME.quarantine, read on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rqtool.amqp.declare import count_if_there, count_ready
 from rqtool.amqp.ensure import ensure_place, ensure_queue
 from rqtool.amqp.getter import Getter
 from rqtool.amqp.new_queues import NEW_SECONDS
-from rqtool.amqp.topology import places_beside, quarantine, returned
+from rqtool.amqp.topology import quarantine, returned
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.work.options import WorkOptions
@@ -46,7 +46,7 @@ class Subscription:
         self._switching = asyncio.Lock()
         self._pauses: set[str] = set()
         self.prefetch = options.most_unacknowledged
-        """What the broker hands out at once; holds from the next `renew` on."""
+        """How many tasks the broker hands out at once, from the next `renew` on."""
         self._getter = Getter(connection)
         self._getter.lost.add_done_callback(self._went)
         connection.lost.add_done_callback(self._went)
@@ -55,7 +55,7 @@ class Subscription:
     async def open(
         cls, endpoint: Endpoint, options: WorkOptions, runs: str, receive: Callable[[Delivery], None]
     ) -> Subscription:
-        """Connect, make what is missing, consume. Raises RqtoolError, Lost."""
+        """Connect, make the queues that are missing, consume. Raises RqtoolError, Lost."""
         connection = await connect(endpoint, "work", runs)
         subscription = cls(connection, options, receive)
         try:
@@ -71,7 +71,7 @@ class Subscription:
 
     @property
     def warnings(self) -> list[str]:
-        """What falls short here, in a line each."""
+        """What the user must know about the queues, in a line each."""
         lines: list[str] = []
         if self._drops:
             lines.append(f"queue {self._queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}")
@@ -88,12 +88,12 @@ class Subscription:
     @property
     def may_give_back(self) -> bool:
         """Whether tasks may be given back now and then: another worker can move them on at once, and they don't come
-        near a limit that the broker has for them.
+        near the broker's delivery limit.
         """
         return not self._has_low_limit and time.monotonic() >= self._young_until
 
     async def pause(self, reason: str) -> None:
-        """Ask for no more deliveries; those in our hands stay ours."""
+        """Ask for no more deliveries; those in hand stay here."""
         self._pauses.add(reason)
         async with self._switching:
             await self._cancel()
@@ -108,7 +108,7 @@ class Subscription:
         await self.renew()
 
     async def renew(self) -> None:
-        """Replace the consumers, where there are to be some. Raises Lost."""
+        """Replace the consumers, unless they are paused. Raises Lost."""
         queues = [self._queue, *([returned(self._queue).name] if self.counts_returns else [])]
         async with self._switching:
             if self._pauses:
@@ -131,7 +131,7 @@ class Subscription:
         consumers, self._consumers = self._consumers, []
         for consumer in consumers:
             await consumer.cancel()
-        # A channel whose deliveries are in our hands is needed for their acks.
+        # The deliveries in hand are acknowledged on the channel that they came on.
         self._retired = [each for each in (*self._retired, *consumers) if not each.close_if_settled()]
 
     async def count_ready(self) -> int:
@@ -158,7 +158,7 @@ class Subscription:
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         is_new = found.new
-        for place in places_beside(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
+        for place in options.places:
             try:
                 is_new |= (await ensure_place(self.connection, place, options.kind)).new
             except AccessRefused:

@@ -1,0 +1,170 @@
+"""A job: one task in a worker's hands, from its delivery until it is settled. Pure.
+
+A task that succeeds is received → waiting → handed over (to the pool) → running → settled. One that failed is
+"settling" while its copy is stored elsewhere; one that goes to another queue without having run is "moving". What the
+pool returns without having begun it is "withdrawn"; what the broker gets back is "returned". A job whose result is
+known from an earlier delivery is "ended" from the start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from rqtool.amqp import headers
+from rqtool.amqp.topology import returned
+from rqtool.amqp.window import Message
+from rqtool.run.outcome import Outcome, Shortage
+from rqtool.run.task import Task
+from rqtool.work.poison import Source, Step, next_step
+from rqtool.work.retry import GiveUp, RetryAfter
+
+State = Literal[
+    "received", "ended", "waiting", "handed over", "running", "withdrawn", "moving", "settling", "settled", "returned"
+]
+_END: tuple[State, ...] = ("settled", "returned")
+_LEAVE: tuple[State, ...] = ("moving", "settling", *_END)
+NEXT: dict[State, tuple[State, ...]] = {
+    "received": ("waiting", "handed over", "moving", "settling", "returned"),
+    "ended": ("settling", "settled"),
+    "waiting": ("handed over", "moving", "returned"),
+    "handed over": ("running", "withdrawn", *_LEAVE),
+    "running": ("withdrawn", *_LEAVE),
+    "withdrawn": ("handed over", "moving", "returned"),
+    "moving": _END,
+    "settling": _END,
+    "settled": (),
+    "returned": (),
+}
+"""The states that may follow each state."""
+_AT_WORK = ("handed over", "running", "withdrawn")
+
+
+class Delivery(Protocol):
+    """The part of rqtool.amqp.consumer.Delivery that a job needs.
+
+    `key` identifies the task, None: nothing does; `may_repeat`: the task may have been delivered before; `live`: it can
+    still be settled.
+    """
+
+    queue: str
+    body: bytes
+    message_id: str | None
+    redelivered: bool
+    headers: dict[str, Any]
+    copy_token: str
+
+    @property
+    def key(self) -> Hashable | None: ...
+
+    @property
+    def may_repeat(self) -> bool: ...
+
+    @property
+    def live(self) -> bool: ...
+
+    def ack(self) -> bool: ...
+
+    def requeue(self) -> bool: ...
+
+    def copied(self, headers: Mapping[str, Any]) -> Message: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a task failed, and where it goes: its copy must be stored there before the ack. `seconds`: the run's."""
+
+    task: Task
+    outcome: Outcome
+    seconds: float
+    verdict: RetryAfter | GiveUp
+
+
+class Handler(Protocol):
+    """Hears how the run of a job goes."""
+
+    def begun(self, job: Job) -> None: ...
+
+    def ended(self, job: Job, outcome: Outcome, seconds: float) -> None: ...
+
+    def withdrawn(self, job: Job) -> None: ...
+
+
+class Job:
+    """A task of the queue `home`, and the delivery to settle: the last one, if the task came again.
+
+    It is the rqtool.run.task_run.Run that the pool calls, until the job leaves the pool.
+    """
+
+    __slots__ = ("_handler", "_started", "announced", "delivery", "home", "result", "state", "task")
+
+    def __init__(self, delivery: Delivery, home: str, handler: Handler) -> None:
+        self.delivery = delivery
+        self.home = home
+        self.state: State = "received"
+        self.result: Result | None = None
+        """What is left to do before the ack."""
+        self.announced = False
+        """Whether its beginning was reported."""
+        self.task = _task_of(delivery, home)
+        self._handler = handler
+        self._started: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """Which of the worker's queues it came from."""
+        queue = self.delivery.queue
+        if queue == self.home:
+            return Source.MAIN
+        return Source.RETURNED if queue == returned(self.home).name else Source.QUARANTINE
+
+    @property
+    def step(self) -> Step:
+        """What to do with it first."""
+        delivery = self.delivery
+        if delivery.queue == self.home and not delivery.headers:  # nearly all of them
+            return Step.TO_RETURNED if delivery.redelivered else Step.RUN
+        returns = headers.count(delivery.headers, "x-delivery-count")
+        return next_step(self.source, redelivered=delivery.redelivered, returns=returns, starts=self.starts)
+
+    @property
+    def starts(self) -> int:
+        """How often it was begun in quarantine, as its own header says."""
+        return headers.count(self.delivery.headers, headers.STARTS)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it counts as taken on by the worker, and has no result yet."""
+        return self.state in _AT_WORK
+
+    # Called by the pool.
+
+    def begun(self) -> None:
+        self._started = time.monotonic()
+        if self.state == "handed over":
+            self._handler.begun(self)
+
+    def ended(self, outcome: Outcome) -> None:
+        if self.state not in _AT_WORK:
+            return  # it was cut off
+        if self._started is None and not isinstance(outcome, Shortage):
+            self.begun()
+        self._handler.ended(self, outcome, time.monotonic() - (self._started or 0.0))
+
+    def returned(self) -> None:
+        if self.is_at_work:
+            self._handler.withdrawn(self)
+
+
+def _task_of(delivery: Delivery, home: str) -> Task:
+    shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
+    return Task(
+        body=delivery.body,
+        queue=home,
+        message_id=delivery.message_id or "",
+        attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
+        redelivered=delivery.redelivered or delivery.queue != home,
+        headers={name: headers.text(shown, name) for name in shown},
+    )

@@ -11,7 +11,7 @@ from rqtool.run.pool import Pool
 from rqtool.work.events import Events
 from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
-from rqtool.work.poison import Source, Step
+from rqtool.work.poison import Step
 from rqtool.work.prefetch import Prefetch
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
@@ -74,7 +74,7 @@ class Dispatcher:
     def _is_new(self, job: Job) -> bool:
         """Whether nothing is known of the task yet; else a result that it has already settles it."""
         known = job.state != "received"
-        if known or (job.delivery.redelivered and job.source is Source.MAIN):
+        if known or job.step is Step.TO_RETURNED:
             self._events.redelivered(job.task, in_hand=known)
         if job.state == "ended":
             self._settler.settle(job)
@@ -134,13 +134,9 @@ class Dispatcher:
 
     # What goes back.
 
-    def withdraw(self) -> None:
-        """Take back from the pool what it has not begun."""
-        self._pool.withdraw()
-
     def return_withdrawn(self) -> None:
         """Give back what was handed over and has not begun."""
-        self.withdraw()
+        self._pool.withdraw()
         for job in list(self._jobs.withdrawn):
             self._settler.return_to_queue(job)
             self._supervisor.changed()
@@ -175,9 +171,9 @@ class Dispatcher:
             return
         self._shortages = 0
         self._prefetch.took(seconds)
-        if isinstance(outcome, Failed | Rejected):
-            self._events.failed(job.task, outcome, seconds)
         if not isinstance(outcome, Done):
+            if isinstance(outcome, Failed | Rejected):
+                self._events.failed(job.task, outcome, seconds)
             self._pool.withdraw()  # nothing begins before it is known that this one can be stored
         self._settler.conclude(job, outcome, seconds)
 

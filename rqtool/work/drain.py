@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
 from functools import partial
 
 from rqtool.amqp.connection import Connection, Lost
@@ -14,7 +13,6 @@ from rqtool.amqp.topology import dead
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
-from rqtool.management.queue import Queue
 from rqtool.text import plural
 from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
@@ -25,8 +23,6 @@ LAG = 6.0
 """Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
 MOVING = 2.0
 """The same where tasks are on their way between queues, unseen for a moment."""
-
-
 POLL = 0.5
 """Seconds between two looks."""
 
@@ -66,20 +62,16 @@ class Drain:
     async def _is_empty(self, connection: Connection) -> bool:
         """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so."""
         self._movement |= self._jobs.has_moved_some
+        nothing_there = False
         try:
             nothing_there = await self._nothing_there(connection)
-        except Lost:
-            nothing_there = False
         except (Unreachable, AccessRefused) as error:
             text = f"{error.what}; waiting until it can be seen again what other workers hold"
             self._events.say_once(text, topic="drain: blind")
-            nothing_there = False
-        if not nothing_there:
-            self._empty_since = None
-            return False
-        if self._empty_since is None:
-            self._empty_since = time.monotonic()
-        return time.monotonic() - self._empty_since >= self._pause
+        except Lost:
+            pass
+        self._empty_since = (self._empty_since or time.monotonic()) if nothing_there else None
+        return self._empty_since is not None and time.monotonic() - self._empty_since >= self._pause
 
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
@@ -107,7 +99,8 @@ class Drain:
         pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?"
         try:
             queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
-            problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
+            known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
+            problem = "" if known else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
             if self._saw:
                 raise
@@ -126,6 +119,3 @@ class Drain:
         lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
         self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0
         return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
-
-    def _knows(self, queues: Sequence[Queue]) -> bool:
-        return any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)

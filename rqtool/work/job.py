@@ -9,17 +9,17 @@ known from an earlier delivery is "ended" from the start.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rqtool.amqp import headers
-from rqtool.amqp.topology import returned
-from rqtool.amqp.window import Message
+from rqtool.amqp.topology import Place, returned
 from rqtool.run.outcome import Outcome, Shortage
 from rqtool.run.task import Task
 from rqtool.work.poison import Source, Step, next_step
-from rqtool.work.retry import GiveUp, RetryAfter
+
+if TYPE_CHECKING:
+    from rqtool.amqp.consumer import Delivery
 
 State = Literal[
     "received", "ended", "waiting", "handed over", "running", "withdrawn", "moving", "settling", "settled", "returned"
@@ -42,44 +42,18 @@ NEXT: dict[State, tuple[State, ...]] = {
 _AT_WORK = ("handed over", "running", "withdrawn")
 
 
-class Delivery(Protocol):
-    """The part of rqtool.amqp.consumer.Delivery that a job needs.
-
-    `key` identifies the task, None: nothing does; `may_repeat`: the task may have been delivered before; `live`: it can
-    still be settled.
-    """
-
-    queue: str
-    body: bytes
-    message_id: str | None
-    redelivered: bool
-    headers: dict[str, Any]
-    copy_token: str
-
-    @property
-    def key(self) -> Hashable | None: ...
-
-    @property
-    def may_repeat(self) -> bool: ...
-
-    @property
-    def live(self) -> bool: ...
-
-    def ack(self) -> bool: ...
-
-    def requeue(self) -> bool: ...
-
-    def copied(self, headers: Mapping[str, Any]) -> Message: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a task failed, and where it goes: its copy must be stored there before the ack. `seconds`: the run's."""
+    """How a task failed, after a run of `seconds`, and where its copy must be stored before the ack.
+
+    `delay` names the pause before the next attempt; empty: the task is dead.
+    """
 
     task: Task
     outcome: Outcome
     seconds: float
-    verdict: RetryAfter | GiveUp
+    place: Place
+    delay: str = ""
 
 
 class Handler(Protocol):

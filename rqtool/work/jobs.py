@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
-from rqtool.work.job import NEXT, Delivery, Handler, Job, Result, State
+from rqtool.work.job import NEXT, Handler, Job, Result, State
+
+if TYPE_CHECKING:
+    from rqtool.amqp.consumer import Delivery
 
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
@@ -112,7 +116,7 @@ class Jobs:
 
     def settle(self, job: Job, *, acked: bool) -> None:
         """It needs nothing more on this connection; if it comes again, its `result` and the ack are left to do."""
-        self._leave(job, "settled")
+        self._enter(job, "settled")
         key = job.delivery.key
         if key is not None:
             self._results[key] = (job.result, self._connection if acked else _NEVER)
@@ -121,7 +125,7 @@ class Jobs:
 
     def give_back(self, job: Job) -> None:
         """The broker has the task again, and it is to begin anew."""
-        self._leave(job, "returned")
+        self._enter(job, "returned")
 
     def connection_lost(self) -> None:
         """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""
@@ -129,14 +133,6 @@ class Jobs:
             self.give_back(job)
         self._connection += 1
         self._orphans = {key: job for job in self.in_hand if (key := job.delivery.key) is not None}
-
-    def _leave(self, job: Job, state: State) -> None:
-        self._enter(job, state)
-        self.in_hand.discard(job)
-        if self._orphans:
-            key = job.delivery.key
-            if self._orphans.get(key) is job:
-                del self._orphans[key]
 
     def _enter(self, job: Job, state: State) -> None:
         before = job.state
@@ -147,6 +143,10 @@ class Jobs:
         elif before == "withdrawn":
             self.withdrawn.remove(job)
             self._taken_on -= state != "handed over"
+        if not NEXT[state]:
+            self.in_hand.discard(job)
+            if self._orphans and self._orphans.get(key := job.delivery.key) is job:
+                del self._orphans[key]
         self.count[before] -= 1
         self.count[state] += 1
         job.state = state

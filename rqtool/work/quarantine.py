@@ -56,7 +56,7 @@ class Quarantine:
     async def _run_alone(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL
         while self._jobs.at_work:
-            await self._wait(LOOK)
+            await self._change()
             if self._jobs.at_work and (time.monotonic() > until or not await subscription.count_suspects()):
                 return  # a long task, or others were faster
         # Tasks that wait here would be suspected as well, if the suspect kills this worker.
@@ -80,10 +80,8 @@ class Quarantine:
     async def _until_settled(self) -> None:
         """Wait until every ack is sent: the next suspect may kill this worker."""
         while self._jobs.at_work or self._jobs.leaving:
-            await self._wait(LOOK)
+            await self._change()
 
-    async def _wait(self, seconds: float) -> None:
-        """Wait for a change, but no longer than that."""
+    async def _change(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._supervisor.change()
+            await asyncio.wait_for(self._supervisor.change(), LOOK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from rqtool.amqp.connect import keep_trying
 from rqtool.amqp.connection import CLOSE_SECONDS
@@ -63,15 +64,13 @@ class Session:
         if self._supervisor.stopping:
             return
 
-        async def open_once() -> Subscription:
-            return await Subscription.open(self._endpoint, self._options, runs, receive)
-
         def on_failure(error: RqtoolError) -> None:
             if before is None:
                 raise error
 
         if self._jobs.received != self._received:
             self._received, self._tries = self._jobs.received, 0
+        open_once = partial(Subscription.open, self._endpoint, self._options, runs, receive)
         opening = keep_trying(open_once, on_failure, self._tries)
         self._tries += 1
         try:
@@ -93,7 +92,7 @@ class Session:
         """Ask for no more tasks. A frozen broker does not answer: neither a second signal nor the end waits for it."""
         if self.subscription is not None and not self._stopped:
             self._stopped = True
-            stopping = asyncio.wait_for(self.subscription.stop(), CLOSE_SECONDS)
+            stopping = asyncio.wait_for(self.subscription.pause("the end"), CLOSE_SECONDS)
             with suppress(TimeoutError):
                 await self._supervisor.signals.interrupt(stopping, lambda: self._supervisor.signals.leave)
 

@@ -29,7 +29,7 @@ from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.poison import DEATHS, Source
-from rqtool.work.retry import Ack, GiveUp, RetryAfter, Return, judge
+from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
 
 
@@ -67,35 +67,33 @@ class Settler:
     def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Settle a job whose run ended so, after so many seconds."""
         match judge(outcome, job.task.attempt, self._delays):
-            case Ack():
+            case "done":
                 self._acknowledge(job)
                 self._events.done(job.task, outcome, seconds)
-            case Return():
+            case "return":
                 self.return_to_queue(job)
                 self._supervisor.fail(_reason_to_stop(outcome))
-            case verdict:
-                job.result = Result(job.task, outcome, seconds, verdict)
+            case "dead":
+                job.result = Result(job.task, outcome, seconds, dead(job.home))
+                self.settle(job)
+            case delay:
+                place = waiting(job.home, delay.name, delay.seconds)
+                job.result = Result(job.task, outcome, seconds, place, delay.name)
                 self.settle(job)
 
     def bury(self, job: Job) -> None:
         """Give up a task that seems to kill its workers."""
         reason = f"its worker died, or lost its connection, each time that it ran ({plural(DEATHS, 'time')} in a row)"
         task = replace(job.task, attempt=job.task.attempt - 1 + DEATHS)
-        job.result = Result(task, Failed(reason), 0.0, GiveUp())
+        job.result = Result(task, Failed(reason), 0.0, dead(job.home))
         self.settle(job)
 
     def settle(self, job: Job) -> None:
         """Do what is left to do for a job that has ended: store a copy where its `result` says, if any, and ack."""
-        result = job.result
-        if result is None:
+        if job.result is None:
             self._acknowledge(job)
-            return
-        match result.verdict:
-            case RetryAfter(delay):
-                place = waiting(job.home, delay.name, delay.seconds)
-            case GiveUp():
-                place = dead(job.home)
-        self._start_move(job, place, _failed_headers(job, result))
+        else:
+            self._start_move(job, job.result.place, _failed_headers(job, job.result))
 
     def return_to_queue(self, job: Job) -> None:
         """Give back a task that did not begin, or was cut off, in a way that does not count against it."""
@@ -150,8 +148,11 @@ class Settler:
             if stored:
                 result, job.result = job.result, None
                 self._acknowledge(job)
-                if result is not None:
-                    self._report(result, place)
+                if result is not None and result.delay:
+                    self._events.retry(result.task, result.outcome, result.seconds, result.delay)
+                elif result is not None:
+                    self.dead += 1
+                    self._events.dead(result.task, result.outcome, result.seconds, place.name)
             elif job.result is not None:  # the task comes again, and its result is known
                 self._jobs.settle(job, acked=False)
             else:
@@ -177,26 +178,15 @@ class Settler:
                     return True
                 except (Lost, NotTaken, Unreachable) as problem:
                     tries += 1
-                    if tries == 1:
-                        self._report_trouble(place, problem)
+                    self._in_trouble += tries == 1
+                    if tries == self._in_trouble == 1:
+                        what = problem.what if isinstance(problem, RqtoolError) else problem
+                        text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
+                        self._events.complain(text)
                 await asyncio.sleep(pause(tries))
             return False
         finally:
             self._in_trouble -= tries > 0
-
-    def _report_trouble(self, place: Place, problem: Exception) -> None:
-        if not self._in_trouble:
-            what = problem.what if isinstance(problem, RqtoolError) else str(problem)
-            self._events.complain(f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again")
-        self._in_trouble += 1
-
-    def _report(self, result: Result, place: Place) -> None:
-        match result.verdict:
-            case RetryAfter(delay):
-                self._events.retry(result.task, result.outcome, result.seconds, delay.name)
-            case GiveUp():
-                self.dead += 1
-                self._events.dead(result.task, result.outcome, result.seconds, place.name)
 
 
 def _reason_to_stop(outcome: Outcome) -> RqtoolError:

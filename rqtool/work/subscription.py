@@ -38,8 +38,8 @@ class Subscription:
         self._young_until = 0.0
         self.counts_returns = True
         self._drops: Sequence[str] = ()
-        self._queue = options.queue
         self._options = options
+        self._returned, self._quarantine = returned(options.queue).name, quarantine(options.queue).name
         self._receive = receive
         self._consumers: list[Consumer] = []
         self._retired: list[Consumer] = []
@@ -48,8 +48,8 @@ class Subscription:
         self.prefetch = options.most_unacknowledged
         """How many tasks the broker hands out at once, from the next `renew` on."""
         self._getter = Getter(connection)
-        self._getter.lost.add_done_callback(self._went)
-        connection.lost.add_done_callback(self._went)
+        for source in (connection, self._getter):
+            source.lost.add_done_callback(lambda lost: self._lose(lost.result()))
 
     @classmethod
     async def open(
@@ -74,16 +74,22 @@ class Subscription:
         """What the user must know about the queues, in a line each."""
         lines: list[str] = []
         if self._drops:
-            lines.append(f"queue {self._queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}")
+            lines.append(
+                f"queue {self._options.queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}"
+            )
         if self._missing:
             without = []
-            if set(self._missing) - {returned(self._queue).name, quarantine(self._queue).name}:
+            if set(self._missing) - {self._returned, self._quarantine}:
                 without.append("a task that fails ends the worker")
             if not self.counts_returns:
                 without.append("a task that kills its workers can't be told from others")
             missing = ", ".join(map(repr, self._missing))
             lines.append(f"this user may not create {missing}: {', and '.join(without)}")
         return lines
+
+    @property
+    def _consumed(self) -> list[str]:
+        return [self._options.queue, *([self._returned] if self.counts_returns else [])]
 
     @property
     def may_give_back(self) -> bool:
@@ -98,10 +104,6 @@ class Subscription:
         async with self._switching:
             await self._cancel()
 
-    async def stop(self) -> None:
-        """Pause for good."""
-        await self.pause("the end")
-
     async def resume(self, reason: str) -> None:
         """Consume again, unless there is another reason not to. Raises Lost."""
         self._pauses.discard(reason)
@@ -109,23 +111,22 @@ class Subscription:
 
     async def renew(self) -> None:
         """Replace the consumers, unless they are paused. Raises Lost."""
-        queues = [self._queue, *([returned(self._queue).name] if self.counts_returns else [])]
         async with self._switching:
             if self._pauses:
                 return
             await self._cancel()
             try:
-                for queue in queues:
-                    await self._consume(queue)
+                for queue in self._consumed:
+                    if not self._pauses:
+                        await self._consume(queue)
             except Lost as lost:
-                self._go(lost)  # half of it would be worse than none
+                self._lose(lost)  # half of it would be worse than none
                 raise
 
     async def _consume(self, queue: str) -> None:
-        if not self._pauses:
-            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
-            self._consumers.append(consumer)
-            consumer.lost.add_done_callback(partial(self._consumer_went, consumer))
+        consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
+        self._consumers.append(consumer)
+        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
 
     async def _cancel(self) -> None:
         consumers, self._consumers = self._consumers, []
@@ -136,24 +137,21 @@ class Subscription:
 
     async def count_ready(self) -> int:
         """How many tasks are ready for these consumers. Raises Lost."""
-        count = await count_ready(self.connection, self._queue)
-        if self.counts_returns:
-            count += await count_ready(self.connection, returned(self._queue).name)
-        return count
+        return sum([await count_ready(self.connection, queue) for queue in self._consumed])
 
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
         if not self.counts_returns:
             return 0
-        return await count_if_there(self.connection, quarantine(self._queue).name) or 0
+        return await count_if_there(self.connection, self._quarantine) or 0
 
     async def take_suspect(self) -> Delivery | None:
         """Take the next task out of quarantine; None: there is none. Raises Lost."""
-        return await self._getter.get(quarantine(self._queue).name)
+        return await self._getter.get(self._quarantine)
 
     async def _declare(self) -> None:
         options = self._options
-        found = await ensure_queue(self.connection, self._queue, options.kind, accept_loss=options.accept_loss)
+        found = await ensure_queue(self.connection, self._options.queue, options.kind, accept_loss=options.accept_loss)
         self._drops = found.drops
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
@@ -163,18 +161,15 @@ class Subscription:
                 is_new |= (await ensure_place(self.connection, place, options.kind)).new
             except AccessRefused:
                 self._missing.append(place.name)
-        self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
+        self.counts_returns = not {self._returned, self._quarantine}.intersection(self._missing)
         # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
         if is_new:
             self._young_until = time.monotonic() + NEW_SECONDS
 
-    def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
+    def _consumer_lost(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
         if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced
-            self._went(lost)
+            self._lose(lost.result())
 
-    def _went(self, lost: asyncio.Future[Lost]) -> None:
-        self._go(lost.result())
-
-    def _go(self, lost: Lost) -> None:
+    def _lose(self, lost: Lost) -> None:
         if not self.lost.done():
             self.lost.set_result(lost)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
 from rqtool.signals import Signals
 
 
 class Supervisor:
-    """Runs coroutines while it is entered, and knows whether the worker goes on. `grace`: see Signals.
+    """Runs coroutines beside the worker's loop, and knows whether the worker goes on. `grace`: see Signals.
 
-    `error`: the first one of all, whether a coroutine raised it, a callback on the event loop, or somebody reported it.
+    `error`: the first one, whether a coroutine raised it, a callback on the event loop, or a caller of `fail` found it.
     """
 
     def __init__(self, grace: float | None) -> None:
@@ -30,6 +29,7 @@ class Supervisor:
         return self.signals.finish or self.error is not None or self._drained
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it until it ends, or until `cancel`."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -46,7 +46,7 @@ class Supervisor:
         self.changed()
 
     def changed(self) -> None:
-        """Have everybody look again who waits for a change."""
+        """Wake all that wait for a change."""
         self.changes += 1
         self._changed.set()
 
@@ -57,18 +57,11 @@ class Supervisor:
             self._changed.clear()
             await self._changed.wait()
 
-    def __enter__(self) -> Supervisor:
+    def watch_loop(self) -> None:
+        """Have errors in callbacks on the running loop end the worker, too."""
         asyncio.get_running_loop().set_exception_handler(self._uncaught)
-        self.signals.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.signals.__exit__(kind, error, trace)
 
     def cancel(self) -> None:
-        """End everything that was started."""
         for task in self._tasks:
             task.cancel()
 

@@ -51,7 +51,8 @@ class Worker:
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
         self._events.out.on_change(self._output_changed)
-        with self._supervisor:
+        self._supervisor.watch_loop()
+        with self._supervisor.signals:
             self._start_the_rest()
             try:
                 await self._open_pool()
@@ -113,15 +114,15 @@ class Worker:
         """Ask for no more tasks, and give back those that have not begun."""
         gives_back_all = self._supervisor.stopping or self._session.lost
         if gives_back_all:
-            self._dispatcher.withdraw()
+            self._pool.withdraw()
         if self._supervisor.signals.finish and self._jobs.at_work:
             running = plural(self._jobs.at_work, "task")
             text = f"stopping when the work in hand is done ({running}); a second signal kills it"
             self._events.say_once(text, topic="stopping")
-        await self._session.stop()
+        await self._session.stop()  # first of all, so that what goes back is not delivered to us again
         self._dispatcher.return_waiting()
         if gives_back_all:
-            self._dispatcher.return_withdrawn()  # only now, so that they are not delivered to us again
+            self._dispatcher.return_withdrawn()
 
     def _output_changed(self) -> None:
         if (error := self._events.out.error) is not None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from rqtool.amqp import consumer
+from rqtool.amqp.topology import dead
 from rqtool.amqp.window import Message
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, Shortage
 from rqtool.work import jobs
-from rqtool.work.job import NEXT, Job, Result, State
+from rqtool.work.job import NEXT, Handler, Job, Result, State
 from rqtool.work.jobs import Jobs
 from rqtool.work.poison import Source, Step
-from rqtool.work.retry import GiveUp
 
 QUEUE = "q"
 
@@ -79,9 +80,13 @@ def held() -> Jobs:
     return Jobs(QUEUE)
 
 
+def receive(held: Jobs, delivery: Delivery, handler: Handler = HEARD) -> Job:
+    return held.receive(cast("consumer.Delivery", delivery), handler)
+
+
 def arrive(held: Jobs, delivery: Delivery) -> Job:
     """Receive work and let it wait."""
-    job = held.receive(delivery, HEARD)
+    job = receive(held, delivery)
     assert job.state == "received"
     held.wait(job)
     return job
@@ -97,7 +102,7 @@ def take(held: Jobs, delivery: Delivery) -> Job:
 
 def fail(held: Jobs, job: Job) -> Result:
     """End a job with a result that has to be stored."""
-    job.result = Result(job.task, Failed("no luck"), 1.0, GiveUp())
+    job.result = Result(job.task, Failed("no luck"), 1.0, dead(QUEUE))
     held.move(job)
     return job.result
 
@@ -156,7 +161,7 @@ class TestStates:
         """It depends on the queue that the task comes from, and on what its headers count."""
         delivery = Delivery("a", 1 + redelivered, queue=queue)
         delivery.headers = headers
-        job = held.receive(delivery, HEARD)
+        job = receive(held, delivery)
         assert (job.source, job.step) == (source, step)
         assert job.task.queue == QUEUE
         assert job.task.redelivered == (redelivered or queue != QUEUE)
@@ -165,7 +170,7 @@ class TestStates:
         """What ended has begun, even where the pool did not report that; a task that could not start has not."""
         for outcome in (Done(), CannotRun("x"), Shortage("x")):
             heard = Heard()
-            job = held.receive(Delivery(None), heard)
+            job = receive(held, Delivery(None), heard)
             held.hand_over(job)
             job.ended(outcome)
             assert heard.events == ([outcome] if isinstance(outcome, Shortage) else ["begun", outcome])
@@ -173,7 +178,7 @@ class TestStates:
     def test_the_pool_is_not_heard_after_the_end(self, held: Jobs) -> None:
         """What was cut off has gone back: its end, when the pool finds it killed, is no verdict."""
         heard = Heard()
-        job = held.receive(Delivery("a"), heard)
+        job = receive(held, Delivery("a"), heard)
         held.hand_over(job)
         held.give_back(job)
         job.begun()
@@ -268,11 +273,11 @@ class TestInHandWhenTheConnectionWasLost:
             held.move(job)
         for again in (2, 3, 4):
             held.connection_lost()
-            assert held.receive(Delivery("a", again), HEARD) is job
+            assert receive(held, Delivery("a", again)) is job
             assert (job.state, tag(job), held.waiting) == (state, again, [])
         held.connection_lost()
         held.connection_lost()
-        assert held.receive(Delivery("a", 5), HEARD) is job
+        assert receive(held, Delivery("a", 5)) is job
         take(held, Delivery("a", 6))
 
     def test_settled_before_it_comes_again(self, held: Jobs) -> None:
@@ -281,7 +286,7 @@ class TestInHandWhenTheConnectionWasLost:
         held.connection_lost()
         result = fail(held, job)
         held.settle(job, acked=False)
-        again = held.receive(Delivery("a", 2), HEARD)
+        again = receive(held, Delivery("a", 2))
         assert (again is job, again.state, again.result) == (False, "ended", result)
 
     def test_given_back_before_it_comes_again(self, held: Jobs) -> None:
@@ -298,7 +303,7 @@ class TestInHandWhenTheConnectionWasLost:
         held.connection_lost()
         other = take(held, Delivery("same", 2, repeats=False))
         held.settle(other, acked=True) if done else held.give_back(other)
-        assert held.receive(Delivery("same", 3), HEARD) is job
+        assert receive(held, Delivery("same", 3)) is job
 
     def test_without_a_key_it_is_work(self, held: Jobs) -> None:
         """What nothing tells from other tasks is never taken for one of them: twice is better than not at all."""
@@ -321,7 +326,7 @@ class TestResults:
         for again in (2, 3):
             if acked or again > 2:
                 held.connection_lost()
-            job = held.receive(Delivery("a", again), HEARD)
+            job = receive(held, Delivery("a", again))
             assert (job.state, job.result) == ("ended", None)
             held.settle(job, acked=True)
             assert held.idle
@@ -336,8 +341,8 @@ class TestResults:
             held.settle(job, acked=name == "a")
             held.connection_lost()
         held.connection_lost()
-        assert held.receive(Delivery("b", 2), HEARD).result == result
-        assert held.receive(Delivery("a", 2), HEARD).state == "ended"
+        assert receive(held, Delivery("b", 2)).result == result
+        assert receive(held, Delivery("a", 2)).state == "ended"
         take(held, Delivery("c", 2))
 
     def test_a_copy_that_could_not_be_stored(self, held: Jobs) -> None:
@@ -347,7 +352,7 @@ class TestResults:
         held.settle(job, acked=False)
         for again in (2, 3):
             held.connection_lost()
-            job = held.receive(Delivery("a", again), HEARD)
+            job = receive(held, Delivery("a", again))
             assert job.result == result
             held.move(job)
             assert job.state == "settling"
@@ -355,7 +360,7 @@ class TestResults:
                 job.result = None
             held.settle(job, acked=again == 3)
         held.connection_lost()
-        assert held.receive(Delivery("a", 4), HEARD).result is None
+        assert receive(held, Delivery("a", 4)).result is None
 
     def test_a_new_message_is_never_taken_for_an_old_one(self, held: Jobs) -> None:
         """Not flagged and not of rqtool's own: it is work, whatever ids were done before or are at work."""
@@ -364,8 +369,8 @@ class TestResults:
         held.connection_lost()
         take(held, Delivery("a", 2, repeats=False))
         take(held, Delivery("b", 2, repeats=False))
-        assert held.receive(Delivery("a", 3), HEARD).state == "ended"
-        assert held.receive(Delivery("b", 3), HEARD) is job
+        assert receive(held, Delivery("a", 3)).state == "ended"
+        assert receive(held, Delivery("b", 3)) is job
 
     def test_nothing_is_remembered_without_a_key(self, held: Jobs) -> None:
         """The result of one task without id is not that of the next."""
@@ -382,7 +387,7 @@ class TestResults:
             if loss == "each":
                 held.connection_lost()
         held.connection_lost()
-        again = [held.receive(Delivery(name, 2), HEARD).state for name in "abc"]
+        again = [receive(held, Delivery(name, 2)).state for name in "abc"]
         assert again == ["received", "ended", "ended"]
 
 
@@ -405,7 +410,7 @@ class Ledger(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.ready)))
         delivery = Delivery(name, self.ready.pop(name))
         self.unacked[name] = delivery
-        job = self.held.receive(delivery, HEARD)
+        job = receive(self.held, delivery)
         if job.state == "received":
             self.held.wait(job)
         elif job.state == "ended":

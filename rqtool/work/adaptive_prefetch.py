@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 from rqtool.amqp.connection import Lost
 from rqtool.work.dispatch import Dispatcher
@@ -18,23 +19,21 @@ _LOOK, _LOOKS = 0.025, 3
 _REASON = "a slow task"
 
 
+@dataclass(frozen=True, slots=True)
 class AdaptivePrefetch:
     """Applies a Prefetch to the subscription of the moment."""
 
-    def __init__(
-        self, prefetch: Prefetch, jobs: Jobs, session: Session, dispatcher: Dispatcher, supervisor: Supervisor
-    ) -> None:
-        self._prefetch = prefetch
-        self._jobs = jobs
-        self._session = session
-        self._dispatcher = dispatcher
-        self._supervisor = supervisor
+    prefetch: Prefetch
+    jobs: Jobs
+    session: Session
+    dispatcher: Dispatcher
+    supervisor: Supervisor
 
     async def run(self) -> None:
         """Adapt for as long as the worker runs. Never ends."""
         while True:
-            await self._supervisor.change()
-            subscription = self._session.usable
+            await self.supervisor.change()
+            subscription = self.session.usable
             if subscription is None:
                 continue
             with suppress(Lost):  # the worker opens another connection, and begins narrow
@@ -43,46 +42,46 @@ class AdaptivePrefetch:
 
     async def _widen(self, subscription: Subscription) -> bool:
         """Raises Lost."""
-        if self._prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
+        if self.prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
             return False
-        subscription.prefetch = self._prefetch.wanted
+        subscription.prefetch = self.prefetch.wanted
         await subscription.renew()
         return True
 
     async def _becomes_slow(self, subscription: Subscription) -> bool:
         """Wait until tasks wait and none ends. Returns False when the connection goes before that. Raises Lost."""
-        looks, ends = 0, self._prefetch.ended
-        while self._session.usable is subscription:
+        looks, ends = 0, self.prefetch.ended
+        while self.session.usable is subscription:
             await asyncio.sleep(_LOOK)
-            waits = bool(self._jobs.waiting) or self._jobs.at_work > self._prefetch.jobs
-            looks = looks + 1 if self._prefetch.ended == ends and waits else 0
+            waits = bool(self.jobs.waiting) or self.jobs.at_work > self.prefetch.jobs
+            looks = looks + 1 if self.prefetch.ended == ends and waits else 0
             if looks == _LOOKS:
                 return True
-            if self._prefetch.ended != ends:
+            if self.prefetch.ended != ends:
                 await self._widen(subscription)
-            ends = self._prefetch.ended
+            ends = self.prefetch.ended
         return False
 
     async def _narrow(self, subscription: Subscription) -> None:
         """Give back what waits, and take as much as the jobs have room for. Raises Lost."""
-        self._prefetch.forget()
+        self.prefetch.forget()
         await subscription.pause(_REASON)
-        if self._session.usable is not subscription:
+        if self.session.usable is not subscription:
             return
-        self._dispatcher.return_waiting()
-        self._dispatcher.return_withdrawn()
-        slow = self._jobs.working
+        self.dispatcher.return_waiting()
+        self.dispatcher.return_withdrawn()
+        slow = self.jobs.working
         subscription.prefetch = 0
-        while self._session.usable is subscription:
-            seen = self._supervisor.changes
+        while self.session.usable is subscription:
+            seen = self.supervisor.changes
             slow = [job for job in slow if job.is_at_work]
             # What the slow ones hold is not counted on the consumers' new channels.
-            free = min(self._prefetch.jobs - len(slow), self._prefetch.most)
+            free = min(self.prefetch.jobs - len(slow), self.prefetch.most)
             if free > subscription.prefetch:
                 subscription.prefetch = free
                 await subscription.resume(_REASON)
             elif not slow:
                 return
             else:
-                await self._supervisor.change(seen)
+                await self.supervisor.change(seen)
                 await asyncio.sleep(_LOOK)

@@ -11,7 +11,7 @@ from rqtool.run.pool import Pool
 from rqtool.work.events import Events
 from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
-from rqtool.work.poison import Step
+from rqtool.work.poison import Source, Step
 from rqtool.work.prefetch import Prefetch
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
@@ -26,13 +26,7 @@ class Dispatcher:
     """Every job's way: `receive`, `begin_jobs`, and then the pool calls `begun`, `ended` or `withdrawn`."""
 
     def __init__(
-        self,
-        jobs: Jobs,
-        pool: Pool,
-        settler: Settler,
-        prefetch: Prefetch,
-        events: Events,
-        supervisor: Supervisor,
+        self, jobs: Jobs, pool: Pool, settler: Settler, prefetch: Prefetch, events: Events, supervisor: Supervisor
     ) -> None:
         self._jobs = jobs
         self._pool = pool
@@ -74,7 +68,7 @@ class Dispatcher:
     def _is_new(self, job: Job) -> bool:
         """Whether nothing is known of the task yet; else a result that it has already settles it."""
         known = job.state != "received"
-        if known or job.step is Step.TO_RETURNED:
+        if known or (job.delivery.redelivered and job.source is Source.MAIN):
             self._events.redelivered(job.task, in_hand=known)
         if job.state == "ended":
             self._settler.settle(job)
@@ -155,10 +149,9 @@ class Dispatcher:
 
     # What the pool reports.
 
-    def begun(self, job: Job) -> None:
+    def begun(self, job: Job, *, first: bool) -> None:
         self._jobs.begin(job)
-        if not job.announced:
-            job.announced = True
+        if first:
             self._events.received(job.task)
 
     def withdrawn(self, job: Job) -> None:

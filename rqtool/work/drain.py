@@ -18,6 +18,7 @@ from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.session import Session
+from rqtool.work.supervisor import Supervisor
 
 LAG = 6.0
 """Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
@@ -35,18 +36,15 @@ class Drain:
     def __init__(self, api: Management, vhost: str, options: WorkOptions, jobs: Jobs, events: Events) -> None:
         self._api = api
         self._vhost = vhost
-        self._queue = options.queue
-        self._places = options.places
+        self._queue, self._places = options.queue, options.places
         self._jobs = jobs
         self._events = events
         self._empty_since: float | None = None
         self._pause = 0.0
-        self._saw = False
-        self._company = False
-        self._movement = False
+        self._saw = self._company = self._movement = False
 
-    async def wait(self, session: Session) -> None:
-        """Return when nothing is left. Looks whenever this worker has nothing to do."""
+    async def run(self, session: Session, supervisor: Supervisor) -> None:
+        """End the worker when nothing is left. Looks whenever this worker has nothing to do."""
         seen = -1
         while True:
             await asyncio.sleep(POLL)
@@ -55,23 +53,24 @@ class Drain:
             seen, subscription = self._jobs.received, session.subscription
             if subscription is None or subscription.lost.done() or not self._jobs.idle:
                 continue
-            empty = await self._is_empty(subscription.connection)
-            if empty and self._jobs.idle and self._jobs.received == seen:
+            self._movement |= self._jobs.has_moved_some
+            now = time.monotonic()
+            self._empty_since = (self._empty_since or now) if await self._is_empty(subscription.connection) else None
+            surely = self._empty_since is not None and time.monotonic() - self._empty_since >= self._pause
+            if surely and self._jobs.idle and self._jobs.received == seen:
+                supervisor.drained()
                 return
 
     async def _is_empty(self, connection: Connection) -> bool:
-        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so."""
-        self._movement |= self._jobs.has_moved_some
-        nothing_there = False
+        """Whether nothing is left. Without the management API it goes by what it can see, and says so."""
         try:
-            nothing_there = await self._nothing_there(connection)
+            return await self._nothing_there(connection)
         except (Unreachable, AccessRefused) as error:
             text = f"{error.what}; waiting until it can be seen again what other workers hold"
             self._events.say_once(text, topic="drain: blind")
         except Lost:
-            pass
-        self._empty_since = (self._empty_since or time.monotonic()) if nothing_there else None
-        return self._empty_since is not None and time.monotonic() - self._empty_since >= self._pause
+            pass  # the worker opens another connection
+        return False
 
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from rqtool.run.outcome import Outcome, Postponed, why
 from rqtool.run.task import Task
 from rqtool.text import quoted
+from rqtool.work.job import Result
 from rqtool.work.output import WorkerOutput
 
 
@@ -45,14 +46,14 @@ class Events:
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None:
         """The attempt failed. Lines for people wait for what becomes of the task."""
 
-    def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None:  # noqa: ARG002
-        happened = "asks for another attempt" if isinstance(outcome, Postponed) else "failed"
-        self.complain(f"{quoted(task.body)} {happened} ({why(outcome)}); attempt {task.attempt + 1} follows in {delay}")
+    def retry(self, end: Result) -> None:
+        happened = "asks for another attempt" if isinstance(end.outcome, Postponed) else "failed"
+        then = f"attempt {end.task.attempt + 1} follows in {end.delay}"
+        self.complain(f"{quoted(end.task.body)} {happened} ({why(end.outcome)}); {then}")
 
-    def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None:  # noqa: ARG002
-        self.complain(
-            f"{quoted(task.body)} was given up at attempt {task.attempt} ({why(outcome)}) and is in {queue!r}"
-        )
+    def dead(self, end: Result) -> None:
+        attempt = f"{end.task.attempt} ({why(end.outcome)})"
+        self.complain(f"{quoted(end.task.body)} was given up at attempt {attempt} and is in {end.place.name!r}")
 
     def shortage(self, why: str) -> None:
         """No task can begin here for now."""
@@ -84,11 +85,11 @@ class JsonEvents(Events):
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None:
         self._emit("failed", task, **_ended(outcome, seconds))
 
-    def retry(self, task: Task, outcome: Outcome, seconds: float, delay: str) -> None:
-        self._emit("retry", task, **_ended(outcome, seconds), delay=delay)
+    def retry(self, end: Result) -> None:
+        self._emit("retry", end.task, **_ended(end.outcome, end.seconds), delay=end.delay)
 
-    def dead(self, task: Task, outcome: Outcome, seconds: float, queue: str) -> None:
-        self._emit("dead", task, **_ended(outcome, seconds), queue=queue)
+    def dead(self, end: Result) -> None:
+        self._emit("dead", end.task, **_ended(end.outcome, end.seconds), queue=end.place.name)
 
     def shortage(self, why: str) -> None:
         super().shortage(why)

@@ -59,7 +59,7 @@ class Result:
 class Handler(Protocol):
     """Hears how the run of a job goes."""
 
-    def begun(self, job: Job) -> None: ...
+    def begun(self, job: Job, *, first: bool) -> None: ...
 
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None: ...
 
@@ -72,7 +72,7 @@ class Job:
     It is the rqtool.run.task_run.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_handler", "_started", "announced", "delivery", "home", "result", "state", "task")
+    __slots__ = ("_handler", "_started", "delivery", "home", "result", "state", "task")
 
     def __init__(self, delivery: Delivery, home: str, handler: Handler) -> None:
         self.delivery = delivery
@@ -80,8 +80,6 @@ class Job:
         self.state: State = "received"
         self.result: Result | None = None
         """What is left to do before the ack."""
-        self.announced = False
-        """Whether its beginning was reported."""
         self.task = _task_of(delivery, home)
         self._handler = handler
         self._started: float | None = None
@@ -116,9 +114,10 @@ class Job:
     # Called by the pool.
 
     def begun(self) -> None:
+        first = self._started is None
         self._started = time.monotonic()
         if self.state == "handed over":
-            self._handler.begun(self)
+            self._handler.begun(self, first=first)
 
     def ended(self, outcome: Outcome) -> None:
         if self.state not in _AT_WORK:

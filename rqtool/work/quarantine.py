@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 from rqtool.amqp.connection import Lost
 from rqtool.work.dispatch import Dispatcher
@@ -22,14 +23,14 @@ SPELL = 10.0
 """Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there."""
 
 
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """While one of its tasks is to run, the dispatcher is `suspended`."""
 
-    def __init__(self, jobs: Jobs, session: Session, dispatcher: Dispatcher, supervisor: Supervisor) -> None:
-        self._jobs = jobs
-        self._session = session
-        self._dispatcher = dispatcher
-        self._supervisor = supervisor
+    jobs: Jobs
+    session: Session
+    dispatcher: Dispatcher
+    supervisor: Supervisor
 
     async def run(self) -> None:
         """Look into the quarantine again and again. Never ends."""
@@ -39,30 +40,30 @@ class Quarantine:
                 await self._visit()
 
     async def _visit(self) -> None:
-        subscription = self._session.usable
+        subscription = self.session.usable
         if subscription is None or not await subscription.count_suspects():
             return
-        if not self._jobs.idle:
+        if not self.jobs.idle:
             await asyncio.sleep(random.uniform(0, PATIENCE))  # noqa: S311
-            if self._session.usable is not subscription or not await subscription.count_suspects():
+            if self.session.usable is not subscription or not await subscription.count_suspects():
                 return
-        self._dispatcher.suspended = True
+        self.dispatcher.suspended = True
         try:
             await self._run_alone(subscription)
         finally:
-            self._dispatcher.suspended = False
-            self._supervisor.changed()
+            self.dispatcher.suspended = False
+            self.supervisor.changed()
 
     async def _run_alone(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL
-        while self._jobs.at_work:
+        while self.jobs.at_work:
             await self._change()
-            if self._jobs.at_work and (time.monotonic() > until or not await subscription.count_suspects()):
+            if self.jobs.at_work and (time.monotonic() > until or not await subscription.count_suspects()):
                 return  # a long task, or others were faster
         # Tasks that wait here would be suspected as well, if the suspect kills this worker.
         await subscription.pause("quarantine")
         try:
-            self._dispatcher.return_waiting()
+            self.dispatcher.return_waiting()
             await self._until_settled()
             await self._take_suspects(subscription)
         finally:
@@ -70,18 +71,18 @@ class Quarantine:
 
     async def _take_suspects(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL
-        while time.monotonic() < until and self._session.usable is subscription:
+        while time.monotonic() < until and self.session.usable is subscription:
             suspect = await subscription.take_suspect()
             if suspect is None:
                 return
-            self._dispatcher.receive_suspect(suspect, may_begin=self._session.usable is subscription)
+            self.dispatcher.receive_suspect(suspect, may_begin=self.session.usable is subscription)
             await self._until_settled()
 
     async def _until_settled(self) -> None:
         """Wait until every ack is sent: the next suspect may kill this worker."""
-        while self._jobs.at_work or self._jobs.leaving:
+        while self.jobs.at_work or self.jobs.leaving:
             await self._change()
 
     async def _change(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._supervisor.change(), LOOK)
+            await asyncio.wait_for(self.supervisor.change(), LOOK)

@@ -31,8 +31,7 @@ class Session:
         self._events = events
         self._supervisor = supervisor
         self._stopped = False
-        self._tries = 0
-        self._received = 0
+        self._tries = self._received = 0
         self.subscription: Subscription | None = None
 
     @property

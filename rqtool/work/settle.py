@@ -39,15 +39,14 @@ class Settler:
     def __init__(
         self, options: WorkOptions, jobs: Jobs, republisher: Republisher, events: Events, supervisor: Supervisor
     ) -> None:
-        self._delays = options.retry_delays
-        self._slots = options.jobs
+        self._options = options
         self._jobs = jobs
         self._republisher = republisher
         self._events = events
         self._supervisor = supervisor
         self._moves: set[asyncio.Task[None]] = set()
-        self._in_trouble = 0
         self._unacked: set[str] = set()
+        self._in_trouble = 0
         self.dead = 0
         """How many tasks went to the dead queue."""
 
@@ -56,7 +55,7 @@ class Settler:
         """Whether no further task is to begin, since it may fail as well: some copy can't be stored for now, or as many
         copies as there are slots are not confirmed yet.
         """
-        if self._in_trouble or self._jobs.count["settling"] >= self._slots:
+        if self._in_trouble or self._jobs.count["settling"] >= self._options.jobs:
             return True
         return self._republisher.blocked and self._jobs.leaving > 0
 
@@ -66,7 +65,7 @@ class Settler:
 
     def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Settle a job whose run ended so, after so many seconds."""
-        match judge(outcome, job.task.attempt, self._delays):
+        match judge(outcome, job.task.attempt, self._options.retry_delays):
             case "done":
                 self._acknowledge(job)
                 self._events.done(job.task, outcome, seconds)
@@ -149,10 +148,10 @@ class Settler:
                 result, job.result = job.result, None
                 self._acknowledge(job)
                 if result is not None and result.delay:
-                    self._events.retry(result.task, result.outcome, result.seconds, result.delay)
+                    self._events.retry(result)
                 elif result is not None:
                     self.dead += 1
-                    self._events.dead(result.task, result.outcome, result.seconds, place.name)
+                    self._events.dead(result)
             elif job.result is not None:  # the task comes again, and its result is known
                 self._jobs.settle(job, acked=False)
             else:

@@ -61,11 +61,10 @@ class Subscription:
         try:
             await subscription._declare()
             await subscription.renew()
-        except Lost as lost:
+        except BaseException as error:
             await connection.close()
-            refuse(lost, f"tasks of queue {options.queue!r}")
-        except BaseException:
-            await connection.close()
+            if isinstance(error, Lost):
+                refuse(error, f"tasks of queue {options.queue!r}")
             raise
         return subscription
 
@@ -74,9 +73,8 @@ class Subscription:
         """What the user must know about the queues, in a line each."""
         lines: list[str] = []
         if self._drops:
-            lines.append(
-                f"queue {self._options.queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}"
-            )
+            drops = ", ".join(self._drops)
+            lines.append(f"queue {self._options.queue!r} may drop tasks that it has confirmed: {drops}")
         if self._missing:
             without = []
             if set(self._missing) - {self._returned, self._quarantine}:
@@ -118,15 +116,12 @@ class Subscription:
             try:
                 for queue in self._consumed:
                     if not self._pauses:
-                        await self._consume(queue)
+                        consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
+                        self._consumers.append(consumer)
+                        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
             except Lost as lost:
                 self._lose(lost)  # half of it would be worse than none
                 raise
-
-    async def _consume(self, queue: str) -> None:
-        consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
-        self._consumers.append(consumer)
-        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
 
     async def _cancel(self) -> None:
         consumers, self._consumers = self._consumers, []
@@ -141,9 +136,7 @@ class Subscription:
 
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
-        if not self.counts_returns:
-            return 0
-        return await count_if_there(self.connection, self._quarantine) or 0
+        return (await count_if_there(self.connection, self._quarantine) or 0) if self.counts_returns else 0
 
     async def take_suspect(self) -> Delivery | None:
         """Take the next task out of quarantine; None: there is none. Raises Lost."""

@@ -39,8 +39,8 @@ class Worker:
         self._supervisor = supervisor = Supervisor(options.grace)
         self._jobs = jobs = Jobs(options.queue, options.max_tasks)
         self._session = Session(endpoint, options, jobs, events, supervisor)
-        lossy = options.accept_loss
-        republisher = Republisher(endpoint, options.queue, options.kind, "work, retries", events.say, accept_loss=lossy)
+        role, lossy = "work, retries", options.accept_loss
+        republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
         self._settler = Settler(options, jobs, republisher, events, supervisor)
         self._prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._dispatcher = Dispatcher(jobs, pool, self._settler, self._prefetch, events, supervisor)
@@ -52,10 +52,13 @@ class Worker:
         """
         self._events.out.on_change(self._output_changed)
         self._supervisor.watch_loop()
-        with self._supervisor.signals:
+        with self._supervisor.signals as signals:
             self._start_the_rest()
             try:
-                await self._open_pool()
+                # A module that takes long to import does not delay Ctrl-C.
+                await signals.interrupt(self._pool.open(), lambda: signals.finish)
+                if signals.finish:
+                    self._pool.kill()
                 await self._work()
             finally:
                 self._supervisor.cancel()
@@ -75,18 +78,7 @@ class Worker:
         queues = [options.queue, *(place.name for place in options.places)]
         start(warn_of_policies(self._api, vhost, queues, self._events))
         if options.drain:
-            start(self._end_when_drained(Drain(self._api, vhost, options, self._jobs, self._events)))
-
-    async def _end_when_drained(self, drain: Drain) -> None:
-        await drain.wait(self._session)
-        self._supervisor.drained()
-
-    async def _open_pool(self) -> None:
-        """A module that takes long to import does not delay Ctrl-C."""
-        signals = self._supervisor.signals
-        await signals.interrupt(self._pool.open(), lambda: signals.finish)
-        if signals.finish:
-            self._pool.kill()
+            start(Drain(self._api, vhost, options, self._jobs, self._events).run(self._session, self._supervisor))
 
     async def _work(self) -> None:
         signals, session, out = self._supervisor.signals, self._session, self._events.out

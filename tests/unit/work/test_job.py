@@ -61,9 +61,9 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[object] = []
 
-    def begun(self, job: Job) -> None:
+    def begun(self, job: Job, *, first: bool) -> None:
         job.state = "running"
-        self.events.append("begun")
+        self.events.append("begun" if first else "begun again")
 
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
         self.events.append(outcome)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from rqtool.amqp import headers
 from rqtool.amqp.topology import Place, returned
@@ -20,6 +20,7 @@ from rqtool.work.poison import Source, Step, next_step
 
 if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
+    from rqtool.work.dispatch import Dispatcher
 
 State = Literal[
     "received", "ended", "waiting", "handed over", "running", "withdrawn", "moving", "settling", "settled", "returned"
@@ -56,32 +57,30 @@ class Result:
     delay: str = ""
 
 
-class Handler(Protocol):
-    """Hears how the run of a job goes."""
-
-    def begun(self, job: Job, *, first: bool) -> None: ...
-
-    def ended(self, job: Job, outcome: Outcome, seconds: float) -> None: ...
-
-    def withdrawn(self, job: Job) -> None: ...
-
-
 class Job:
     """A task of the queue `home`, and the delivery to settle: the last one, if the task came again.
 
     It is the rqtool.run.task_run.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_handler", "_started", "delivery", "home", "result", "state", "task")
+    __slots__ = ("_dispatcher", "_started", "delivery", "home", "result", "state", "task")
 
-    def __init__(self, delivery: Delivery, home: str, handler: Handler) -> None:
+    def __init__(self, delivery: Delivery, home: str, dispatcher: Dispatcher) -> None:
         self.delivery = delivery
         self.home = home
         self.state: State = "received"
         self.result: Result | None = None
         """What is left to do before the ack."""
-        self.task = _task_of(delivery, home)
-        self._handler = handler
+        shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
+        self.task = Task(
+            body=delivery.body,
+            queue=home,
+            message_id=delivery.message_id or "",
+            attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
+            redelivered=delivery.redelivered or delivery.queue != home,
+            headers={name: headers.text(shown, name) for name in shown},
+        )
+        self._dispatcher = dispatcher
         self._started: float | None = None
 
     @property
@@ -117,27 +116,15 @@ class Job:
         first = self._started is None
         self._started = time.monotonic()
         if self.state == "handed over":
-            self._handler.begun(self, first=first)
+            self._dispatcher.begun(self, first=first)
 
     def ended(self, outcome: Outcome) -> None:
         if self.state not in _AT_WORK:
             return  # it was cut off
         if self._started is None and not isinstance(outcome, Shortage):
             self.begun()
-        self._handler.ended(self, outcome, time.monotonic() - (self._started or 0.0))
+        self._dispatcher.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 
     def returned(self) -> None:
         if self.is_at_work:
-            self._handler.withdrawn(self)
-
-
-def _task_of(delivery: Delivery, home: str) -> Task:
-    shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
-    return Task(
-        body=delivery.body,
-        queue=home,
-        message_id=delivery.message_id or "",
-        attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
-        redelivered=delivery.redelivered or delivery.queue != home,
-        headers={name: headers.text(shown, name) for name in shown},
-    )
+            self._dispatcher.withdrawn(self)

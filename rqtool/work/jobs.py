@@ -11,10 +11,11 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from rqtool.work.job import NEXT, Handler, Job, Result, State
+from rqtool.work.job import NEXT, Job, Result, State
 
 if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
+    from rqtool.work.dispatch import Dispatcher
 
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
@@ -36,11 +37,8 @@ class Jobs:
         self.behind: deque[Job] = deque()
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
         self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
-        self._connection = 0
-        self._taken_on = 0
-        self.received = 0
-        self.has_moved_some = False
-        """Whether a task was put into another queue."""
+        self._connection = self._taken_on = self.received = 0
+        self.has_moved_some = False  # to another queue
 
     # Questions.
 
@@ -78,14 +76,14 @@ class Jobs:
 
     # What happens to a job.
 
-    def receive(self, delivery: Delivery, handler: Handler) -> Job:
+    def receive(self, delivery: Delivery, dispatcher: Dispatcher) -> Job:
         """Return the job of a delivery: the one that was in hand before, or a new one, "ended" or "received"."""
         self.received += 1
         key = delivery.key if delivery.may_repeat else None
         if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
             return orphan
-        job = Job(delivery, self.queue, handler)
+        job = Job(delivery, self.queue, dispatcher)
         if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
             del self._results[key]
             job.state, job.result = "ended", known[0]

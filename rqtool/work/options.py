@@ -26,12 +26,6 @@ class WorkOptions:
     accept_loss: bool = False
 
     @property
-    def most_unacknowledged(self) -> int:
-        """The prefetch to begin with."""
-        prefetch = self.prefetch or self.jobs
-        return prefetch if self.max_tasks is None else min(prefetch, self.max_tasks)
-
-    @property
     def places(self) -> list[Place]:
         """The queues beside the worker's own."""
         return places_beside(self.queue, [(delay.name, delay.seconds) for delay in self.retry_delays])

@@ -94,7 +94,3 @@ class Session:
             stopping = asyncio.wait_for(self.subscription.pause("the end"), CLOSE_SECONDS)
             with suppress(TimeoutError):
                 await self._supervisor.signals.interrupt(stopping, lambda: self._supervisor.signals.leave)
-
-    async def close(self) -> None:
-        if self.subscription is not None:
-            await self.subscription.connection.close()

@@ -71,7 +71,8 @@ class Settler:
                 self._events.done(job.task, outcome, seconds)
             case "return":
                 self.return_to_queue(job)
-                self._supervisor.fail(_reason_to_stop(outcome))
+                setup = UsageError(why(outcome), "The task is back in the queue: correct what can't be run")
+                self._supervisor.fail(unwritable(outcome.why) if isinstance(outcome, OutputGone) else setup)
             case "dead":
                 job.result = Result(job.task, outcome, seconds, dead(job.home))
                 self.settle(job)
@@ -186,12 +187,6 @@ class Settler:
             return False
         finally:
             self._in_trouble -= tries > 0
-
-
-def _reason_to_stop(outcome: Outcome) -> RqtoolError:
-    if isinstance(outcome, OutputGone):
-        return unwritable(outcome.why)
-    return UsageError(why(outcome), "The task is back in the queue: correct what can't be run")
 
 
 def _failed_headers(job: Job, result: Result) -> dict[str, Any]:

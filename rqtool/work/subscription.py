@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from rqtool.amqp.connect import connect
@@ -17,7 +17,7 @@ from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.topology import quarantine, returned
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
-from rqtool.work.options import WorkOptions
+from rqtool.work.options import MOST_PREFETCH, WorkOptions
 
 LOW_DELIVERY_LIMIT = 20
 """RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
@@ -33,11 +33,11 @@ class Subscription:
     def __init__(self, connection: Connection, options: WorkOptions, receive: Callable[[Delivery], None]) -> None:
         self.connection = connection
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
-        self._missing: list[str] = []
+        self.warnings: list[str] = []
+        """What the user must know about the queues, in a line each."""
+        self.counts_returns = True
         self._has_low_limit = False
         self._young_until = 0.0
-        self.counts_returns = True
-        self._drops: Sequence[str] = ()
         self._options = options
         self._returned, self._quarantine = returned(options.queue).name, quarantine(options.queue).name
         self._receive = receive
@@ -45,7 +45,7 @@ class Subscription:
         self._retired: list[Consumer] = []
         self._switching = asyncio.Lock()
         self._pauses: set[str] = set()
-        self.prefetch = options.most_unacknowledged
+        self.prefetch = min(options.prefetch or options.jobs, options.max_tasks or MOST_PREFETCH)
         """How many tasks the broker hands out at once, from the next `renew` on."""
         self._getter = Getter(connection)
         for source in (connection, self._getter):
@@ -67,23 +67,6 @@ class Subscription:
                 refuse(error, f"tasks of queue {options.queue!r}")
             raise
         return subscription
-
-    @property
-    def warnings(self) -> list[str]:
-        """What the user must know about the queues, in a line each."""
-        lines: list[str] = []
-        if self._drops:
-            drops = ", ".join(self._drops)
-            lines.append(f"queue {self._options.queue!r} may drop tasks that it has confirmed: {drops}")
-        if self._missing:
-            without = []
-            if set(self._missing) - {self._returned, self._quarantine}:
-                without.append("a task that fails ends the worker")
-            if not self.counts_returns:
-                without.append("a task that kills its workers can't be told from others")
-            missing = ", ".join(map(repr, self._missing))
-            lines.append(f"this user may not create {missing}: {', and '.join(without)}")
-        return lines
 
     @property
     def _consumed(self) -> list[str]:
@@ -143,18 +126,25 @@ class Subscription:
         return await self._getter.get(self._quarantine)
 
     async def _declare(self) -> None:
-        options = self._options
-        found = await ensure_queue(self.connection, self._options.queue, options.kind, accept_loss=options.accept_loss)
-        self._drops = found.drops
+        queue, kind = self._options.queue, self._options.kind
+        found = await ensure_queue(self.connection, queue, kind, accept_loss=self._options.accept_loss)
+        if found.drops:
+            self.warnings.append(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
-        is_new = found.new
-        for place in options.places:
+        is_new, missing = found.new, set[str]()
+        for place in self._options.places:
             try:
-                is_new |= (await ensure_place(self.connection, place, options.kind)).new
+                is_new |= (await ensure_place(self.connection, place, kind)).new
             except AccessRefused:
-                self._missing.append(place.name)
-        self.counts_returns = not {self._returned, self._quarantine}.intersection(self._missing)
+                missing.add(place.name)
+        counted = {self._returned, self._quarantine}
+        self.counts_returns = not missing & counted
+        if missing:
+            without = ["a task that fails ends the worker"] if missing - counted else []
+            without += [] if self.counts_returns else ["a task that kills its workers can't be told from others"]
+            names = ", ".join(repr(place.name) for place in self._options.places if place.name in missing)
+            self.warnings.append(f"this user may not create {names}: {', and '.join(without)}")
         # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
         if is_new:
             self._young_until = time.monotonic() + NEW_SECONDS

@@ -57,10 +57,6 @@ class Supervisor:
             self._changed.clear()
             await self._changed.wait()
 
-    def watch_loop(self) -> None:
-        """Have errors in callbacks on the running loop end the worker, too."""
-        asyncio.get_running_loop().set_exception_handler(self._uncaught)
-
     def cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -70,7 +66,8 @@ class Supervisor:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self.fail(error)
 
-    def _uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an exception that nobody caught on the event loop."""
         error = context.get("exception")
         if isinstance(error, Exception):
             self.fail(error)

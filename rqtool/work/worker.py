@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
@@ -9,7 +11,6 @@ from rqtool.errors import Stopped
 from rqtool.management.api import Management
 from rqtool.run.pool import Pool
 from rqtool.text import plural
-from rqtool.work.adaptive_prefetch import AdaptivePrefetch
 from rqtool.work.consumer_watch import watch_consumers
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
@@ -17,7 +18,7 @@ from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.policies import warn_of_policies
-from rqtool.work.prefetch import Prefetch
+from rqtool.work.prefetch import AdaptivePrefetch, Prefetch
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
@@ -51,7 +52,7 @@ class Worker:
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
         self._events.out.on_change(self._output_changed)
-        self._supervisor.watch_loop()
+        asyncio.get_running_loop().set_exception_handler(self._supervisor.uncaught)
         with self._supervisor.signals as signals:
             self._start_the_rest()
             try:
@@ -63,7 +64,8 @@ class Worker:
             finally:
                 self._supervisor.cancel()
                 await self._pool.close()
-                await self._session.close()
+                if self._session.subscription is not None:
+                    await self._session.subscription.connection.close()
         if self._supervisor.error is not None:
             raise self._supervisor.error
         return self._settler.dead

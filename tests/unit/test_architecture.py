@@ -28,7 +28,6 @@ PURE = [
     "rqtool.send.timeouts",
     "rqtool.work.job",
     "rqtool.work.jobs",
-    "rqtool.work.prefetch",
     "rqtool.work.retry",
     "rqtool.amqp.headers",
     "rqtool.run.outcome",

@@ -14,7 +14,8 @@ from rqtool.amqp.topology import dead
 from rqtool.amqp.window import Message
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, Shortage
 from rqtool.work import jobs
-from rqtool.work.job import NEXT, Handler, Job, Result, State
+from rqtool.work.dispatch import Dispatcher
+from rqtool.work.job import NEXT, Job, Result, State
 from rqtool.work.jobs import Jobs
 from rqtool.work.poison import Source, Step
 
@@ -56,7 +57,7 @@ class Delivery:
 
 
 class Heard:
-    """A handler that notes what it hears."""
+    """Notes what a dispatcher hears from the pool."""
 
     def __init__(self) -> None:
         self.events: list[object] = []
@@ -80,8 +81,8 @@ def held() -> Jobs:
     return Jobs(QUEUE)
 
 
-def receive(held: Jobs, delivery: Delivery, handler: Handler = HEARD) -> Job:
-    return held.receive(cast("consumer.Delivery", delivery), handler)
+def receive(held: Jobs, delivery: Delivery, heard: Heard = HEARD) -> Job:
+    return held.receive(cast("consumer.Delivery", delivery), cast("Dispatcher", heard))
 
 
 def arrive(held: Jobs, delivery: Delivery) -> Job:

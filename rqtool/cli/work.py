@@ -19,7 +19,6 @@ from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
 if TYPE_CHECKING:
     from rqtool.run.pool import Pool
-    from rqtool.work.listener import Listener
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -162,7 +161,7 @@ def work(
     import asyncio
 
     from rqtool.management.api import Management
-    from rqtool.work.events import JsonEvents, Lines
+    from rqtool.work.events import Events, JsonEvents
     from rqtool.work.options import WorkOptions
     from rqtool.work.output import WorkerOutput
     from rqtool.work.worker import Worker
@@ -186,8 +185,8 @@ def work(
         say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
-    listener: Listener = JsonEvents(out) if json else Lines(out, quiet=quiet)
-    working = Worker(endpoint, options, pool, listener, output=out, api=Management(endpoint.api_urls, endpoint.tls))
+    events = JsonEvents(out) if json else Events(out, quiet=quiet)
+    working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
     dead = asyncio.run(working.run())

@@ -2,70 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import count_if_there, count_ready
 from rqtool.amqp.errors import Lost
-from rqtool.amqp.topology import dead, sibling_queues
+from rqtool.amqp.topology import dead
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
-from rqtool.management.queue import Queue
 from rqtool.text import plural
+from rqtool.work.events import Events
+from rqtool.work.jobs import Jobs
+from rqtool.work.options import WorkOptions
+from rqtool.work.session import Session
+from rqtool.work.supervisor import Supervisor
 
 LAG = 6.0
 """Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
 MOVING = 2.0
 """The same where tasks are on their way between queues, unseen for a moment."""
+POLL = 0.5
+"""Seconds between two looks."""
 
 
 class Drain:
-    """Asks about one queue and the wait queues beside it: live for what is ready, through the management API for what
-    workers hold. `delays` names the wait queues of this worker, for where the API is out of reach.
+    """Asks about a worker's queue and the wait queues beside it: AMQP for what is ready, the management API for what
+    workers hold.
     """
 
-    def __init__(
-        self, api: Management, vhost: str, queue: str, delays: Sequence[str], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, api: Management, vhost: str, options: WorkOptions, jobs: Jobs, events: Events) -> None:
         self._api = api
         self._vhost = vhost
-        self._queue = queue
-        self._delays = delays
-        self._say = say
+        self._queue, self._places = options.queue, options.places
+        self._jobs = jobs
+        self._events = events
         self._empty_since: float | None = None
         self._pause = 0.0
-        self._told: set[str] = set()
-        self._saw = False
-        self._company = False
-        self._movement = False
+        self._saw = self._company = self._movement = False
 
-    def busy(self) -> None:
-        """This worker had something to do: what was seen before is out of date."""
-        self._empty_since = None
+    async def run(self, session: Session, supervisor: Supervisor) -> None:
+        """End the worker when nothing is left. Looks whenever this worker has nothing to do."""
+        seen = -1
+        while True:
+            await asyncio.sleep(POLL)
+            if self._jobs.received != seen:
+                self._empty_since = None  # what was seen before is out of date
+            seen, subscription = self._jobs.received, session.subscription
+            if subscription is None or subscription.lost.done() or not self._jobs.idle:
+                continue
+            self._movement |= self._jobs.has_moved_some
+            now = time.monotonic()
+            self._empty_since = (self._empty_since or now) if await self._is_empty(subscription.connection) else None
+            surely = self._empty_since is not None and time.monotonic() - self._empty_since >= self._pause
+            if surely and self._jobs.idle and self._jobs.received == seen:
+                supervisor.drained()
+                return
 
-    async def is_empty(self, connection: Connection, *, moved: bool) -> bool:
-        """Whether nothing is left, for sure. Without the management API it goes by what it can see, and says so.
-
-        `moved`: this worker has put some task into a queue beside its own.
-        """
-        self._movement |= moved
+    async def _is_empty(self, connection: Connection) -> bool:
+        """Whether nothing is left. Without the management API it goes by what it can see, and says so."""
         try:
-            nothing_there = await self._nothing_there(connection)
-        except Lost:
-            nothing_there = False
+            return await self._nothing_there(connection)
         except (Unreachable, AccessRefused) as error:
-            self._say_once("blind", f"{error.what}; waiting until it can be seen again what other workers hold")
-            nothing_there = False
-        if not nothing_there:
-            self._empty_since = None
-            return False
-        if self._empty_since is None:
-            self._empty_since = time.monotonic()
-        return time.monotonic() - self._empty_since >= self._pause
+            text = f"{error.what}; waiting until it can be seen again what other workers hold"
+            self._events.say_once(text, topic="drain: blind")
+        except Lost:
+            pass  # the worker opens another connection
+        return False
 
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
@@ -78,11 +84,11 @@ class Drain:
         for name, leaving in siblings.items():
             if count := (await count_if_there(connection, name) or 0) + leaving:
                 self._movement = True
-                self._say_once("retry", f"waiting for {plural(count, 'task')} to be tried again")
+                self._events.say_once(f"waiting for {plural(count, 'task')} to be tried again", topic="drain: retries")
                 return False
         if held:
             self._movement = True
-            self._say_once("held", f"waiting for {plural(held, 'task')} that other workers hold")
+            self._events.say_once(f"waiting for {plural(held, 'task')} that other workers hold", topic="drain: held")
             return False
         return await count_ready(connection, self._queue) == 0
 
@@ -93,30 +99,23 @@ class Drain:
         pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?"
         try:
             queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
-            problem = "" if self._knows(queues) else f"The management API does not know queue {self._queue!r}"
+            known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
+            problem = "" if known else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
             if self._saw:
                 raise
             queues, problem = [], error.what
         if problem:
-            self._say_once(
-                "api", f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
-                "going by what is ready, and by this worker's own delays"
-            )  # fmt: skip
-            places = sibling_queues(self._queue, [(delay, 0) for delay in self._delays])
+            self._events.say_once(
+                f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
+                "going by what is ready, and by this worker's own delays",
+                topic="drain: no API",
+            )
             self._pause = MOVING
-            return dict.fromkeys([place.name for place in places if place != dead(self._queue)], 0), 0
+            return dict.fromkeys([place.name for place in self._places if place != dead(self._queue)], 0), 0
         self._saw = True
         siblings = {queue.name: queue.leaving for queue in queues if queue.name != self._queue}
         # What this worker alone took from the queues beside is known.
         lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
         self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0
         return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
-
-    def _knows(self, queues: Sequence[Queue]) -> bool:
-        return any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
-
-    def _say_once(self, kind: str, text: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self._say(text)

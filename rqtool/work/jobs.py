@@ -1,7 +1,7 @@
-"""What a worker has in its hands: tasks that wait here, tasks at work, results that are being settled. Pure.
+"""All jobs of a worker: what is next, how many are at work, and whether a task is here already. Pure.
 
-A task that was in hand when the connection went, and comes again, is settled by the one result that it has or gets: an
-ack that was lost must not cost the work a second time. Nothing confirms an ack: those of a connection are certain only
+A task that was in hand when the connection was lost, and comes again, is settled by the one result that it has or
+gets: a lost ack must not cost the work a second time. Nothing confirms an ack: those of a connection are certain only
 while it lasts. Within one connection every delivery is a task of its own, whatever id it has.
 """
 
@@ -9,172 +9,142 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
+
+from rqtool.work.job import NEXT, Job, Result, State
+
+if TYPE_CHECKING:
+    from rqtool.amqp.consumer import Delivery
+    from rqtool.work.dispatch import Dispatcher
 
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
+_NEVER = -1
 
 
-class Identified(Protocol):
-    """What is asked of a delivery here.
+class Jobs:
+    """The one owner of the jobs of `queue`; their states change here. `most`: how many to take on, None: no limit."""
 
-    `key` tells one task from all others, None where nothing does; `may_repeat`: it can be one that was here before.
-    """
+    def __init__(self, queue: str, most: int | None = None) -> None:
+        self.queue = queue
+        self._most = most
+        self.in_hand: set[Job] = set()
+        self.count = dict.fromkeys(NEXT, 0)
+        """How many jobs are in each state."""
+        self.withdrawn: deque[Job] = deque()
+        """The next ones to be handed over; then `ahead`, what waits from NAME.returned; then `behind`, from NAME."""
+        self.ahead: deque[Job] = deque()
+        self.behind: deque[Job] = deque()
+        self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
+        self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
+        self._connection = self._taken_on = self.received = 0
+        self.has_moved_some = False  # to another queue
 
-    @property
-    def key(self) -> Hashable | None: ...
-
-    @property
-    def may_repeat(self) -> bool: ...
-
-
-D = TypeVar("D", bound=Identified)
-R = TypeVar("R")
-
-
-@dataclass(slots=True, eq=False)
-class Job(Generic[D]):
-    """A task in hand, and the delivery that its result will settle: the last one, if it came again."""
-
-    delivery: D
-
-
-@dataclass(frozen=True, slots=True)
-class Reception(Generic[D, R]):
-    """What a delivery turned out to be.
-
-    `known`: the task was in hand before; then `ended` has the job and what is left to do for its result, or is None
-    because the result is still to come. Not `known`: it is work.
-    """
-
-    known: bool = False
-    ended: tuple[Job[D], R] | None = None
-
-
-class Jobs(Generic[D, R]):
-    """R: what is to be done with a delivery, once the result is there."""
-
-    def __init__(self) -> None:
-        self._work: Reception[D, R] = Reception()
-        self._waiting: deque[D] = deque()
-        self._ahead: deque[D] = deque()
-        self._sure: OrderedDict[Hashable, R] = OrderedDict()
-        self._unsure: OrderedDict[Hashable, R] = OrderedDict()
-        self._orphans: dict[Hashable, Job[D]] = {}
-        self.running: set[Job[D]] = set()
-        self.settling: set[Job[D]] = set()
-        self.received = 0
-
-    @property
-    def at_work(self) -> bool:
-        """Whether some task runs, or some result is not settled."""
-        return bool(self.running or self.settling)
+    # Questions.
 
     @property
     def idle(self) -> bool:
-        return not (self.at_work or self._waiting or self._ahead)
+        return not self.in_hand
 
-    def receive(self, delivery: D) -> Reception[D, R]:
-        """Take a delivery in: find out whether its task is in hand already."""
+    @property
+    def in_pool(self) -> int:
+        return self.count["handed over"] + self.count["running"]
+
+    @property
+    def at_work(self) -> int:
+        """How many the pool has, or has returned."""
+        return self.in_pool + len(self.withdrawn)
+
+    @property
+    def leaving(self) -> int:
+        """How many tasks are on their way to another queue."""
+        return self.count["settling"] + self.count["moving"]
+
+    @property
+    def taken_on_enough(self) -> bool:
+        return self._most is not None and self._taken_on >= self._most
+
+    @property
+    def waiting(self) -> list[Job]:
+        """All that wait, in the order in which they would begin."""
+        return [*self.ahead, *self.behind]
+
+    @property
+    def working(self) -> list[Job]:
+        """Those that count in `at_work`."""
+        return [job for job in self.in_hand if job.is_at_work]
+
+    # What happens to a job.
+
+    def receive(self, delivery: Delivery, dispatcher: Dispatcher) -> Job:
+        """Return the job of a delivery: the one that was in hand before, or a new one, "ended" or "received"."""
         self.received += 1
         key = delivery.key if delivery.may_repeat else None
-        orphan = self._orphans.pop(key, None) if key is not None else None
-        if orphan is not None:
+        if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
-            return Reception(known=True)
-        if key is not None and key in self._unsure:
-            return Reception(known=True, ended=(self.settle(delivery), self._unsure.pop(key)))
-        return self._work
-
-    def wait(self, delivery: D, *, ahead: bool = False) -> None:
-        """Let a delivery that is not known wait for its start, `ahead` of all others or as the last of them."""
-        (self._ahead if ahead else self._waiting).append(delivery)
-
-    @property
-    def first_waiting(self) -> D | None:
-        """The first of those that do not go ahead."""
-        return self._waiting[0] if self._waiting else None
-
-    @property
-    def first_ahead(self) -> D | None:
-        return self._ahead[0] if self._ahead else None
-
-    @property
-    def ahead(self) -> int:
-        """How many wait ahead of all others."""
-        return len(self._ahead)
-
-    def waits_behind(self, at_once: int) -> bool:
-        """Whether anything waits while `at_once` tasks are at work."""
-        return bool(self._ahead or self._waiting) or len(self.running) > at_once
-
-    def start_next(self) -> Job[D]:
-        """Make the first that waits a job; it is at work, or about to be."""
-        job = Job((self._ahead or self._waiting).popleft())
-        self.running.add(job)
+            return orphan
+        job = Job(delivery, self.queue, dispatcher)
+        if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
+            del self._results[key]
+            job.state, job.result = "ended", known[0]
+        self.count[job.state] += 1
+        self.in_hand.add(job)
         return job
 
-    def start(self, delivery: D) -> Job[D]:
-        """Make a delivery a job that has not waited."""
-        job = Job(delivery)
-        self.running.add(job)
-        return job
+    def wait(self, job: Job) -> None:
+        self._enter(job, "waiting")
+        (self.behind if job.delivery.queue == self.queue else self.ahead).append(job)
 
-    def take_first(self) -> Job[D]:
-        """Take `first_waiting` to settle it without running it."""
-        return self.settle(self._waiting.popleft())
+    def hand_over(self, job: Job) -> None:
+        self._taken_on += job.state != "withdrawn"
+        self._enter(job, "handed over")
 
-    def ended(self, job: Job[D]) -> None:
-        """The job has its result; it stays in hand until it is settled."""
-        self.running.discard(job)
-        self.settling.add(job)
+    def begin(self, job: Job) -> None:
+        self._enter(job, "running")
 
-    def settled(self, job: Job[D], rest: R, *, told: bool) -> None:
-        """The broker was told, or could not be; `rest` is left to do if the task comes again."""
-        self.dropped(job)
-        self._remember(job.delivery.key, rest, sure=told)
+    def withdraw(self, job: Job) -> None:
+        """The pool has not begun it: it is the first to be handed over again."""
+        self._enter(job, "withdrawn")
+        self.withdrawn.appendleft(job)
 
-    def dropped(self, job: Job[D]) -> None:
-        """The broker has the task again, and whoever gets it is to begin anew."""
-        self.running.discard(job)
-        self.settling.discard(job)
-        self._forget_orphan(job)
+    def move(self, job: Job) -> None:
+        """It is on its way to another queue: as the result says, or, without one, to be begun there."""
+        self.has_moved_some = True
+        self._enter(job, "moving" if job.result is None else "settling")
+
+    def settle(self, job: Job, *, acked: bool) -> None:
+        """It needs nothing more on this connection; if it comes again, its `result` and the ack are left to do."""
+        self._enter(job, "settled")
+        key = job.delivery.key
+        if key is not None:
+            self._results[key] = (job.result, self._connection if acked else _NEVER)
+            if len(self._results) > REMEMBERED:
+                self._results.popitem(last=False)
+
+    def give_back(self, job: Job) -> None:
+        """The broker has the task again, and it is to begin anew."""
+        self._enter(job, "returned")
 
     def connection_lost(self) -> None:
-        """Forget what waits here, since the broker has it again; what is in hand or was acked may come again."""
-        self._waiting.clear()
-        self._ahead.clear()
-        in_hand = self.running | self.settling
-        self._orphans = {key: job for job in in_hand if (key := job.delivery.key) is not None}
-        for key, rest in self._sure.items():
-            _add(self._unsure, key, rest)
-        self._sure.clear()
+        """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""
+        for job in [*self.waiting, *self.withdrawn]:
+            self.give_back(job)
+        self._connection += 1
+        self._orphans = {key: job for job in self.in_hand if (key := job.delivery.key) is not None}
 
-    def give_up_waiting(self) -> list[D]:
-        """Empty the buffer and return what was in it."""
-        waiting = [*self._ahead, *self._waiting]
-        self._ahead.clear()
-        self._waiting.clear()
-        return waiting
-
-    def settle(self, delivery: D) -> Job[D]:
-        """Make a delivery a job that is settled without being run."""
-        job = Job(delivery)
-        self.settling.add(job)
-        return job
-
-    def _forget_orphan(self, job: Job[D]) -> None:
-        key = job.delivery.key
-        if key is not None and self._orphans.get(key) is job:
-            del self._orphans[key]
-
-    def _remember(self, key: Hashable | None, rest: R, *, sure: bool) -> None:
-        if key is not None:
-            _add(self._sure if sure else self._unsure, key, rest)
-
-
-def _add(results: OrderedDict[Hashable, R], key: Hashable, rest: R) -> None:
-    results[key] = rest
-    if len(results) > REMEMBERED:
-        results.popitem(last=False)
+    def _enter(self, job: Job, state: State) -> None:
+        before = job.state
+        if state not in NEXT[before]:
+            raise RuntimeError(f"a job that is {before} can't become {state}")
+        if before == "waiting":
+            (self.behind if job.delivery.queue == self.queue else self.ahead).remove(job)
+        elif before == "withdrawn":
+            self.withdrawn.remove(job)
+            self._taken_on -= state != "handed over"
+        if not NEXT[state]:
+            self.in_hand.discard(job)
+            if self._orphans and self._orphans.get(key := job.delivery.key) is job:
+                del self._orphans[key]
+        self.count[before] -= 1
+        self.count[state] += 1
+        job.state = state

@@ -1,10 +1,10 @@
-"""What the flags of `work` say, as plain data."""
+"""The options of `work`, as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rqtool.amqp.topology import QueueType
+from rqtool.amqp.topology import Destination, QueueType, sibling_queues
 from rqtool.work.retry import Delay
 
 MOST_PREFETCH = 65_535
@@ -13,7 +13,7 @@ MOST_PREFETCH = 65_535
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """`grace` in seconds, None: without end."""
+    """`grace` in seconds; None: no limit."""
 
     queue: str
     retry_delays: tuple[Delay, ...]
@@ -26,7 +26,6 @@ class WorkOptions:
     accept_loss: bool = False
 
     @property
-    def most_unacknowledged(self) -> int:
-        """What the broker hands out at once, to begin with."""
-        prefetch = self.prefetch or self.jobs
-        return prefetch if self.max_tasks is None else min(prefetch, self.max_tasks)
+    def places(self) -> list[Destination]:
+        """The queues beside the worker's own."""
+        return sibling_queues(self.queue, [(delay.name, delay.seconds) for delay in self.retry_delays])

@@ -1,4 +1,4 @@
-"""What a worker writes: at once where it can, and it never waits for whoever reads."""
+"""A worker's stdout and stderr: written at once where they can be, without ever waiting for their readers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
-from rqtool.output import Output, OutputError, explain
+from rqtool.errors import RqtoolError
+from rqtool.output import Output, explain, unwritable
 from rqtool.text import printable
 
 SAID_AFTER = 10.0
-"""Seconds that somebody may take to read on, before it is said that nobody does."""
+"""Seconds without a reader before the user hears of it."""
 
 
 class WorkerOutput:
-    """stdout is data; stderr is talk, of which `quiet` leaves out what `say` is given."""
+    """stdout is data; stderr is talk, of which `quiet` leaves out what `say` is given.
+
+    `error`: why stdout can't be written; no call here raises it.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -24,28 +28,29 @@ class WorkerOutput:
         self._stderr = Output(2)
         self._waiting: set[Output] = set()
         self._changed: Callable[[], None] = lambda: None
-        self.error: OutputError | None = None
-        """Why stdout can't be written, found out when nobody was asking."""
+        self.error: RqtoolError | None = None
 
     @property
     def is_waiting(self) -> bool:
-        """Whether somebody does not read what was written."""
+        """Whether something that was written is still unread."""
         return bool(self._waiting)
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Have it called when all was read, or can't be written after all."""
+        """Call `changed` when all was read, or when stdout can't be written."""
         self._changed = changed
 
     def emit(self, line: str) -> None:
-        """Write a line of data. Raises OutputError."""
+        """Write a line of data."""
         try:
             self._stdout.write(_encoded(f"{line}\n", sys.stdout))
         except OSError as error:
-            raise OutputError(explain(error)) from None
-        self._wait_for(self._stdout)
+            self.error = unwritable(explain(error))
+            self._changed()
+        else:
+            self._wait_for(self._stdout)
 
     def complain(self, text: str) -> None:
-        """Write a line for people, whatever the text holds: the work does not depend on who listens."""
+        """Write a line for people. Never fails: the work does not depend on readers."""
         with suppress(OSError):
             self._stderr.write(_encoded(f"rqtool: {printable(text)}\n", sys.stderr))
             self._wait_for(self._stderr)
@@ -72,7 +77,7 @@ class WorkerOutput:
             output.flush()
         except OSError as error:
             if output is self._stdout:
-                self.error = OutputError(explain(error))
+                self.error = unwritable(explain(error))
         if not output.is_waiting:
             self._waiting.discard(output)
             asyncio.get_running_loop().remove_writer(output)

@@ -1,23 +1,23 @@
-"""What policies do to the queues of a worker: only the management API tells, and only if it can be asked."""
+"""Warns of policies that let a queue drop tasks: only the management API shows them, and it may be out of reach."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
+from rqtool.work.events import Events
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds between looks; the API reports a queue's policy some seconds late, and it can change at any time."""
 
 
-async def warn_of_policies(api: Management, vhost: str, queues: Collection[str], say: Callable[[str], None]) -> None:
+async def warn_of_policies(api: Management, vhost: str, queues: Collection[str], events: Events) -> None:
     """Say once of each queue whose policy lets it drop tasks. Never ends."""
-    told: set[str] = set()
     pause = FIRST_PAUSE
     while True:
         await asyncio.sleep(pause)
@@ -25,6 +25,6 @@ async def warn_of_policies(api: Management, vhost: str, queues: Collection[str],
         with suppress(Unreachable, AccessRefused):
             for queue in await in_thread(partial(api.reported, vhost, queues)):
                 policies = [drop for drop in queue.drops if drop.startswith("policy ")]
-                if policies and queue.name not in told:
-                    told.add(queue.name)
-                    say(f"queue {queue.name!r} may drop tasks that it has confirmed: {', '.join(policies)}")
+                if policies:
+                    text = f"queue {queue.name!r} may drop tasks that it has confirmed: {', '.join(policies)}"
+                    events.say_once(text, topic=f"policies of {queue.name}")

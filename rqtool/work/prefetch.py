@@ -1,4 +1,4 @@
-"""Chooses the prefetch where the user gives none: enough to keep the jobs busy, little that waits behind a slow task.
+"""Chooses the prefetch where the user gives none: enough to keep the jobs busy, little behind a slow task.
 
 A prefetch that is no more than the jobs costs a round trip to the broker between two tasks: half the time of a short
 one. More of it must not wait behind a slow one, which another worker could do meanwhile. So it begins with as many as
@@ -9,12 +9,18 @@ https://www.rabbitmq.com/docs/consumer-prefetch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rqtool.amqp.errors import Lost
-from rqtool.work.settle import WorkerJobs
+from rqtool.work.jobs import Jobs
+from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
+from rqtool.work.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from rqtool.work.dispatch import Dispatcher
 
 AHEAD = 0.1
 """Seconds of work that may wait in a worker."""
@@ -22,7 +28,7 @@ SHORT = 0.02
 """Seconds that a task takes beside which a round trip to the broker counts."""
 MOST = 400
 _LEARNT = 20
-"""Tasks that say enough."""
+"""Tasks from which the duration of the next ones can be told."""
 _SHARE = 4
 """Of so many short tasks in a row one may be given back."""
 _WEIGHT = 0.1
@@ -32,13 +38,12 @@ _REASON = "a slow task"
 
 
 class Prefetch:
-    """How many tasks to hold, by the seconds that tasks took. Pure."""
+    """How many tasks to hold for so many `jobs` at once, at `most`, by the seconds that tasks took. Pure."""
 
     def __init__(self, jobs: int, most: int) -> None:
-        self._jobs = jobs
+        self.jobs = jobs
         self.most = most
         self.ended = 0
-        """How many tasks have."""
         self.forget()
 
     def forget(self) -> None:
@@ -56,40 +61,26 @@ class Prefetch:
     def wanted(self) -> int:
         """Tasks at once, those at work included."""
         if self._count < _LEARNT or self._seconds > SHORT:
-            return min(self._jobs, self.most)
-        ahead = min(self._jobs * AHEAD / max(self._seconds, 0.001), self._count / _SHARE, MOST)
-        return min(self._jobs + int(ahead), self.most)
+            return min(self.jobs, self.most)
+        ahead = min(self.jobs * AHEAD / max(self._seconds, 0.001), self._count / _SHARE, MOST)
+        return min(self.jobs + int(ahead), self.most)
 
 
+@dataclass(frozen=True, slots=True)
 class AdaptivePrefetch:
-    """Widens and narrows a worker's consumers. `at_once`: how many tasks the worker runs; `subscription` returns its
-    own, None while there is none or nothing more may begin; `give_back` returns to the broker what has not begun.
-    """
+    """Widens a worker's consumers while tasks are short, and narrows them when one is slow."""
 
-    def __init__(
-        self,
-        prefetch: Prefetch,
-        at_once: int,
-        jobs: WorkerJobs,
-        subscription: Callable[[], Subscription | None],
-        give_back: Callable[[], None],
-    ) -> None:
-        self._prefetch = prefetch
-        self._at_once = at_once
-        self._jobs = jobs
-        self._subscription = subscription
-        self._give_back = give_back
-        self._changed = asyncio.Event()
-
-    def stir(self) -> None:
-        """Some task may have ended."""
-        self._changed.set()
+    prefetch: Prefetch
+    jobs: Jobs
+    session: Session
+    dispatcher: Dispatcher
+    supervisor: Supervisor
 
     async def run(self) -> None:
-        """Adapt for as long as the worker runs."""
+        """Adapt for as long as the worker runs. Never ends."""
         while True:
-            await self._next_change()
-            subscription = self._subscription()
+            await self.supervisor.change()
+            subscription = self.session.usable
             if subscription is None:
                 continue
             with suppress(Lost):  # the worker opens another connection, and begins narrow
@@ -98,47 +89,46 @@ class AdaptivePrefetch:
 
     async def _widen(self, subscription: Subscription) -> bool:
         """Raises Lost."""
-        if self._prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
+        if self.prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
             return False
-        subscription.prefetch = self._prefetch.wanted
+        subscription.prefetch = self.prefetch.wanted
         await subscription.renew()
         return True
 
     async def _becomes_slow(self, subscription: Subscription) -> bool:
-        """Wait until tasks wait and none ends. Returns False when the connection is gone before. Raises Lost."""
-        looks, ends = 0, self._prefetch.ended
-        while self._subscription() is subscription:
+        """Wait until tasks wait and none ends. Returns False when the connection goes before that. Raises Lost."""
+        looks, ends = 0, self.prefetch.ended
+        while self.session.usable is subscription:
             await asyncio.sleep(_LOOK)
-            looks = looks + 1 if self._prefetch.ended == ends and self._jobs.waits_behind(self._at_once) else 0
+            waits = bool(self.jobs.waiting) or self.jobs.at_work > self.prefetch.jobs
+            looks = looks + 1 if self.prefetch.ended == ends and waits else 0
             if looks == _LOOKS:
                 return True
-            if self._prefetch.ended != ends:
+            if self.prefetch.ended != ends:
                 await self._widen(subscription)
-            ends = self._prefetch.ended
+            ends = self.prefetch.ended
         return False
 
     async def _narrow(self, subscription: Subscription) -> None:
         """Give back what waits, and take as much as the jobs have room for. Raises Lost."""
-        self._prefetch.forget()
+        self.prefetch.forget()
         await subscription.pause(_REASON)
-        if self._subscription() is not subscription:
+        if self.session.usable is not subscription:
             return
-        self._give_back()
-        slow = set(self._jobs.running)
+        self.dispatcher.return_waiting()
+        self.dispatcher.return_withdrawn()
+        slow = self.jobs.working
         subscription.prefetch = 0
-        while self._subscription() is subscription:
-            self._changed.clear()
+        while self.session.usable is subscription:
+            seen = self.supervisor.changes
+            slow = [job for job in slow if job.is_at_work]
             # What the slow ones hold is not counted on the consumers' new channels.
-            free = min(self._at_once - len(slow & self._jobs.running), self._prefetch.most)
+            free = min(self.prefetch.jobs - len(slow), self.prefetch.most)
             if free > subscription.prefetch:
                 subscription.prefetch = free
                 await subscription.resume(_REASON)
-            elif not slow & self._jobs.running:
+            elif not slow:
                 return
             else:
-                await self._changed.wait()
+                await self.supervisor.change(seen)
                 await asyncio.sleep(_LOOK)
-
-    async def _next_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rqtool.durations import LONGEST_DELAY, format_duration, parse_duration
 from rqtool.errors import UsageError
@@ -22,29 +23,8 @@ class Delay:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The task is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
-    """Another attempt, after the delay."""
-
-    delay: Delay
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """To the dead queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Return:
-    """Back to the queue, as it was: the task had no chance."""
-
-
-Verdict = Ack | RetryAfter | GiveUp | Return
+Verdict = Delay | Literal["done", "dead", "return"]
+"""Done; another attempt after the delay; to the dead queue; or back to the queue as it was: the task had no chance."""
 
 
 def parse_delays(text: str) -> tuple[Delay, ...]:
@@ -82,13 +62,13 @@ def judge(outcome: Outcome, attempt: int, delays: Sequence[Delay]) -> Verdict:
     """Judge how the `attempt`th one (from 1) ended; there is one more than there are delays."""
     match outcome:
         case Done():
-            return Ack()
+            return "done"
         case CannotRun() | OutputGone() | Shortage():
-            return Return()
+            return "return"
         case Rejected():
-            return GiveUp()
+            return "dead"
         case Failed() | Postponed():
             if attempt > len(delays):
-                return GiveUp()
+                return "dead"
             wanted = outcome.delay if isinstance(outcome, Postponed) else None
-            return RetryAfter(delays[attempt - 1] if wanted is None else round_delay(wanted))
+            return delays[attempt - 1] if wanted is None else round_delay(wanted)

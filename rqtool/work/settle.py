@@ -1,4 +1,4 @@
-"""From a verdict to the broker: an ack, or first a confirmed copy elsewhere and then the ack. Never the other way.
+"""From a result to the broker: an ack, or first a confirmed copy elsewhere and then the ack. Never the other way.
 
 A crash between the two makes a duplicate; the other order would lose the task.
 """
@@ -6,209 +6,195 @@ A crash between the two makes a duplicate; the other order would lose the task.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from functools import partial
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from rqtool.amqp import headers
 from rqtool.amqp.connect import pause
-from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import Destination
+from rqtool.amqp.topology import Destination, dead, quarantine, returned, waiting
 from rqtool.amqp.window import Message
-from rqtool.errors import RqtoolError, Unreachable
-from rqtool.work.jobs import Job, Jobs
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
-    """All that is left to do is to tell the broker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A copy with these headers goes to `place`, and then the original is acknowledged; `then` is called at the end."""
-
-    place: Destination
-    headers: dict[str, Any]
-    then: Callable[[], None] = lambda: None
-
-
-Rest = Acknowledge | Move
-WorkerJobs = Jobs[Delivery, Rest]
+from rqtool.errors import RqtoolError, Unreachable, UsageError
+from rqtool.output import unwritable
+from rqtool.run.outcome import Failed, Outcome, OutputGone, why
+from rqtool.text import plural
+from rqtool.work.events import Events
+from rqtool.work.job import Job, Result
+from rqtool.work.jobs import Jobs
+from rqtool.work.options import WorkOptions
+from rqtool.work.poison import DEATHS, Source
+from rqtool.work.retry import judge
+from rqtool.work.supervisor import Supervisor
 
 
 class Settler:
-    """Settles jobs, of which `slots` are at work at once. `changed` is called after each; `fail` gets what no further
-    try would mend.
-    """
+    """Judges how jobs ended, and settles them. An error that no further try can fix ends the worker."""
 
     def __init__(
-        self,
-        jobs: WorkerJobs,
-        slots: int,
-        courier: Republisher,
-        *,
-        say: Callable[[str], None],
-        changed: Callable[[], None],
-        fail: Callable[[Exception], None],
+        self, options: WorkOptions, jobs: Jobs, republisher: Republisher, events: Events, supervisor: Supervisor
     ) -> None:
+        self._options = options
         self._jobs = jobs
-        self._courier = courier
-        self._say = say
-        self._changed = changed
-        self._fail = fail
-        self._slots = slots
-        self._moving: set[Job[Delivery]] = set()
-        self._tasks: set[asyncio.Future[None]] = set()
-        self._troubled: set[Job[Delivery]] = set()
-        self._relocating: set[str] = set()
-        self._acknowledged: list[str] = []
-        self._finished = False
-        self.moved = False
+        self._republisher = republisher
+        self._events = events
+        self._supervisor = supervisor
+        self._moves: set[asyncio.Task[None]] = set()
+        self._unacked: set[str] = set()
+        self._in_trouble = 0
+        self.dead = 0
+        """How many tasks went to the dead queue."""
 
     @property
-    def stuck(self) -> bool:
-        """Whether no further task is to be begun, since it may fail as well: some copy can't be stored for now, or that
-        is not yet known of as many copies as there are slots.
+    def is_stuck(self) -> bool:
+        """Whether no further task is to begin, since it may fail as well: some copy can't be stored for now, or as many
+        copies as there are slots are not confirmed yet.
         """
-        return bool(self._troubled) or (self._courier.blocked and bool(self._tasks)) or len(self._moving) >= self._slots
+        if self._in_trouble or self._jobs.count["settling"] >= self._options.jobs:
+            return True
+        return self._republisher.blocked and self._jobs.leaving > 0
 
-    def settle(self, job: Job[Delivery], rest: Rest) -> None:
-        """Do what is left to do for a job that has its result. A copy is on its way when this returns."""
-        if isinstance(rest, Acknowledge):
-            self._jobs.settled(job, rest, told=job.delivery.ack())
-            self._changed()
+    def is_unacked_copy(self, job: Job) -> bool:
+        """Whether it is a copy whose original is not acknowledged yet: begun now, it might kill us before that."""
+        return job.delivery.copy_token in self._unacked
+
+    def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        """Settle a job whose run ended so, after so many seconds."""
+        match judge(outcome, job.task.attempt, self._options.retry_delays):
+            case "done":
+                self._acknowledge(job)
+                self._events.done(job.task, outcome, seconds)
+            case "return":
+                self.return_to_queue(job)
+                setup = UsageError(why(outcome), "The task is back in the queue: correct what can't be run")
+                self._supervisor.fail(unwritable(outcome.why) if isinstance(outcome, OutputGone) else setup)
+            case "dead":
+                job.result = Result(job.task, outcome, seconds, dead(job.home))
+                self.settle(job)
+            case delay:
+                place = waiting(job.home, delay.name, delay.seconds)
+                job.result = Result(job.task, outcome, seconds, place, delay.name)
+                self.settle(job)
+
+    def bury(self, job: Job) -> None:
+        """Give up a task that seems to kill its workers."""
+        reason = f"its worker died, or lost its connection, each time that it ran ({plural(DEATHS, 'time')} in a row)"
+        task = replace(job.task, attempt=job.task.attempt - 1 + DEATHS)
+        job.result = Result(task, Failed(reason), 0.0, dead(job.home))
+        self.settle(job)
+
+    def settle(self, job: Job) -> None:
+        """Do what is left to do for a job that has ended: store a copy where its `result` says, if any, and ack."""
+        if job.result is None:
+            self._acknowledge(job)
         else:
-            self._moving.add(job)
-            self.spawn(self._settle_by_move(job, rest))
+            self._start_move(job, job.result.place, _failed_headers(job, job.result))
 
-    @property
-    def relocating(self) -> int:
-        """How many jobs are on their way to another queue."""
-        return len(self._relocating)
-
-    def relocate(self, job: Job[Delivery], place: Destination, headers: dict[str, Any]) -> None:
-        """Move a job that has no result to another queue, where somebody will take it up."""
-        message = job.delivery.copied(headers)
-        self._relocating.add(message.token)
-        self.moved = True
-        answer = self._courier.publish(place, message)
-        if answer is None:
-            self.spawn(self._relocate(job, place, message))
+    def return_to_queue(self, job: Job) -> None:
+        """Give back a task that did not begin, or was cut off, in a way that does not count against it."""
+        if not job.delivery.live:
+            self._jobs.give_back(job)
+        elif job.source is Source.MAIN:
+            job.delivery.requeue()
+            self._jobs.give_back(job)
+        elif job.source is Source.RETURNED:
+            self.move_to_returned(job)
         else:
-            self._tasks.add(answer)
-            answer.add_done_callback(partial(self._relocated, job, place, message))
+            self.move_to_quarantine(job, job.starts)
 
-    def is_relocating(self, delivery: Delivery) -> bool:
-        """Whether it is a copy whose original is not acknowledged yet: begun now, it might end us before that."""
-        return delivery.copy_token in self._relocating
+    def move_to_returned(self, job: Job) -> None:
+        """Move a task to where the broker counts how often it comes back: see rqtool.work.poison."""
+        self._start_move(job, returned(job.home), headers.started(job.delivery.headers, starts=0))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` beside everything else, and as part of what `finish` waits for."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
+    def move_to_quarantine(self, job: Job, starts: int) -> None:
+        """Move a suspect to the end of the quarantine, as one that was begun there so often."""
+        self._start_move(job, quarantine(job.home), headers.started(job.delivery.headers, starts=starts))
 
     async def finish(self, seconds: float) -> None:
-        """Wait for what is under way, but no longer; what is not settled then goes back with its connection."""
+        """Wait for the moves under way, but no longer than that; the rest goes back with its connection."""
         deadline = time.monotonic() + seconds
-        while self._tasks and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        self._finished = True
-        for task in list(self._tasks):
-            task.cancel()
-        await self._courier.close()
+        while self._moves and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._moves, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for move in self._moves:
+            move.cancel()
+        await self._republisher.close()
 
-    async def _settle_by_move(self, job: Job[Delivery], move: Move) -> None:
+    def _acknowledge(self, job: Job) -> None:
+        self._jobs.settle(job, acked=job.delivery.ack())
+        self._supervisor.changed()
+
+    def _start_move(self, job: Job, place: Destination, new_headers: dict[str, Any]) -> None:
+        copy = job.delivery.copied(new_headers)
+        self._jobs.move(job)
+        self._unacked.add(copy.token)
+        move = self._supervisor.start(self._move(job, place, copy))
+        self._moves.add(move)
+        move.add_done_callback(self._moves.discard)
+
+    async def _move(self, job: Job, place: Destination, copy: Message) -> None:
+        """Store a confirmed copy of the task, acknowledge the original, and report it."""
         try:
-            stored = await self._store(job, move.place, job.delivery.copied(move.headers))
+            stored = await self._store(job, place, copy)
         except RqtoolError as error:
             job.delivery.requeue()
-            self._jobs.dropped(job)
-            self._fail(error)
-            return
-        finally:
-            self._moving.discard(job)
-        if stored:
-            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
-            move.then()
+            self._jobs.give_back(job)
+            self._supervisor.fail(error)
         else:
-            self._jobs.settled(job, move, told=False)
-        self._changed()
+            if stored:
+                result, job.result = job.result, None
+                self._acknowledge(job)
+                if result is not None and result.delay:
+                    self._events.retry(result)
+                elif result is not None:
+                    self.dead += 1
+                    self._events.dead(result)
+            elif job.result is not None:  # the task comes again, and its result is known
+                self._jobs.settle(job, acked=False)
+            else:
+                self._jobs.give_back(job)
+        await asyncio.sleep(0)  # until the ack is written
+        self._unacked.discard(copy.token)
+        self._supervisor.changed()
 
-    def _relocated(
-        self, job: Job[Delivery], place: Destination, message: Message, answer: asyncio.Future[None]
-    ) -> None:
-        self._tasks.discard(answer)
-        if self._finished and answer.cancelled():
-            return
-        if answer.cancelled() or answer.exception() is not None:
-            self.spawn(self._relocate(job, place, message))
-        else:
-            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
-            self._release_when_written(message.token)
+    async def _store(self, job: Job, place: Destination, copy: Message) -> bool:
+        """Try until the copy is confirmed, or the original is not ours any more. Returns whether it is confirmed.
 
-    async def _relocate(self, job: Job[Delivery], place: Destination, message: Message) -> None:
-        """The long way, with all that can stand in it."""
-        try:
-            stored = await self._store(job, place, message)
-        except RqtoolError as error:
-            stored = False
-            self._fail(error)
-        if stored:
-            self._jobs.settled(job, Acknowledge(), told=job.delivery.ack())
-        else:
-            job.delivery.requeue()
-            self._jobs.dropped(job)
-        self._release_when_written(message.token)
-
-    def _release_when_written(self, token: str) -> None:
-        if not self._acknowledged:
-            asyncio.get_running_loop().call_soon(self._release)  # behind the writing of the acks
-        self._acknowledged.append(token)
-
-    def _release(self) -> None:
-        self._relocating.difference_update(self._acknowledged)
-        self._acknowledged.clear()
-        self._changed()
-
-    async def _store(self, job: Job[Delivery], place: Destination, message: Message) -> bool:
-        """Have the copy confirmed, for as long as that takes and the original is ours. Returns whether it is.
-
-        Raises AccessRefused, UnsafeQueue where no further try would mend it.
+        Raises AccessRefused, UnsafeQueue where no further try can succeed.
         """
+        if job.delivery.live and (confirmed := self._republisher.publish(place, copy)) is not None:
+            with suppress(Lost, NotTaken):
+                await confirmed
+                return True
         tries = 0
         try:
             while job.delivery.live:
                 try:
-                    self.moved = True
-                    await self._courier.deliver(place, message)
+                    await self._republisher.deliver(place, copy)
                     return True
                 except (Lost, NotTaken, Unreachable) as problem:
-                    self._in_trouble(job, place, problem)
-                tries += 1
+                    tries += 1
+                    self._in_trouble += tries == 1
+                    if tries == self._in_trouble == 1:
+                        what = problem.what if isinstance(problem, RqtoolError) else problem
+                        text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
+                        self._events.complain(text)
                 await asyncio.sleep(pause(tries))
             return False
         finally:
-            self._out_of_trouble(job)
+            self._in_trouble -= tries > 0
 
-    def _in_trouble(self, job: Job[Delivery], place: Destination, problem: Exception) -> None:
-        if not self._troubled:
-            what = problem.what if isinstance(problem, RqtoolError) else str(problem)
-            self._say(f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again")
-        self._troubled.add(job)
 
-    def _out_of_trouble(self, job: Job[Delivery]) -> None:
-        if job in self._troubled:
-            self._troubled.discard(job)
-            self._changed()
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._changed()
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._fail(error)
+def _failed_headers(job: Job, result: Result) -> dict[str, Any]:
+    detail = getattr(result.outcome, "detail", "")
+    return headers.failed(
+        job.delivery.headers,
+        attempts=result.task.attempt,
+        error=f"{why(result.outcome)}\n{detail}".strip(),
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )

@@ -1,10 +1,10 @@
-"""What a worker takes from the broker, over one connection: NAME, NAME.returned, and NAME.quarantine on demand."""
+"""A worker's consumers on one connection: of NAME and NAME.returned; and NAME.quarantine, read on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from rqtool.amqp.connect import connect
@@ -13,10 +13,10 @@ from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_if_there, count_ready, ensure_queue, ensure_sibling
 from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
-from rqtool.amqp.topology import quarantine, returned, sibling_queues
+from rqtool.amqp.topology import quarantine, returned
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
-from rqtool.work.options import WorkOptions
+from rqtool.work.options import MOST_PREFETCH, WorkOptions
 
 LOW_DELIVERY_LIMIT = 20
 """RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
@@ -32,74 +32,57 @@ class Subscription:
     def __init__(self, connection: Connection, options: WorkOptions, receive: Callable[[Delivery], None]) -> None:
         self.connection = connection
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
-        self._missing: list[str] = []
+        self.warnings: list[str] = []
+        """What the user must know about the queues, in a line each."""
+        self.counts_returns = True
         self._has_low_limit = False
         self._young_until = 0.0
-        self.counts_returns = True
-        self._drops: Sequence[str] = ()
-        self._queue = options.queue
         self._options = options
+        self._returned, self._quarantine = returned(options.queue).name, quarantine(options.queue).name
         self._receive = receive
         self._consumers: list[Consumer] = []
         self._retired: list[Consumer] = []
         self._switching = asyncio.Lock()
         self._pauses: set[str] = set()
-        self.prefetch = options.most_unacknowledged
-        """What the broker hands out at once; holds from the next `renew` on."""
+        self.prefetch = min(options.prefetch or options.jobs, options.max_tasks or MOST_PREFETCH)
+        """How many tasks the broker hands out at once, from the next `renew` on."""
         self._getter = Getter(connection)
-        self._getter.lost.add_done_callback(self._went)
-        connection.lost.add_done_callback(self._went)
+        for source in (connection, self._getter):
+            source.lost.add_done_callback(lambda lost: self._lose(lost.result()))
 
     @classmethod
     async def open(
         cls, endpoint: Endpoint, options: WorkOptions, runs: str, receive: Callable[[Delivery], None]
     ) -> Subscription:
-        """Connect, make what is missing, consume. Raises RqtoolError, Lost."""
+        """Connect, make the queues that are missing, consume. Raises RqtoolError, Lost."""
         connection = await connect(endpoint, "work", runs)
         subscription = cls(connection, options, receive)
         try:
             await subscription._declare()
             await subscription.renew()
-        except Lost as lost:
+        except BaseException as error:
             await connection.close()
-            raise_refusal(lost, f"tasks of queue {options.queue!r}")
-        except BaseException:
-            await connection.close()
+            if isinstance(error, Lost):
+                raise_refusal(error, f"tasks of queue {options.queue!r}")
             raise
         return subscription
 
     @property
-    def warnings(self) -> list[str]:
-        """What falls short here, in a line each."""
-        lines: list[str] = []
-        if self._drops:
-            lines.append(f"queue {self._queue!r} may drop tasks that it has confirmed: {', '.join(self._drops)}")
-        if self._missing:
-            without = []
-            if set(self._missing) - {returned(self._queue).name, quarantine(self._queue).name}:
-                without.append("a task that fails ends the worker")
-            if not self.counts_returns:
-                without.append("a task that kills its workers can't be told from others")
-            missing = ", ".join(map(repr, self._missing))
-            lines.append(f"this user may not create {missing}: {', and '.join(without)}")
-        return lines
+    def _consumed(self) -> list[str]:
+        return [self._options.queue, *([self._returned] if self.counts_returns else [])]
 
     @property
     def may_give_back(self) -> bool:
         """Whether tasks may be given back now and then: another worker can move them on at once, and they don't come
-        near a limit that the broker has for them.
+        near the broker's delivery limit.
         """
         return not self._has_low_limit and time.monotonic() >= self._young_until
 
     async def pause(self, reason: str) -> None:
-        """Ask for no more deliveries; those in our hands stay ours."""
+        """Ask for no more deliveries; those in hand stay here."""
         self._pauses.add(reason)
         async with self._switching:
             await self._cancel()
-
-    async def stop(self) -> None:
-        """Pause for good."""
-        await self.pause("the end")
 
     async def resume(self, reason: str) -> None:
         """Consume again, unless there is another reason not to. Raises Lost."""
@@ -107,73 +90,68 @@ class Subscription:
         await self.renew()
 
     async def renew(self) -> None:
-        """Replace the consumers, where there are to be some. Raises Lost."""
-        queues = [self._queue, *([returned(self._queue).name] if self.counts_returns else [])]
+        """Replace the consumers, unless they are paused. Raises Lost."""
         async with self._switching:
             if self._pauses:
                 return
             await self._cancel()
             try:
-                for queue in queues:
-                    await self._consume(queue)
+                for queue in self._consumed:
+                    if not self._pauses:
+                        consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
+                        self._consumers.append(consumer)
+                        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
             except Lost as lost:
-                self._go(lost)  # half of it would be worse than none
+                self._lose(lost)  # half of it would be worse than none
                 raise
-
-    async def _consume(self, queue: str) -> None:
-        if not self._pauses:
-            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
-            self._consumers.append(consumer)
-            consumer.lost.add_done_callback(partial(self._consumer_went, consumer))
 
     async def _cancel(self) -> None:
         consumers, self._consumers = self._consumers, []
         for consumer in consumers:
             await consumer.cancel()
-        # A channel whose deliveries are in our hands is needed for their acks.
+        # The deliveries in hand are acknowledged on the channel that they came on.
         self._retired = [each for each in (*self._retired, *consumers) if not each.close_if_settled()]
 
     async def count_ready(self) -> int:
         """How many tasks are ready for these consumers. Raises Lost."""
-        count = await count_ready(self.connection, self._queue)
-        if self.counts_returns:
-            count += await count_ready(self.connection, returned(self._queue).name)
-        return count
+        return sum([await count_ready(self.connection, queue) for queue in self._consumed])
 
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
-        if not self.counts_returns:
-            return 0
-        return await count_if_there(self.connection, quarantine(self._queue).name) or 0
+        return (await count_if_there(self.connection, self._quarantine) or 0) if self.counts_returns else 0
 
     async def take_suspect(self) -> Delivery | None:
         """Take the next task out of quarantine; None: there is none. Raises Lost."""
-        return await self._getter.get(quarantine(self._queue).name)
+        return await self._getter.get(self._quarantine)
 
     async def _declare(self) -> None:
-        options = self._options
-        found = await ensure_queue(self.connection, self._queue, options.kind, accept_loss=options.accept_loss)
-        self._drops = found.drops
+        queue, kind = self._options.queue, self._options.kind
+        found = await ensure_queue(self.connection, queue, kind, accept_loss=self._options.accept_loss)
+        if found.drops:
+            self.warnings.append(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
-        is_new = found.new
-        for place in sibling_queues(self._queue, [(delay.name, delay.seconds) for delay in options.retry_delays]):
+        is_new, missing = found.new, set[str]()
+        for place in self._options.places:
             try:
-                is_new |= (await ensure_sibling(self.connection, place, options.kind)).new
+                is_new |= (await ensure_sibling(self.connection, place, kind)).new
             except AccessRefused:
-                self._missing.append(place.name)
-        self.counts_returns = not {returned(self._queue).name, quarantine(self._queue).name}.intersection(self._missing)
+                missing.add(place.name)
+        counted = {self._returned, self._quarantine}
+        self.counts_returns = not missing & counted
+        if missing:
+            without = ["a task that fails ends the worker"] if missing - counted else []
+            without += [] if self.counts_returns else ["a task that kills its workers can't be told from others"]
+            names = ", ".join(repr(place.name) for place in self._options.places if place.name in missing)
+            self.warnings.append(f"this user may not create {names}: {', and '.join(without)}")
         # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
         if is_new:
             self._young_until = time.monotonic() + NEW_SECONDS
 
-    def _consumer_went(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
+    def _consumer_lost(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
         if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced
-            self._went(lost)
+            self._lose(lost.result())
 
-    def _went(self, lost: asyncio.Future[Lost]) -> None:
-        self._go(lost.result())
-
-    def _go(self, lost: Lost) -> None:
+    def _lose(self, lost: Lost) -> None:
         if not self.lost.done():
             self.lost.set_result(lost)

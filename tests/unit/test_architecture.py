@@ -26,6 +26,7 @@ PURE = [
     "rqtool.errors",
     "rqtool.send.outbox",
     "rqtool.send.timeout",
+    "rqtool.work.job",
     "rqtool.work.jobs",
     "rqtool.work.retry",
     "rqtool.amqp.headers",

@@ -1,0 +1,41 @@
+"""Replaces consumers that the broker no longer serves: on RabbitMQ 3.10 those of a quorum queue that was made anew.
+
+What comes into the new queue either stays ready, or is held for a consumer that never gets it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from rqtool.amqp.errors import Lost
+from rqtool.work.dispatch import Dispatcher
+from rqtool.work.events import Events
+from rqtool.work.jobs import Jobs
+from rqtool.work.session import Session
+
+POLL = 3.0
+"""Seconds between two looks."""
+QUIET, LONGEST_QUIET = 15.0, 300.0
+"""Seconds without a delivery before idle channels are replaced; twice as long each time."""
+
+
+async def watch_consumers(session: Session, jobs: Jobs, dispatcher: Dispatcher, events: Events) -> None:
+    """Consume anew where tasks are ready and don't come, and from time to time where nothing comes. Never ends."""
+    seen, since, quiet, stalled = -1, 0.0, QUIET, False
+    while True:
+        await asyncio.sleep(POLL)
+        subscription = session.usable if dispatcher.is_hungry else None
+        if subscription is None or jobs.received != seen:
+            seen, since, quiet, stalled = jobs.received, time.monotonic(), QUIET, False
+            continue
+        with suppress(Lost):
+            was_stalled, stalled = stalled, bool(await subscription.count_ready()) and jobs.received == seen
+            if stalled and was_stalled:
+                events.say("the broker gives out no tasks though some are ready; consuming anew")
+                await subscription.renew()
+                stalled = False
+            elif time.monotonic() - since > quiet and jobs.idle:
+                await subscription.renew()
+                since, quiet = time.monotonic(), min(2 * quiet, LONGEST_QUIET)

@@ -1,0 +1,183 @@
+"""Decides what becomes of each delivery, hands jobs to the pool, and hears from the pool how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from rqtool.amqp.consumer import Delivery
+from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage
+from rqtool.run.pool import Pool
+from rqtool.work.events import Events
+from rqtool.work.job import Job
+from rqtool.work.jobs import Jobs
+from rqtool.work.poison import Source, Step
+from rqtool.work.prefetch import Prefetch
+from rqtool.work.session import Session
+from rqtool.work.settle import Settler
+from rqtool.work.subscription import Subscription
+from rqtool.work.supervisor import Supervisor
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to start a task where the machine is short of something."""
+
+
+class Dispatcher:
+    """Every job's way: `receive`, `begin_jobs`, and then the pool calls `begun`, `ended` or `withdrawn`."""
+
+    def __init__(
+        self, jobs: Jobs, pool: Pool, settler: Settler, prefetch: Prefetch, events: Events, supervisor: Supervisor
+    ) -> None:
+        self._jobs = jobs
+        self._pool = pool
+        self._settler = settler
+        self._prefetch = prefetch
+        self._events = events
+        self._supervisor = supervisor
+        self._shortages = 0
+        self._short_until = 0.0
+        self.suspended = False
+        """Set while a task of the quarantine is to run alone."""
+
+    # What the broker delivers.
+
+    def receive(self, delivery: Delivery) -> None:
+        """Take in a delivery of NAME or NAME.returned."""
+        job = self._jobs.receive(delivery, self)
+        if self._is_new(job):
+            if job.step is Step.TO_QUARANTINE:
+                self._settler.move_to_quarantine(job, starts=0)
+            else:
+                self._jobs.wait(job)
+        self._supervisor.changed()
+
+    def receive_suspect(self, delivery: Delivery, *, may_begin: bool) -> None:
+        """Take in a delivery of NAME.quarantine: it begins, unless it was begun there before."""
+        job = self._jobs.receive(delivery, self)
+        if not self._is_new(job):
+            return
+        if not may_begin:
+            self._settler.return_to_queue(job)
+        elif job.step is Step.TO_DEAD:
+            self._settler.bury(job)
+        elif job.step is Step.TO_QUARANTINE:
+            self._settler.move_to_quarantine(job, job.starts + 1)
+        else:
+            self._begin(job)
+
+    def _is_new(self, job: Job) -> bool:
+        """Whether nothing is known of the task yet; else a result that it has already settles it."""
+        known = job.state != "received"
+        if known or (job.delivery.redelivered and job.source is Source.MAIN):
+            self._events.redelivered(job.task, in_hand=known)
+        if job.state == "ended":
+            self._settler.settle(job)
+        return not known
+
+    # What begins.
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether a task could begin at once, and none is here."""
+        free = self._jobs.at_work < self._pool.jobs and not self._is_short and not self.suspended
+        return free and not (self._jobs.waiting or self._settler.is_stuck or self._events.out.is_waiting)
+
+    def begin_jobs(self, session: Session) -> None:
+        """Hand over as much as the pool has room for."""
+        if self._events.out.is_waiting:
+            self._pool.withdraw()  # nobody would see what a task prints
+            return
+        withdrawn = self._jobs.withdrawn
+        while withdrawn and self._has_room and not (self._supervisor.stopping or self._settler.is_stuck):
+            if (job := withdrawn[0]).delivery.live:
+                self._begin(job)
+            else:
+                self._jobs.give_back(job)
+        while not (self.suspended or self._settler.is_stuck) and self._begin_next(session.usable):
+            pass
+
+    def _begin_next(self, subscription: Subscription | None) -> bool:
+        """Begin the next task, or move it to where it is taken ahead of all. Returns whether there was one."""
+        if subscription is None:
+            return False
+        ahead, behind = self._jobs.ahead, self._jobs.behind
+        job = behind[0] if behind else None
+        if job is not None and job.step is Step.TO_RETURNED and subscription.counts_returns:
+            if self._jobs.count["moving"] + len(ahead) < subscription.prefetch:
+                self._settler.move_to_returned(job)
+                return True
+            job = None
+        if ahead:
+            job = None if self._settler.is_unacked_copy(ahead[0]) else ahead[0]
+        if job is None or not self._has_room:
+            return False
+        self._begin(job)
+        return True
+
+    @property
+    def _has_room(self) -> bool:
+        return self._jobs.in_pool < self._pool.capacity and not self._is_short
+
+    @property
+    def _is_short(self) -> bool:
+        return self._shortages > 0 and time.monotonic() < self._short_until
+
+    def _begin(self, job: Job) -> None:
+        self._jobs.hand_over(job)
+        self._pool.begin(job)
+
+    # What goes back.
+
+    def return_withdrawn(self) -> None:
+        """Give back what was handed over and has not begun."""
+        self._pool.withdraw()
+        for job in list(self._jobs.withdrawn):
+            self._settler.return_to_queue(job)
+            self._supervisor.changed()
+
+    def return_waiting(self) -> None:
+        """Give back what was not handed over."""
+        for job in self._jobs.waiting:
+            self._settler.return_to_queue(job)
+
+    async def cut_off(self, seconds: float) -> None:
+        """Kill what runs. It is not the task's fault: there are `seconds` to give it back so that it does not count."""
+        self._pool.kill()
+        for job in self._jobs.working:
+            self._settler.return_to_queue(job)
+        await self._settler.finish(seconds)
+
+    # What the pool reports.
+
+    def begun(self, job: Job, *, first: bool) -> None:
+        self._jobs.begin(job)
+        if first:
+            self._events.received(job.task)
+
+    def withdrawn(self, job: Job) -> None:
+        self._jobs.withdraw(job)
+        self._supervisor.changed()
+
+    def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        if isinstance(outcome, Shortage):
+            self._wait_for_room(job, outcome.why)
+            return
+        self._shortages = 0
+        self._prefetch.took(seconds)
+        if not isinstance(outcome, Done):
+            if isinstance(outcome, Failed | Rejected):
+                self._events.failed(job.task, outcome, seconds)
+            self._pool.withdraw()  # nothing begins before it is known that this one can be stored
+        self._settler.conclude(job, outcome, seconds)
+
+    def _wait_for_room(self, job: Job, reason: str) -> None:
+        """Try again what could not begin here, after a pause that grows."""
+        if not self._shortages:
+            self._events.shortage(reason)
+        if not self._is_short:
+            self._shortages += 1
+            seconds = min(2.0 ** (self._shortages - 1), LONGEST_PAUSE)
+            self._short_until = time.monotonic() + seconds
+            asyncio.get_running_loop().call_later(seconds + 0.01, self._supervisor.changed)
+        self._pool.withdraw()
+        self.withdrawn(job)

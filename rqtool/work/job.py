@@ -1,0 +1,130 @@
+"""A job: one task in a worker's hands, from its delivery until it is settled. Pure.
+
+A task that succeeds is received → waiting → handed over (to the pool) → running → settled. One that failed is
+"settling" while its copy is stored elsewhere; one that goes to another queue without having run is "moving". What the
+pool returns without having begun it is "withdrawn"; what the broker gets back is "returned". A job whose result is
+known from an earlier delivery is "ended" from the start.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rqtool.amqp import headers
+from rqtool.amqp.topology import Destination, returned
+from rqtool.run.outcome import Outcome, Shortage
+from rqtool.run.task import Task
+from rqtool.work.poison import Source, Step, next_step
+
+if TYPE_CHECKING:
+    from rqtool.amqp.consumer import Delivery
+    from rqtool.work.dispatch import Dispatcher
+
+State = Literal[
+    "received", "ended", "waiting", "handed over", "running", "withdrawn", "moving", "settling", "settled", "returned"
+]
+_END: tuple[State, ...] = ("settled", "returned")
+_LEAVE: tuple[State, ...] = ("moving", "settling", *_END)
+NEXT: dict[State, tuple[State, ...]] = {
+    "received": ("waiting", "handed over", "moving", "settling", "returned"),
+    "ended": ("settling", "settled"),
+    "waiting": ("handed over", "moving", "returned"),
+    "handed over": ("running", "withdrawn", *_LEAVE),
+    "running": ("withdrawn", *_LEAVE),
+    "withdrawn": ("handed over", "moving", "returned"),
+    "moving": _END,
+    "settling": _END,
+    "settled": (),
+    "returned": (),
+}
+"""The states that may follow each state."""
+_AT_WORK = ("handed over", "running", "withdrawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a task failed, after a run of `seconds`, and where its copy must be stored before the ack.
+
+    `delay` names the pause before the next attempt; empty: the task is dead.
+    """
+
+    task: Task
+    outcome: Outcome
+    seconds: float
+    place: Destination
+    delay: str = ""
+
+
+class Job:
+    """A task of the queue `home`, and the delivery to settle: the last one, if the task came again.
+
+    It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
+    """
+
+    __slots__ = ("_dispatcher", "_started", "delivery", "home", "result", "state", "task")
+
+    def __init__(self, delivery: Delivery, home: str, dispatcher: Dispatcher) -> None:
+        self.delivery = delivery
+        self.home = home
+        self.state: State = "received"
+        self.result: Result | None = None
+        """What is left to do before the ack."""
+        shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
+        self.task = Task(
+            body=delivery.body,
+            queue=home,
+            message_id=delivery.message_id or "",
+            attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
+            redelivered=delivery.redelivered or delivery.queue != home,
+            headers={name: headers.text(shown, name) for name in shown},
+        )
+        self._dispatcher = dispatcher
+        self._started: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """Which of the worker's queues it came from."""
+        queue = self.delivery.queue
+        if queue == self.home:
+            return Source.MAIN
+        return Source.RETURNED if queue == returned(self.home).name else Source.QUARANTINE
+
+    @property
+    def step(self) -> Step:
+        """What to do with it first."""
+        delivery = self.delivery
+        if delivery.queue == self.home and not delivery.headers:  # nearly all of them
+            return Step.TO_RETURNED if delivery.redelivered else Step.RUN
+        returns = headers.count(delivery.headers, "x-delivery-count")
+        return next_step(self.source, redelivered=delivery.redelivered, returns=returns, starts=self.starts)
+
+    @property
+    def starts(self) -> int:
+        """How often it was begun in quarantine, as its own header says."""
+        return headers.count(self.delivery.headers, headers.STARTS)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it counts as taken on by the worker, and has no result yet."""
+        return self.state in _AT_WORK
+
+    # Called by the pool.
+
+    def begun(self) -> None:
+        first = self._started is None
+        self._started = time.monotonic()
+        if self.state == "handed over":
+            self._dispatcher.begun(self, first=first)
+
+    def ended(self, outcome: Outcome) -> None:
+        if self.state not in _AT_WORK:
+            return  # it was cut off
+        if self._started is None and not isinstance(outcome, Shortage):
+            self.begun()
+        self._dispatcher.ended(self, outcome, time.monotonic() - (self._started or 0.0))
+
+    def returned(self) -> None:
+        if self.is_at_work:
+            self._dispatcher.withdrawn(self)

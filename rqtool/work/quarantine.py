@@ -1,0 +1,88 @@
+"""Runs the tasks of NAME.quarantine, each alone in its worker: if the worker dies, that task is the suspect."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from rqtool.amqp.errors import Lost
+from rqtool.work.dispatch import Dispatcher
+from rqtool.work.jobs import Jobs
+from rqtool.work.session import Session
+from rqtool.work.subscription import Subscription
+from rqtool.work.supervisor import Supervisor
+
+LOOK = 1.0
+"""Seconds between two looks into the quarantine."""
+PATIENCE = 5.0
+"""Seconds that a busy worker leaves to those that have nothing to do."""
+SPELL = 10.0
+"""Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """While one of its tasks is to run, the dispatcher is `suspended`."""
+
+    jobs: Jobs
+    session: Session
+    dispatcher: Dispatcher
+    supervisor: Supervisor
+
+    async def run(self) -> None:
+        """Look into the quarantine again and again. Never ends."""
+        while True:
+            await asyncio.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311
+            with suppress(Lost):  # the worker opens another connection
+                await self._visit()
+
+    async def _visit(self) -> None:
+        subscription = self.session.usable
+        if subscription is None or not await subscription.count_suspects():
+            return
+        if not self.jobs.idle:
+            await asyncio.sleep(random.uniform(0, PATIENCE))  # noqa: S311
+            if self.session.usable is not subscription or not await subscription.count_suspects():
+                return
+        self.dispatcher.suspended = True
+        try:
+            await self._run_alone(subscription)
+        finally:
+            self.dispatcher.suspended = False
+            self.supervisor.changed()
+
+    async def _run_alone(self, subscription: Subscription) -> None:
+        until = time.monotonic() + SPELL
+        while self.jobs.at_work:
+            await self._change()
+            if self.jobs.at_work and (time.monotonic() > until or not await subscription.count_suspects()):
+                return  # a long task, or others were faster
+        # Tasks that wait here would be suspected as well, if the suspect kills this worker.
+        await subscription.pause("quarantine")
+        try:
+            self.dispatcher.return_waiting()
+            await self._until_settled()
+            await self._take_suspects(subscription)
+        finally:
+            await subscription.resume("quarantine")
+
+    async def _take_suspects(self, subscription: Subscription) -> None:
+        until = time.monotonic() + SPELL
+        while time.monotonic() < until and self.session.usable is subscription:
+            suspect = await subscription.take_suspect()
+            if suspect is None:
+                return
+            self.dispatcher.receive_suspect(suspect, may_begin=self.session.usable is subscription)
+            await self._until_settled()
+
+    async def _until_settled(self) -> None:
+        """Wait until every ack is sent: the next suspect may kill this worker."""
+        while self.jobs.at_work or self.jobs.leaving:
+            await self._change()
+
+    async def _change(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.supervisor.change(), LOOK)

@@ -1,0 +1,96 @@
+"""A worker's subscription, opened anew after each lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from rqtool.amqp.connect import keep_trying
+from rqtool.amqp.connection import CLOSE_SECONDS
+from rqtool.amqp.consumer import Delivery
+from rqtool.endpoint.urls import Endpoint
+from rqtool.errors import RqtoolError, UnsafeQueue
+from rqtool.work.events import Events
+from rqtool.work.jobs import Jobs
+from rqtool.work.options import WorkOptions
+from rqtool.work.subscription import Subscription
+from rqtool.work.supervisor import Supervisor
+
+
+class Session:
+    """The subscription of the moment, and whether more tasks are wanted from it."""
+
+    def __init__(
+        self, endpoint: Endpoint, options: WorkOptions, jobs: Jobs, events: Events, supervisor: Supervisor
+    ) -> None:
+        self._endpoint = endpoint
+        self._options = options
+        self._jobs = jobs
+        self._events = events
+        self._supervisor = supervisor
+        self._stopped = False
+        self._tries = self._received = 0
+        self.subscription: Subscription | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the worker takes no more tasks."""
+        return self._supervisor.stopping or self._jobs.taken_on_enough
+
+    @property
+    def usable(self) -> Subscription | None:
+        """The subscription, if tasks that it delivers may begin."""
+        return None if self._stopped or self.ending else self.subscription
+
+    @property
+    def lost(self) -> bool:
+        return self.subscription is not None and self.subscription.lost.done()
+
+    @property
+    def is_open(self) -> bool:
+        return self.subscription is not None and not (self._stopped or self.lost)
+
+    async def open(self, runs: str, receive: Callable[[Delivery], None]) -> None:
+        """Connect, declare, consume. The first failure ends the worker; later it tries until it succeeds."""
+        before = self.subscription
+        if before is not None:
+            self._jobs.connection_lost()
+            if before.lost.done():  # else the worker had taken on enough, and gave some of it back
+                self._events.connection_lost(str(before.lost.result()))
+            await before.connection.close()
+        if self._supervisor.stopping:
+            return
+
+        def on_failure(error: RqtoolError) -> None:
+            if before is None:
+                raise error
+
+        if self._jobs.received != self._received:
+            self._received, self._tries = self._jobs.received, 0
+        open_once = partial(Subscription.open, self._endpoint, self._options, runs, receive)
+        opening = keep_trying(open_once, on_failure, self._tries)
+        self._tries += 1
+        try:
+            opened = await self._supervisor.signals.interrupt(opening, lambda: self._supervisor.signals.finish)
+        except UnsafeQueue as error:
+            if before is None:
+                raise
+            self._supervisor.fail(error)
+            return
+        if opened is not None:
+            self.subscription, self._stopped = opened, False
+            opened.lost.add_done_callback(lambda _: self._supervisor.changed())
+            if before is not None:
+                self._events.connection_back(str(opened.connection.url))
+            for warning in opened.warnings:
+                self._events.say_once(warning)
+
+    async def stop(self) -> None:
+        """Ask for no more tasks. A frozen broker does not answer: neither a second signal nor the end waits for it."""
+        if self.subscription is not None and not self._stopped:
+            self._stopped = True
+            stopping = asyncio.wait_for(self.subscription.pause("the end"), CLOSE_SECONDS)
+            with suppress(TimeoutError):
+                await self._supervisor.signals.interrupt(stopping, lambda: self._supervisor.signals.leave)

@@ -63,6 +63,8 @@ def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> N
 
 def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     """65 is given up at once, 75 is tried again, a signal is a failure."""
+    vhost.declare("temporary")
+    vhost.declare("killed")
     rqtool("send", "65")
     rqtool("send", "-q", "temporary", "75")
     rqtool("send", "-q", "killed", "x")
@@ -217,7 +219,7 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
         for _ in range(50):
             channel.basic_publish("", "task_queue.returned", b"long")
     eventually(lambda: vhost.ready("task_queue.returned") > 1)
-    worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; sleep 8")
+    worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; sleep 3")
     worker.says("a task can't be stored in 'task_queue.returned'")
     worker.signal(signal.SIGTERM)
     assert worker.wait(20).code == 0

@@ -505,10 +505,10 @@ def test_deleting_leaves_what_comes_meanwhile(rqtool: Program, vhost: Vhost) -> 
 # The broker.
 
 
-def test_no_broker(rqtool: Program) -> None:
+def test_no_broker(offline: Program) -> None:
     """Nobody there is 69, one line."""
     for verb in (["list"], ["retry"], ["purge", "--yes"]):
-        ended = rqtool("dead", *verb, "--url", "amqp://127.0.0.1:1/")
+        ended = offline("dead", *verb)
         assert (ended.code, ended.stdout, len(ended.stderr.splitlines())) == (69, "", 1)
 
 

@@ -18,6 +18,8 @@ from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
+pytestmark = pytest.mark.xdist_group("mortal broker")
+
 
 @pytest.fixture(scope="module")
 def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:

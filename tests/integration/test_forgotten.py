@@ -13,6 +13,8 @@ import pytest
 from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually, throughout
 
+pytestmark = pytest.mark.xdist_group("scene")
+
 STUCK_AFTER = "10s"
 KINDS = ("never", "full", "slow", "rejecting", "sharing", "get", "auto", "paused", "fleeting", "divided", "beside")
 

@@ -11,6 +11,7 @@ from typing import Any
 import pika
 import pytest
 
+from rqtool.amqp.topology import place_arguments, places_beside
 from tests.tools import Program, Vhost, eventually, lines
 
 # Writes what it was given, and ends as the body says: a number is an exit code.
@@ -37,6 +38,14 @@ def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     return arguments
 
 
+@pytest.fixture
+def old_places(vhost: Vhost) -> None:
+    """The queues beside `task_queue` are there, so that no test waits until they are old enough."""
+    delays = {"100ms": 0.1, "200ms": 0.2, "1s": 1.0, "3s": 3.0}
+    for place in places_beside("task_queue", list(delays.items())):
+        vhost.declare(place.name, **place_arguments(place, None))
+
+
 @pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> None:
@@ -61,6 +70,7 @@ def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> N
     assert vhost.figures() == (0, 0)
 
 
+@pytest.mark.usefixtures("old_places")
 def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     """65 is given up at once, 75 is tried again, a signal is a failure."""
     vhost.declare("temporary")
@@ -80,6 +90,7 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     assert "'x' was given up at attempt 1 (killed by SIGKILL) and is in 'killed.dead'" in killed.stderr
 
 
+@pytest.mark.usefixtures("old_places")
 def test_no_retries(rqtool: Program, vhost: Vhost) -> None:
     """--retry-delays none gives a task one attempt; without --drain the exit code of a worker is its own."""
     rqtool("send", "1")
@@ -91,6 +102,7 @@ def test_no_retries(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.bodies("task_queue.dead") == [b"1"]
 
 
+@pytest.mark.usefixtures("old_places")
 def test_a_copy_is_the_same_task(rqtool: Program, vhost: Vhost) -> None:
     """Properties and headers of other programs survive, in their types; what the broker added, and CC, does not."""
     vhost.declare("elsewhere")
@@ -120,6 +132,7 @@ def test_a_copy_is_the_same_task(rqtool: Program, vhost: Vhost) -> None:
     assert own == {"number": 7, "flag": True, "list": [1, "a"], "table": {"k": "v"}}
 
 
+@pytest.mark.usefixtures("old_places")
 def test_a_task_for_several_queues_is_retried_in_one(rqtool: Program, vhost: Vhost) -> None:
     """A retry of a task that came with CC goes to its own queue alone."""
     vhost.declare("other")
@@ -166,6 +179,7 @@ def test_the_queues_beside_a_quorum_queue(rqtool: Program, vhost: Vhost, how: st
     assert arguments_of(vhost, "task_queue.retry.100ms") == LIMITS | HOME | SAFE
 
 
+@pytest.mark.usefixtures("old_places")
 def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:
     """While the wait queue refuses it the task stays unacknowledged and nothing is begun; then it goes on."""
     vhost.declare("task_queue.retry.1s", **REFUSING)
@@ -227,6 +241,7 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
     eventually(lambda: vhost.figures() == (1, 0))
 
 
+@pytest.mark.usefixtures("old_places")
 def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) -> None:
     """Tasks that wait in queues of any delay are not done; they come here."""
     rqtool("send", "1")
@@ -240,6 +255,7 @@ def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) ->
     assert log_of(rqtool) == ["1 1", "1 2"]
 
 
+@pytest.mark.usefixtures("old_places")
 def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> None:
     """A task whose time is over and for which home has no room is neither ready nor held, and not forgotten."""
     vhost.declare("task_queue", **FULL)
@@ -248,12 +264,13 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
     rqtool("send", "in the way")
     eventually(lambda: vhost.row("task_queue.retry.1s").get("messages_ready") == 0, 20)
     assert len(vhost.bodies()) == 1
-    # The broker offers it again three minutes later.
+    # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *VERDICT)
-    drainer.says("waiting for 1 task to be tried again", 60)
-    assert drainer.process.poll() is None
+    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr, 60)
+    assert "1 2" in log_of(rqtool) or drainer.process.poll() is None
 
 
+@pytest.mark.usefixtures("old_places")
 def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, vhost: Vhost) -> None:
     """Its own delays are looked at over AMQP; what can't be seen is said."""
     rqtool("send", "1")
@@ -263,6 +280,7 @@ def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, 
     assert log_of(rqtool) == ["1 1", "1 2", "1 3"]
 
 
+@pytest.mark.usefixtures("old_places")
 def test_json_events_tell_it_all(rqtool: Program, vhost: Vhost) -> None:
     """One line per event, with time, id, attempt, seconds and exit code."""
     rqtool("send", "4")
@@ -279,6 +297,7 @@ def test_json_events_tell_it_all(rqtool: Program, vhost: Vhost) -> None:
     assert events[-1]["queue"] == "task_queue.dead"
 
 
+@pytest.mark.usefixtures("old_places")
 def test_a_timeout_is_a_failed_attempt(rqtool: Program, vhost: Vhost) -> None:
     """The whole process group is ended, and the task is tried again or given up."""
     rqtool("send", "x")
@@ -302,6 +321,7 @@ def test_grace(rqtool: Program, vhost: Vhost) -> None:
     eventually(lambda: vhost.figures() == (1, 0))
 
 
+@pytest.mark.usefixtures("old_places")
 def test_many_failures_at_once(rqtool: Program, vhost: Vhost) -> None:
     """A hundred failing tasks side by side: each is tried twice, none is lost, none is there twice."""
     tasks = [b"1"] * 50 + [b"2"] * 50

@@ -126,10 +126,10 @@ def longest_run_in_order(numbers: Sequence[int]) -> int:
     return len(ends)
 
 
-def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> None:
+def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost, scale: int) -> None:
     """Several tasks that kill their workers, which run many others beside them: only they are given up."""
     bad = {f"bad {n}" for n in range(2)}
-    good = {f"{n}" for n in range(200)}
+    good = {f"{n}" for n in range(200 * scale)}
     tasks = sorted(good | bad, key=lambda task: random.random())
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
     script = f'b=$(cat); case $b in bad*) {KILL_WORKER}; exit;; esac; sleep 0.1; echo "$b" >> log'
@@ -153,7 +153,7 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> Non
     assert set(log_of(rqtool)) == good
 
 
-def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost) -> None:
+def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, scale: int) -> None:
     """Workers with many tasks in hand are killed again and again: no untouched task is given up, none is lost.
 
     On a quorum queue of rqtool's own, and on one that the broker lets a task come back to LIMIT times, which no
@@ -164,7 +164,7 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost) -> 
     policy = {"pattern": "^plain$", "apply-to": "queues", "definition": {"delivery-limit": LIMIT}}
     vhost.api("PUT", f"/api/policies/{vhost.path}/limit", policy)
     eventually(lambda: vhost.row("plain").get("effective_policy_definition"))
-    tasks = [f"{n}" for n in range(100)]
+    tasks = [f"{n}" for n in range(100 * scale)]
     given = lines(*(task.encode() for task in tasks))
     for queue, options in queues.items():
         assert rqtool("send", "-q", queue, *options, input=given).code == 0
@@ -173,7 +173,7 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost) -> 
         command = ["--", "sh", "-c", f'b=$(cat); echo "$b" >> {queue}{after}']
         return rqtool.start("work", "-q", queue, *queues[queue], "--prefetch", "100", *options, *command)
 
-    for _ in range(LIMIT + 3):
+    for _ in range((LIMIT + 3) * scale):
         seen = {queue: len(log_of(rqtool, queue)) for queue in queues}
         workers = [start(queue, after="; sleep 0.2") for queue in queues]
         eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues), 30)  # type: ignore[misc]
@@ -188,9 +188,9 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost) -> 
         assert not vhost.exists(f"{queue}.dead") or vhost.bodies(f"{queue}.dead") == []
 
 
-def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost) -> None:
+def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost, scale: int) -> None:
     """A third of the attempts fail, four workers, one of them killed after every 50 tasks: all is completed or dead."""
-    tasks = [f"{n}" for n in range(600)]
+    tasks = [f"{n}" for n in range(600 * scale)]
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
     script = '[ $(( $$ % 3 )) != 0 ] || exit 1; echo "$1" >> done'
     command = ["work", "-j", "2", "--prefetch", "20", "--retry-delays", "200ms,400ms", "--quiet", "--drain", "--"]

@@ -6,7 +6,7 @@ PEERS := .venv-bench
 BIN := $(VENV)/bin
 
 # What else is worth trying on a cluster: crashes, retries, redelivery.
-CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py \
+CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py tests/integration/test_drain.py \
 	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py \
 	tests/integration/test_returned.py
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from rqtool.amqp.topology import place_arguments, places_beside
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node
 from tests.tools import Program, Vhost
@@ -62,6 +63,13 @@ def vhost(broker: PrivateBroker, node: Node, request: pytest.FixtureRequest) -> 
         fresh.declare("task_queue")
     yield fresh
     fresh.delete()
+
+
+@pytest.fixture
+def old_places(vhost: Vhost) -> None:
+    """The queues beside the tutorial's are there, too, so that no test waits until those are old enough."""
+    for place in places_beside("task_queue", [("100ms", 0.1), ("200ms", 0.2), ("1s", 1.0), ("3s", 3.0)]):
+        vhost.declare(place.name, **place_arguments(place, None))
 
 
 @pytest.fixture

@@ -551,7 +551,7 @@ def test_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
     assert len(found) <= len(bodies) + 500
 
 
-@pytest.mark.usefixtures("vhost")
+@pytest.mark.usefixtures("vhost", "old_places")
 def test_from_worker_to_dead_and_back(rqtool: Program, tmp_path: Path) -> None:
     """What a worker gave up is shown with its reason, and done after a retry."""
     assert rqtool("send", "a task").code == 0

@@ -11,7 +11,6 @@ from typing import Any
 import pika
 import pytest
 
-from rqtool.amqp.topology import place_arguments, places_beside
 from tests.tools import Program, Vhost, eventually, lines
 
 # Writes what it was given, and ends as the body says: a number is an exit code.
@@ -36,14 +35,6 @@ def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     """What a queue was declared with."""
     arguments: dict[str, Any] = vhost.api("GET", f"/api/queues/{vhost.path}/{queue}")["arguments"]
     return arguments
-
-
-@pytest.fixture
-def old_places(vhost: Vhost) -> None:
-    """The queues beside `task_queue` are there, so that no test waits until they are old enough."""
-    delays = {"100ms": 0.1, "200ms": 0.2, "1s": 1.0, "3s": 3.0}
-    for place in places_beside("task_queue", list(delays.items())):
-        vhost.declare(place.name, **place_arguments(place, None))
 
 
 @pytest.mark.empty_vhost
@@ -143,7 +134,6 @@ def test_a_task_for_several_queues_is_retried_in_one(rqtool: Program, vhost: Vho
     assert vhost.bodies("other") == [b"1"]
 
 
-FULL: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 LIMITS = {"x-queue-type": "quorum", "x-delivery-limit": 100_000}
 HOME = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "task_queue", "x-message-ttl": 100}
 SAFE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
@@ -239,45 +229,6 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
     assert worker.wait(20).code == 0
     assert set(log_of(rqtool)) == {"long"}
     eventually(lambda: vhost.figures() == (1, 0))
-
-
-@pytest.mark.usefixtures("old_places")
-def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) -> None:
-    """Tasks that wait in queues of any delay are not done; they come here."""
-    rqtool("send", "1")
-    other = rqtool.start("work", "--retry-delays", "3s", "--", *VERDICT)
-    other.says("attempt 2 follows in 3s")
-    other.signal(signal.SIGTERM)
-    assert other.wait().code == 0
-    drainer = rqtool("work", "--drain", "--retry-delays", "none", "--", *VERDICT)
-    assert drainer.code == 1
-    assert "waiting for 1 task to be tried again" in drainer.stderr
-    assert log_of(rqtool) == ["1 1", "1 2"]
-
-
-@pytest.mark.usefixtures("old_places")
-def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> None:
-    """A task whose time is over and for which home has no room is neither ready nor held, and not forgotten."""
-    vhost.declare("task_queue", **FULL)
-    rqtool("send", "1")
-    assert rqtool("work", "--max-tasks", "1", "--retry-delays", "1s", "--", *VERDICT).code == 0
-    rqtool("send", "in the way")
-    eventually(lambda: vhost.row("task_queue.retry.1s").get("messages_ready") == 0, 20)
-    assert len(vhost.bodies()) == 1
-    # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
-    drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *VERDICT)
-    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr, 60)
-    assert "1 2" in log_of(rqtool) or drainer.process.poll() is None
-
-
-@pytest.mark.usefixtures("old_places")
-def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, vhost: Vhost) -> None:
-    """Its own delays are looked at over AMQP; what can't be seen is said."""
-    rqtool("send", "1")
-    ended = rqtool("work", "--drain", *FAST, "--", *VERDICT, env={"RQTOOL_API_URL": "http://127.0.0.1:1"})
-    assert ended.code == 1
-    assert "Tasks that other workers hold can't be seen, nor retries with other delays" in ended.stderr
-    assert log_of(rqtool) == ["1 1", "1 2", "1 3"]
 
 
 @pytest.mark.usefixtures("old_places")

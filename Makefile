@@ -6,9 +6,8 @@ PEERS := .venv-bench
 BIN := $(VENV)/bin
 
 # What else is worth trying on a cluster: crashes, retries, redelivery.
-CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py tests/integration/test_drain.py \
-	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py \
-	tests/integration/test_returned.py
+CLUSTERED := $(patsubst %,tests/integration/test_%.py, \
+	worker_crashes retries returned work drain ack_timeout faults send)
 
 .PHONY: help demo test test-faults soak check bench pictures clean
 
@@ -38,7 +37,7 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -q --numprocesses auto --hypothesis-profile quick
+	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --hypothesis-profile quick
 
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)

@@ -6,8 +6,8 @@ PEERS := .venv-bench
 BIN := $(VENV)/bin
 
 # What else is worth trying on a cluster: crashes, retries, redelivery.
-CLUSTERED := tests/integration/test_worker_crashes.py tests/integration/test_retries.py tests/integration/test_work.py \
-	tests/integration/test_ack_timeout.py tests/integration/test_faults.py tests/integration/test_send.py
+CLUSTERED := $(patsubst %,tests/integration/test_%.py, \
+	worker_crashes retries returned work drain ack_timeout faults send)
 
 .PHONY: help demo test test-faults soak check bench pictures clean
 
@@ -18,11 +18,11 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup
 
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
 	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_cluster.py
-	$(BIN)/python -m pytest --nodes 3 tests/faults $(CLUSTERED)
+	$(BIN)/python -m pytest --nodes 3 --scale 3 tests/faults $(CLUSTERED)
 
 # What decides a soak; the same seed has the same load and faults again.
 SEED ?= 1
@@ -37,7 +37,7 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -q
+	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --hypothesis-profile quick
 
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from rqtool.amqp.topology import sibling_arguments, sibling_queues
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node
 from tests.tools import Program, Vhost
@@ -17,9 +19,14 @@ for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")
     del os.environ[name]
 
 
+# `make check` is to be quick; `make test` looks harder.
+settings.register_profile("quick", max_examples=20)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nodes", type=int, default=1, help="How many nodes the brokers of the tests have.")
     parser.addoption("--kills", type=int, default=1, help="How often the broker is killed under new queues.")
+    parser.addoption("--scale", type=int, default=1, help="How many times as many tasks and rounds, where it matters.")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +38,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
         yield local
     finally:
         local.stop()
+
+
+@pytest.fixture
+def scale(pytestconfig: pytest.Config) -> int:
+    return int(pytestconfig.getoption("--scale"))
 
 
 @pytest.fixture
@@ -54,11 +66,24 @@ def vhost(broker: PrivateBroker, node: Node, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture
+def old_places(vhost: Vhost) -> None:
+    """The queues beside the tutorial's are there, too, so that no test waits until those are old enough."""
+    for place in sibling_queues("task_queue", [("100ms", 0.1), ("200ms", 0.2), ("1s", 1.0), ("3s", 3.0)]):
+        vhost.declare(place.name, **sibling_arguments(place, None))
+
+
+@pytest.fixture
 def rqtool(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
     """The installed program, pointed at the test's vhost; what it leaves running is killed."""
     program = Program(vhost.environment, cwd=tmp_path)
     yield program
     program.end_all()
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Program:
+    """The installed program where no broker is: for what is decided before one is asked."""
+    return Program({"RQTOOL_URL": "amqp://127.0.0.1:1/", "RQTOOL_API_URL": "http://127.0.0.1:1/"}, cwd=tmp_path)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -37,16 +37,28 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT if name in os.environ} | more
 
 
-def eventually(condition: Callable[[], T], seconds: float = 15.0, what: str = "") -> T:
-    """Return the first true value of `condition()`, or fail with the last one it gave."""
+def eventually(condition: Callable[[], T], seconds: float = 15.0, what: str = "", *, every: float = 0.02) -> T:
+    """Return the first true value of `condition()`, or fail with the last one it gave.
+
+    It is asked `every` so many seconds, and less often where asking costs time: starting a process, asking the broker.
+    """
     deadline = time.monotonic() + seconds
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what or condition}; the last value was {value!r}")
-        time.sleep(0.02)
+        time.sleep(max(every, time.monotonic() - asked))
+
+
+def throughout(condition: Callable[[], object], seconds: float, *, every: float = 0.25) -> None:
+    """Fail unless `condition()` is true at every look within these seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert condition(), f"not for {seconds:.0f} s: {condition}"
+        time.sleep(every)
 
 
 def value_or_refusal(parse: Callable[[str], T], text: str) -> T | str:

@@ -8,11 +8,13 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
 
 NUMBERED = [f"{n}".encode() for n in range(200)]
 
@@ -41,6 +43,14 @@ async def blocks(body):
 """
 
 
+WORK = {
+    "command": ("--", "sh", "-c", "head -c 3000 /dev/zero"),
+    "events": ("--json", "--", "true"),
+    "words": ("--", "true"),
+    "function": ("--call", "functions:shout"),
+}
+
+
 @pytest.fixture
 def functions(rqtool: Program) -> Program:
     (rqtool.cwd / "functions.py").write_text(FUNCTIONS)
@@ -55,47 +65,45 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-WORK = [
-    ("--", "sh", "-c", "head -c 3000 /dev/zero"),
-    ("--json", "--", "true"),
-    ("--", "true"),
-    ("--call", "functions:shout"),
-]
-
-
-@pytest.mark.parametrize("arguments", WORK, ids=lambda arguments: arguments[0] + arguments[-1][:5])
-def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost, arguments: tuple[str, ...]) -> None:
+def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost) -> None:
     """It stops new tasks, and neither heartbeats nor signals: when it is read, all go on, and none is done twice."""
-    functions("send", input=lines(*[f"{n:05d}".encode() * 40 for n in range(1000)]))
-    out, ours = os.pipe()
     url = f"{vhost.url}?heartbeat=2"
-    err = functions.cwd / "err"
-    with err.open("wb") as stderr:
-        worker = subprocess.Popen(
-            [*PYTHON, "work", "--url", url, "--drain", *arguments],
-            stdout=ours, stderr=stderr, cwd=functions.cwd, env=clean_environment(**vhost.environment),
-        )  # fmt: skip
-    os.close(ours)
-    try:
-        before = eventually(lambda: vhost.figures() != (1000, 0) and settled(vhost), 30)
-        time.sleep(8)  # four heartbeats: the broker gives a silent connection up after two
-        assert vhost.figures() == before
-        with os.fdopen(out, "rb") as reader:
-            reader.read()
-        assert worker.wait(60) == 0
-    finally:
-        worker.kill()
-        worker.wait()
-    assert "connection lost" not in err.read_text()
-    assert vhost.figures() == (0, 0)
+    tasks = lines(*[f"{n:05d}".encode() * 40 for n in range(500)])
+    with ExitStack() as ends:
+        workers: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        for queue, arguments in WORK.items():
+            vhost.declare(queue)
+            functions("send", "-q", queue, input=tasks)
+            out, ours = os.pipe()
+            with (functions.cwd / f"{queue}.err").open("wb") as stderr:
+                worker = subprocess.Popen(
+                    [*PYTHON, "work", "--url", url, "-q", queue, "--drain", *arguments],
+                    stdout=ours, stderr=stderr, cwd=functions.cwd, env=clean_environment(**vhost.environment),
+                )  # fmt: skip
+            os.close(ours)
+            ends.callback(worker.wait)
+            ends.callback(worker.kill)
+            workers[queue] = worker, ends.enter_context(os.fdopen(out, "rb"))
+        before = {
+            queue: eventually(lambda queue=queue: vhost.figures(queue) != (500, 0) and settled(vhost, queue), 30)  # type: ignore[misc]
+            for queue in WORK
+        }
+        # Four heartbeats: the broker gives a silent connection up after two.
+        throughout(lambda: before == {queue: vhost.figures(queue) for queue in WORK}, 8)
+        for worker, output in workers.values():
+            output.read()
+            assert worker.wait(60) == 0
+    for queue in WORK:
+        assert "connection lost" not in (functions.cwd / f"{queue}.err").read_text()
+        assert vhost.figures(queue) == (0, 0)
 
 
-def settled(vhost: Vhost) -> tuple[int, int] | None:
+def settled(vhost: Vhost, queue: str = "task_queue") -> tuple[int, int] | None:
     """The figures, once they stay as they are for a second."""
-    figures = vhost.figures()
+    figures = vhost.figures(queue)
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
-        if vhost.figures() != figures:
+        if vhost.figures(queue) != figures:
             return None
         time.sleep(0.1)
     return figures
@@ -172,9 +180,9 @@ def test_neighbours_of_a_crash_are_done(functions: Program, vhost: Vhost) -> Non
 
 def test_neighbours_of_one_that_blocks_are_done(functions: Program, vhost: Vhost) -> None:
     """An async function that blocks its process past --timeout: only that task fails."""
-    functions("send", input=lines(*NUMBERED[:10], b"block", *NUMBERED[10:20]))
-    options = ["--drain", "--retry-delays", "none", "--timeout", "2s"]
-    ended = functions("work", "-j", "10", "--call", "functions:blocks", *options)
+    functions("send", input=lines(*NUMBERED[:5], b"block", *NUMBERED[5:10]))
+    options = ["--drain", "--retry-delays", "none", "--timeout", "1s"]
+    ended = functions("work", "-j", "5", "--call", "functions:blocks", *options)
 
     assert ended.code == 1
     assert vhost.bodies("task_queue.dead") == [b"block"]

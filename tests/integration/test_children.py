@@ -98,7 +98,7 @@ def test_async_functions_run_side_by_side(rqtool: Program, vhost: Vhost) -> None
     assert vhost.figures() == (0, 0)
 
 
-@pytest.mark.usefixtures("functions")
+@pytest.mark.usefixtures("functions", "old_places")
 def test_verdicts_of_functions(rqtool: Program, vhost: Vhost) -> None:
     """What they return or raise decides; one that crashes or hangs costs an attempt, not the worker."""
     rqtool("send", "fine", "raise", "reject", "retry", "crash", "hang")

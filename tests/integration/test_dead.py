@@ -1,104 +1,16 @@
-"""`rqtool dead`: listing changes nothing, retrying loses nothing, purging deletes no more than it said."""
+"""`rqtool dead`: looking changes nothing, and who may not or can not is told so."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import pty
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from urllib.parse import quote
 
-import pika
 import pytest
 
-from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
-from rqtool.text import plural
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually
-
-DEAD = "task_queue.dead"
-KINDS = ["classic", "quorum"]
-
-
-def declare(vhost: Vhost, kind: str = "classic", **more: str | int) -> None:
-    """The task queue and its dead queue, as rqtool makes them."""
-    vhost.declare("task_queue", **{"x-queue-type": kind})
-    limit: dict[str, str | int] = {"x-delivery-limit": 100_000} if kind == "quorum" else {}
-    vhost.declare(DEAD, **({"x-queue-type": kind} | limit | more))
-
-
-def properties_of(**more: object) -> pika.BasicProperties:
-    return pika.BasicProperties(**more)  # type: ignore[no-untyped-call]
-
-
-def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: dict[str, object] | None = None) -> None:
-    """Put tasks into the dead queue, by default with an id for each, and wait until they are there."""
-    before = vhost.ready(DEAD)
-    with vhost.channel() as channel:
-        for number, body in enumerate(bodies):
-            message_id = ids[number] if ids else f"id-{body.decode(errors='replace')}"
-            channel.basic_publish(
-                "", DEAD, body, properties_of(message_id=message_id, headers=headers, delivery_mode=2)
-            )
-    eventually(lambda: vhost.ready(DEAD) == before + len(bodies), 40)
-
-
-def numbered(count: int) -> list[bytes]:
-    return [b"%d" % n for n in range(count)]
-
-
-def listed(rqtool: Program, *arguments: str) -> list[dict[str, object]]:
-    ended = rqtool("dead", "list", "--json", *arguments)
-    assert ended.code == 0, ended
-    return list(json.loads(ended.stdout))
-
-
-def bodies_of(rows: list[dict[str, object]]) -> list[str]:
-    return [str(row["body"]) for row in rows]
-
-
-class Terminal:
-    """The program on a terminal."""
-
-    def __init__(self, vhost: Vhost, *arguments: str) -> None:
-        self.leader, follower = pty.openpty()
-        self.process = subprocess.Popen(
-            [*PYTHON, "dead", *arguments],
-            env=clean_environment() | vhost.environment | {"COLUMNS": "200", "TERM": "xterm"},
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            start_new_session=True,
-        )
-        os.close(follower)
-        self.shown = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        try:
-            while chunk := os.read(self.leader, 4096):
-                self.shown += chunk
-        except OSError:
-            return  # the other end was closed
-
-    def type(self, text: bytes) -> None:
-        os.write(self.leader, text)
-
-    def wait(self) -> int:
-        code = self.process.wait(30)
-        self._reader.join(10)
-        os.close(self.leader)
-        return code
-
-
-# Listing.
+from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, WORKER
+from tests.dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
+from tests.tools import Program, Vhost, eventually
 
 
 def test_what_is_shown(rqtool: Program, vhost: Vhost) -> None:
@@ -281,9 +193,6 @@ def test_a_table_on_a_terminal(vhost: Vhost) -> None:
     assert b"\x1b]0" not in terminal.shown
 
 
-# Which ones.
-
-
 def test_ids(rqtool: Program, vhost: Vhost) -> None:
     """--id selects by message id, or by a copy's token; a missing one is an error, exit code 1."""
     declare(vhost)
@@ -314,220 +223,10 @@ def test_options_in_the_environment(rqtool: Program, vhost: Vhost) -> None:
     assert rqtool("dead", "list", "--limit", "0").code == 2
 
 
-# Retrying.
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """The oldest go back first, as they were sent: id, headers, properties, and nothing of their earlier attempts."""
-    declare(vhost, kind)
-    headers: dict[str, object] = {
-        ATTEMPTS: 4,
-        ERROR: "boom",
-        FAILED_AT: "2026-01-01T00:00:00+00:00",
-        WORKER: "h:1",
-        STARTS: 2,
-        "mine": "yes",
-    }
-    bury(vhost, *numbered(5), headers=headers)
-
-    ended = rqtool("dead", "retry", "--limit", "3")
-    assert (ended.code, ended.stdout, ended.stderr) == (0, " [x] Put 3 tasks back into 'task_queue'\n", "")
-    taken = vhost.take_all()
-    assert sorted(body for _, body in taken) == [b"0", b"1", b"2"]
-    for properties, body in taken:
-        assert (properties.message_id, properties.delivery_mode) == (f"id-{body.decode()}", 2)
-        assert properties.headers is not None
-        assert {"mine", COPY} == properties.headers.keys()
-    rest = rqtool("dead", "retry", "--json")
-    assert json.loads(rest.stdout) == {"queue": "task_queue", "retried": 2}
-    assert (vhost.ready(DEAD), sorted(vhost.bodies())) == (0, [b"3", b"4"])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_retrying_ten_thousand(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """Each once, in seconds."""
-    declare(vhost, kind)
-    bodies = numbered(10_000)
-    bury(vhost, *bodies)
-
-    began = time.monotonic()
-    assert rqtool("dead", "retry", "--quiet").code == 0
-    assert time.monotonic() - began < 30
-    assert sorted(vhost.bodies()) == sorted(bodies)
-    assert vhost.ready(DEAD) == 0
-
-
-@pytest.fixture
-def failing(vhost: Vhost) -> Iterator[None]:
-    """Whatever arrives in the task queue is back in the dead queue at once."""
-    stop = threading.Event()
-
-    def fail() -> None:
-        with vhost.channel() as channel:
-            for method, properties, body in channel.consume("task_queue", inactivity_timeout=0.05):
-                if method is not None and method.delivery_tag is not None and body is not None:
-                    channel.basic_publish("", DEAD, body, properties)
-                    channel.basic_ack(method.delivery_tag)
-                elif stop.is_set():
-                    return
-
-    declare(vhost)
-    thread = threading.Thread(target=fail)
-    thread.start()
-    yield
-    stop.set()
-    thread.join(10)
-
-
-@pytest.mark.usefixtures("failing")
-def test_a_retry_ends_while_tasks_fail_again(rqtool: Program, vhost: Vhost) -> None:
-    """Every task that was dead is put back once, though a worker sends each one straight to the dead queue again."""
-    bury(vhost, *numbered(2_000))
-    retried = json.loads(rqtool("dead", "retry", "--json", seconds=30).stdout)["retried"]
-    assert retried == 2_000
-    eventually(lambda: vhost.ready(DEAD) == 2_000)
-    assert sorted(vhost.bodies(DEAD)) == sorted(numbered(2_000))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_killed_while_retrying(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """SIGKILL at any moment: no task is lost, and no more are in both queues than were under way."""
-    declare(vhost, kind)
-    bodies = numbered(6_000)
-    bury(vhost, *bodies)
-    kills = 3
-    for _ in range(kills):
-        before = vhost.ready()
-        retry = rqtool.start("dead", "retry")
-        eventually(lambda before=before: vhost.ready() > before + 300)  # type: ignore[misc]
-        retry.kill()
-    eventually(lambda: vhost.figures(DEAD)[1] == 0 and vhost.ready() + vhost.ready(DEAD) >= 6_000)
-    found = vhost.bodies() + vhost.bodies(DEAD)
-    assert set(found) == set(bodies)
-    assert len(found) - len(bodies) <= 500 * kills
-
-
-def test_the_queue_does_not_take_them(rqtool: Program, vhost: Vhost) -> None:
-    """A full queue: what it took is gone from the dead queue, the rest is still there, and the error says so."""
-    full: dict[str, str | int] = {"x-max-length": 5, "x-overflow": "reject-publish"}
-    vhost.declare("task_queue", **full)
-    vhost.declare(DEAD)
-    bury(vhost, *numbered(20))
-
-    ended = rqtool("dead", "retry")
-    assert (ended.code, ended.stdout) == (1, "")
-    assert "the queue is full" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
-    took = vhost.bodies()
-    assert f"{len(took)} tasks put back, the rest is still in 'task_queue.dead'" in ended.stderr
-    assert sorted(took + vhost.bodies(DEAD)) == sorted(numbered(20))
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_while_retrying(rqtool: Program, vhost: Vhost, number: int, code: int) -> None:
-    """A signal: each task is in one of the two queues, and the error says how many were moved."""
-    declare(vhost, "quorum")
-    bodies = numbered(8_000)
-    bury(vhost, *bodies)
-    retry = rqtool.start("dead", "retry")
-    eventually(lambda: vhost.ready() > 0)
-    retry.signal(number)
-    ended = retry.wait(20)
-    assert (ended.code, ended.stdout) == (code, "")
-    went, rest = vhost.bodies(), vhost.bodies(DEAD)
-    assert f"stopped by a signal; {plural(len(went), 'task')} put back" in ended.stderr
-    assert sorted(went + rest) == sorted(bodies)
-
-
-# Deleting.
-
-
-def test_deleting_asks(vhost: Vhost) -> None:
-    """On a terminal it asks: anything but yes deletes nothing; yes deletes what was there when it asked."""
-    declare(vhost)
-    bury(vhost, *numbered(3))
-    for word, left in ((b"n\n", 3), (b"\n", 3), (b"y\n", 1)):
-        terminal = Terminal(vhost, "purge")
-        eventually(lambda terminal=terminal: b"[y/N]" in terminal.shown)  # type: ignore[misc]
-        assert b"Delete 3 tasks of 'task_queue.dead' for good? [y/N] " in terminal.shown
-        if left == 1:
-            bury(vhost, b"later")
-        terminal.type(word)
-        assert terminal.wait() == 0
-        assert (b"nothing is deleted" in terminal.shown) == (left == 3)
-        assert vhost.ready(DEAD) == left
-    assert vhost.bodies(DEAD) == [b"later"]
-
-
-def test_deleting_some_asks_about_those(vhost: Vhost) -> None:
-    """With --id the question is about the chosen ones, and the others keep their places."""
-    declare(vhost, "quorum")
-    bury(vhost, *numbered(6))
-    terminal = Terminal(vhost, "purge", "--id", "id-1", "--id", "id-5")
-    eventually(lambda: b"Delete 2 tasks" in terminal.shown)
-    terminal.type(b"yes\n")
-    assert terminal.wait() == 0
-    assert vhost.bodies(DEAD) == [b"0", b"2", b"3", b"4"]
-
-
-def test_ctrl_c_at_the_question(vhost: Vhost) -> None:
-    """130, nothing is deleted, the order stays."""
-    declare(vhost)
-    bury(vhost, *numbered(3))
-    terminal = Terminal(vhost, "purge")
-    eventually(lambda: b"[y/N]" in terminal.shown)
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.wait() == 130
-    assert b"0 tasks deleted" in terminal.shown
-    assert vhost.bodies(DEAD) == numbered(3)
-
-
-def test_deleting_in_scripts(rqtool: Program, vhost: Vhost) -> None:
-    """Without a terminal it can't ask: a usage error, and nothing is deleted; --yes deletes."""
-    declare(vhost)
-    bury(vhost, *numbered(700))
-    ended = rqtool("dead", "purge")
-    assert (ended.code, ended.stdout, vhost.ready(DEAD)) == (2, "", 700)
-    assert ended.stderr == "rqtool: Nothing is deleted: there is no terminal to ask on. Add --yes.\n"
-    assert rqtool("dead", "purge", "--yes", "--limit", "2").stdout == " [x] Deleted 2 tasks of 'task_queue.dead'\n"
-    assert json.loads(rqtool("dead", "purge", "--yes", "--json").stdout) == {"queue": "task_queue", "deleted": 698}
-    assert vhost.ready(DEAD) == 0
-
-
-def test_deleting_leaves_what_comes_meanwhile(rqtool: Program, vhost: Vhost) -> None:
-    """Tasks that die while others are deleted are not deleted with them."""
-    declare(vhost)
-    bury(vhost, *numbered(5_000))
-    stop = threading.Event()
-    later: list[bytes] = []
-
-    def go_on() -> None:
-        with vhost.channel() as channel:
-            channel.confirm_delivery()
-            while not stop.is_set():
-                later.append(b"later-%d" % len(later))
-                channel.basic_publish("", DEAD, later[-1], mandatory=True)
-
-    before = vhost.ready(DEAD)
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        deleted = json.loads(rqtool("dead", "purge", "--yes", "--json").stdout)["deleted"]
-    finally:
-        stop.set()
-        thread.join(10)
-    assert before <= deleted < before + len(later)
-    assert vhost.bodies(DEAD) == later[deleted - before :]
-
-
-# The broker.
-
-
-def test_no_broker(rqtool: Program) -> None:
+def test_no_broker(offline: Program) -> None:
     """69, one line."""
     for verb in (["list"], ["retry"], ["purge", "--yes"]):
-        ended = rqtool("dead", *verb, "--url", "amqp://127.0.0.1:1/")
+        ended = offline("dead", *verb)
         assert (ended.code, ended.stdout, len(ended.stderr.splitlines())) == (69, "", 1)
 
 
@@ -547,37 +246,3 @@ def test_no_right_to_read(rqtool: Program, vhost: Vhost) -> None:
     finally:
         vhost.api("DELETE", "/api/users/dead-stranger")
     assert vhost.bodies(DEAD) == [b"x"]
-
-
-def test_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
-    """Closed in the middle of a retry: 69, how many went, and every task is somewhere."""
-    declare(vhost, "quorum")
-    bodies = numbered(8_000)
-    bury(vhost, *bodies)
-    retry = rqtool.start("dead", "retry")
-    eventually(lambda: vhost.ready() > 0)
-    retry.signal(signal.SIGSTOP)
-    mine = eventually(lambda: [c["name"] for c in vhost.api("GET", "/api/connections") if c["vhost"] == vhost.name])
-    for name in mine:
-        vhost.api("DELETE", f"/api/connections/{quote(name, safe='')}")
-    retry.signal(signal.SIGCONT)
-    ended = retry.wait(30)
-    assert (ended.code, ended.stdout) == (69, ""), ended
-    assert "put back, the rest is still in" in ended.stderr
-    eventually(lambda: vhost.figures(DEAD)[1] == 0)
-    found = vhost.bodies() + vhost.bodies(DEAD)
-    assert set(found) == set(bodies)
-    assert len(found) <= len(bodies) + 500
-
-
-@pytest.mark.usefixtures("vhost")
-def test_from_worker_to_dead_and_back(rqtool: Program, tmp_path: Path) -> None:
-    """A task that failed for good is listed with its reason, and done after a retry."""
-    assert rqtool("send", "a task").code == 0
-    assert rqtool("work", "--drain", "--retry-delays", "none", "--", "false").code == 1
-    [row] = listed(rqtool)
-    assert (row["body"], row["attempts"]) == ("a task", 1)
-    assert "1" in str(row["reason"])
-    assert rqtool("dead", "retry", "--id", str(row["id"])).code == 0
-    assert rqtool("work", "--drain", "--", "true").code == 0
-    assert listed(rqtool) == []

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from rqtool.amqp.headers import ERROR
-from tests.integration.test_dead import DEAD, KINDS, bury, declare, numbered
+from tests.dead import DEAD, KINDS, bury, declare, numbered
 from tests.proxy import Proxy
 from tests.tools import PYTHON, Program, Vhost, eventually
 

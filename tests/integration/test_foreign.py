@@ -81,6 +81,7 @@ def test_an_odd_task_is_a_task(rqtool: Program, vhost: Vhost, kind: str) -> None
     assert (vhost.ready(), vhost.ready("task_queue.dead")) == (0, 0)
 
 
+@pytest.mark.usefixtures("old_places")
 def test_copies_bear_what_the_sender_wrote(rqtool: Program, vhost: Vhost) -> None:
     """Bit by bit, whatever its type."""
     _publish(vhost, SENDERS)
@@ -105,6 +106,7 @@ def test_a_command_sees_bytes_as_they_came(rqtool: Program, vhost: Vhost) -> Non
     assert (rqtool.cwd / "seen").read_bytes() == b"\xfe \xff="
 
 
+@pytest.mark.usefixtures("old_places")
 @pytest.mark.parametrize("size", [129_000, 130_900, 131_030])
 def test_headers_that_fill_a_frame(rqtool: Program, vhost: Vhost, size: int) -> None:
     """A copy says more than the original; where that finds no room the largest header is left out, never the task."""
@@ -120,6 +122,7 @@ def test_headers_that_fill_a_frame(rqtool: Program, vhost: Vhost, size: int) -> 
     assert ("large" in dead.headers) is (size < 130_000)
 
 
+@pytest.mark.usefixtures("old_places")
 def test_names_that_are_not_utf8_do_not_hide_the_brokers(rqtool: Program, vhost: Vhost) -> None:
     """`CC` is left out of a copy whatever stands beside it."""
     vhost.declare("other")

@@ -65,6 +65,7 @@ def test_a_worker_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     worker.says("back", 30)
 
 
+@pytest.mark.usefixtures("old_places")
 def test_a_retry_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     """The worker's second connection, for copies, is waited for too; the task is kept meanwhile."""
     rqtool("send", "x")

@@ -199,15 +199,15 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
     assert processes_of(home) == []
 
 
-def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
-    """After SIGKILL status says so, the next start takes the same ports and the same tasks."""
+def test_the_data_and_the_free_ports_stay(tmp_path: Path) -> None:
+    """After SIGKILL status says so, and the next start takes the same ports and the same tasks. Where somebody else has
+    the old port meanwhile, another one is used.
+    """
     broker = PrivateBroker(tmp_path / "node")
     [before] = broker.start()
     program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=tmp_path)
     try:
         assert program("send", "kept").code == 0
-        broker.stop()
-        [before] = broker.start()
         sigkill(before.pid)
         eventually(lambda: not broker.running())
         [after] = broker.start()
@@ -215,26 +215,18 @@ def test_a_crash_is_recognised_and_the_data_stays(tmp_path: Path) -> None:
         assert before.pid != after.pid
         ended = program("work", "--drain")
         assert ended.stdout == " [x] Received 'kept'\n [x] Done\n"
+        broker.stop()
+        with socket.socket() as squatter:
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            squatter.bind(("127.0.0.1", before.amqp_port))
+            squatter.listen()
+            [elsewhere] = broker.start()
+            assert before.amqp_port != elsewhere.amqp_port
+            assert before.api_port == elsewhere.api_port
+            broker.stop()
     finally:
         broker.stop()
     assert processes_of(broker.home) == []
-
-
-def test_a_port_that_was_taken_meanwhile(tmp_path: Path) -> None:
-    """Where somebody else has the old port, another one is used."""
-    broker = PrivateBroker(tmp_path / "node")
-    [before] = broker.start()
-    broker.stop()
-    with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        squatter.bind(("127.0.0.1", before.amqp_port))
-        squatter.listen()
-        try:
-            [after] = broker.start()
-            assert before.amqp_port != after.amqp_port
-            assert before.api_port == after.api_port
-        finally:
-            broker.stop()
 
 
 def test_a_node_that_was_never_finished(program: Program, tmp_path: Path) -> None:

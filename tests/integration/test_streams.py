@@ -35,7 +35,7 @@ UNHARMED = dict.fromkeys(VERBS, 0) | {"queues --check": 1, "broker status": 69}
 @pytest.fixture
 def verbs(rqtool: Program, vhost: Vhost, tmp_path: Path) -> Program:
     """The program, with something to do and to see for every verb, and nobody's private broker in sight."""
-    for queue in ("task_queue", "given_up", "given_up.dead"):
+    for queue in ("task_queue", "given_up", "given_up.dead", "out"):
         vhost.declare(queue)
     fill(vhost)
     rqtool.environment["XDG_STATE_HOME"] = str(tmp_path / "state")

@@ -21,6 +21,8 @@ from rqtool.private_broker.node import Node
 from rqtool.private_broker.ports import free_ports
 from tests.tools import Program, Vhost
 
+pytestmark = pytest.mark.xdist_group("tls")
+
 SECRET = "s3cret"
 
 
@@ -210,14 +212,14 @@ def test_the_url_in_a_file(rqtool: Program, stranger: Vhost) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", SECRET.encode(), f"amqp://u:{SECRET}".encode(), b"\xff\xfe", b"http://h"])
-def test_a_file_without_a_url(rqtool: Program, content: bytes) -> None:
+def test_a_file_without_a_url(offline: Program, content: bytes) -> None:
     """2, the file's name, and nothing of what is in it."""
-    (rqtool.cwd / "url").write_bytes(content)
-    ended = rqtool("send", "x", "--url-file", "url")
+    (offline.cwd / "url").write_bytes(content)
+    ended = offline("send", "x", "--url-file", "url")
     assert (ended.code, len(ended.stderr.splitlines())) == (2, 1)
     assert ended.stderr.startswith("rqtool: url ")
     assert SECRET not in ended.stderr
-    missing = rqtool("send", "x", "--url-file", "missing")
+    missing = offline("send", "x", "--url-file", "missing")
     assert (missing.code, "missing can't be read: " in missing.stderr) == (2, True)
 
 

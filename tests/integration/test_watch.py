@@ -13,14 +13,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pika
 import pika.exceptions
 import pytest
 from rich.cells import cell_len
 
-from rqtool.private_broker.cluster import PrivateBroker
+from tests.proxy import Proxy
 from tests.tools import PYTHON, Vhost, clean_environment, eventually
 
 CLEAR = b"\x1b[2J"
@@ -91,11 +90,11 @@ class Terminal:
 
 @pytest.fixture
 def open_terminal(vhost: Vhost) -> Iterator[Callable[..., Terminal]]:
-    """Called with a width and arguments, and `at` for another vhost."""
+    """Called with a width and arguments."""
     opened: list[Terminal] = []
 
-    def run(width: int, *arguments: str, at: Vhost = vhost) -> Terminal:
-        opened.append(Terminal(at, width, *arguments))
+    def run(width: int, *arguments: str) -> Terminal:
+        opened.append(Terminal(vhost, width, *arguments))
         return opened[-1]
 
     yield run
@@ -139,23 +138,21 @@ def test_signals_leave_the_terminal_as_it_was(
     assert terminal.is_as_before()
 
 
-def test_it_survives_a_restart_of_the_broker(tmp_path: Path, open_terminal: Callable[..., Terminal]) -> None:
+def test_a_management_api_that_goes_and_comes_back(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
     """While there is no answer it says since when, and shows the old figures as old."""
-    broker = PrivateBroker(tmp_path / "broker")
+    vhost.declare("kept")
+    api = Proxy(vhost.node.api_port)
     try:
-        [node] = broker.start()
-        vhost = Vhost(node, "/")
-        vhost.declare("kept")
-        terminal = open_terminal(100, "queues", "--watch", "200ms", at=vhost)
+        terminal = open_terminal(100, "queues", "--watch", "200ms", "--api-url", f"http://127.0.0.1:{api.port}/")
         terminal.shows("kept")
-        broker.stop()
+        api.cut(refuse=True)
         terminal.shows("No answer since ")
-        broker.start()
-        terminal.shows("q ends", 30)
+        api.mend()
+        terminal.shows("q ends")
         terminal.type(b"q")
         assert terminal.end() == 0
     finally:
-        broker.stop()
+        api.close()
 
 
 def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:

@@ -39,7 +39,7 @@ def test_it_says_so(tmp_path: Path, settings: dict[str, str], words: str, consum
                 return rqtool("queues").stdout.splitlines()[1].split("\t")
 
             eventually(lambda: row()[:4] == ["q", "0", "1", consumers])
-            eventually(lambda: row()[6] == "unknown", 90)
+            eventually(lambda: row()[6] == "unknown", 90, every=2)
             assert words in rqtool("queues").stderr
             checked = rqtool("queues", "--check")
             assert (checked.code, words in checked.stdout) == (3, True)

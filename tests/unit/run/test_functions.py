@@ -695,14 +695,14 @@ class TestTimeout:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             def handle(body): time.sleep(float(body))
         """)
-        function = opened(jobs=30, timeout=1.0)
-        assert _results(function.begin(*tasks(*[b"0.5"] * 30))) == [Done()] * 30
+        function = opened(jobs=12, timeout=1.0)
+        assert _results(function.begin(*tasks(*[b"0.5"] * 12))) == [Done()] * 12
         started = time.monotonic()
-        late = function.begin(*tasks(*[b"1000"] * 29))
+        late = function.begin(*tasks(*[b"1000"] * 11))
         eventually(lambda: time.monotonic() - started > 1.2)
         assert function.run(replace(TASK, body=b"0")) == Done()
         assert time.monotonic() - started < 2.0
-        assert _results(late) == [Failed("timed out after 1s")] * 29
+        assert _results(late) == [Failed("timed out after 1s")] * 11
         assert time.monotonic() - started < 5.0
 
     def test_a_coroutine_is_cancelled(self, opened: Opened) -> None:

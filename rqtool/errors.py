@@ -1,4 +1,4 @@
-"""The tree of errors, each with its exit code.
+"""The tree of errors, each with its exit code. Pure.
 
 RqtoolError                  1   some of the work failed
 ├── UsageError               2   the command line, or a file that it names, is wrong

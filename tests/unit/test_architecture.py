@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,41 +19,10 @@ from rqtool.cli.verbs import VERBS
 ROOT = Path(rqtool.__file__).parent
 LONGEST = 300
 MOST_AT_THE_ROOT = 8
+MOST_ARGUMENTS = 6
+LONGEST_FOLDER = 2_400
+THREADS = {"rqtool.cli.output", "rqtool.management.in_thread", "rqtool.queues.watch", "rqtool.send.input"}
 
-PURE = [
-    "rqtool.durations",
-    "rqtool.text",
-    "rqtool.endpoint.urls",
-    "rqtool.errors",
-    "rqtool.send.outbox",
-    "rqtool.send.timeout",
-    "rqtool.work.job",
-    "rqtool.work.jobs",
-    "rqtool.work.retry",
-    "rqtool.amqp.headers",
-    "rqtool.run.outcome",
-    "rqtool.run.task",
-    "rqtool.send.report",
-    "rqtool.messages.listing",
-    "rqtool.management.client",
-    "rqtool.management.fields",
-    "rqtool.management.queue",
-    "rqtool.management.samples",
-    "rqtool.queues.history",
-    "rqtool.queues.holders",
-    "rqtool.queues.attribution",
-    "rqtool.queues.diagnosis",
-    "rqtool.dropping",
-    "rqtool.queues.check",
-    "rqtool.queues.columns",
-    "rqtool.queues.trends",
-    "rqtool.amqp.window",
-    "rqtool.amqp.acks",
-    "rqtool.work.poison",
-    "rqtool.run.encoding",
-    "rqtool.run.lane",
-    "rqtool.amqp.topology",
-]
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}
 
 
@@ -62,6 +32,8 @@ def _name(path: Path) -> str:
 
 
 FILES = {_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+MAP = ROOT.parent / "docs" / "architecture.md"
 
 
 def _is_type_checking(node: ast.AST) -> bool:
@@ -215,6 +187,18 @@ def test_nothing_imports_the_command_line() -> None:
     assert outside == {"rqtool.__main__"}
 
 
+def _is_pure(module: str) -> bool:
+    return re.search(r"\bPure\b", ast.get_docstring(ast.parse(FILES[module].read_text())) or "") is not None
+
+
+PURE = [module for module in FILES if _is_pure(module)]
+
+
+def test_decisions_are_pure() -> None:
+    """What the tests by tables and properties are about says so in its docstring."""
+    assert {"rqtool.run.lane", "rqtool.send.outbox", "rqtool.work.job", "rqtool.queues.diagnosis"} <= set(PURE)
+
+
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_import_nothing_that_acts(module: str) -> None:
     """Decisions need no network, no process and no event loop, not even through another module."""
@@ -230,6 +214,44 @@ def test_there_is_no_import_cycle() -> None:
 def test_the_root_of_the_package_stays_small() -> None:
     """A module that belongs to a capability goes into its folder."""
     assert len(list(ROOT.glob("*.py"))) <= MOST_AT_THE_ROOT
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_is_too_large(folder: str) -> None:
+    """A folder that wants to be larger holds two capabilities."""
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")) <= LONGEST_FOLDER
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_folder_is_on_the_map(folder: str) -> None:
+    """docs/architecture.md names every folder, and where to start reading."""
+    line = re.search(rf"^\| `{folder}/` .*`({folder}/\w+\.py)` \|$", MAP.read_text(), re.MULTILINE)
+    assert line is not None, f"add a line about {folder}/ to {MAP.name}"
+    assert (ROOT / line[1]).exists()
+
+
+def test_files_on_the_map_exist() -> None:
+    """What docs/architecture.md and CONTRIBUTING.md name is where they say."""
+    texts = [MAP, MAP.parent.parent / "CONTRIBUTING.md"]
+    named = {name for text in texts for name in re.findall(r"`(?:rqtool/)?((?:\w+/)*[a-z]\w*\.py)`", text.read_text())}
+    gone = {name for name in named if not ((ROOT / name).exists() or (MAP.parent.parent / name).exists())}
+    assert gone - {"table.py", "screen.py", "progress.py"} == set()
+
+
+def test_no_constructor_takes_too_much() -> None:
+    """Who needs more than six things does more than one."""
+    nodes = [(module, node) for module in FILES for node in ast.walk(ast.parse(FILES[module].read_text()))]
+    counts = {
+        module: len(node.args.args) + len(node.args.kwonlyargs) - 1
+        for module, node in nodes
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    }
+    assert {module for module, count in counts.items() if count > MOST_ARGUMENTS} == set()
+
+
+def test_threads_are_few() -> None:
+    """The event loop owns all state: a thread only reads input, writes output, or asks the API."""
+    assert {module for module in FILES if "threading.Thread(" in FILES[module].read_text()} == THREADS
 
 
 @pytest.mark.parametrize("module", FILES)

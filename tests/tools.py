@@ -18,7 +18,6 @@ import pika
 import urllib3
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rqtool.errors import UsageError
 from rqtool.private_broker.node import Node
 
 T = TypeVar("T")
@@ -59,14 +58,6 @@ def throughout(condition: Callable[[], object], seconds: float, *, every: float 
     while time.monotonic() < end:
         assert condition(), f"not for {seconds:.0f} s: {condition}"
         time.sleep(every)
-
-
-def value_or_refusal(parse: Callable[[str], T], text: str) -> T | str:
-    """What a parser makes of a text, or what its error says; any other error fails the test."""
-    try:
-        return parse(text)
-    except UsageError as refused:
-        return str(refused)
 
 
 @dataclass(frozen=True)

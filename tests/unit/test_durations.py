@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rqtool.durations import format_duration, parse_duration
 from rqtool.errors import UsageError
-from tests.tools import value_or_refusal
+from tests.parsing import value_or_refusal
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rqtool.endpoint.urls import BrokerURL, derive_api_url, masked, parse_api_urls, parse_broker_urls
 from rqtool.errors import UsageError
-from tests.tools import value_or_refusal
+from tests.parsing import value_or_refusal
 
 LOGIN = BrokerURL(tls=False, host="h", port=5672, user="u", password="secret")
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -18,7 +18,7 @@ from rqtool.work.retry import (
     parse_delays,
     round_delay,
 )
-from tests.tools import value_or_refusal
+from tests.parsing import value_or_refusal
 
 DELAYS = parse_delays(DEFAULT_DELAYS)
 SHORT_BY = 0.002

@@ -26,7 +26,7 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.management.api import Management
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.queues.screen import draw
-from rqtool.queues.snapshot import look
+from rqtool.queues.snapshot import take_snapshot
 from rqtool.queues.table import queue_table
 from rqtool.queues.watch import Watch
 
@@ -98,7 +98,7 @@ def run(url: str, endpoint: Endpoint, folder: Path, environment: dict[str, str])
             threading.Thread(target=target, args=arguments, kwargs=options, daemon=True).start()
         time.sleep(SECONDS)
         now = datetime.now().astimezone()
-        seen = look(Management(endpoint.api_urls), endpoint.vhost, 60.0, now)
+        seen = take_snapshot(Management(endpoint.api_urls), endpoint.vhost, 60.0, now)
         table = queue_table(seen.diagnoses, vhosts=False, width=WIDTH)
         photograph("queues", "rqtool queues", table, WIDTH, HEIGHT)
         frame = Watch(endpoint, endpoint.vhost, None, 60.0, 2.0).ask(Management(endpoint.api_urls))

@@ -21,7 +21,7 @@ from rqtool.text import is_text
 
 if TYPE_CHECKING:
     from rqtool.queues.check import Check
-    from rqtool.queues.snapshot import Look
+    from rqtool.queues.snapshot import Snapshot
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -63,10 +63,10 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
         expected = isinstance(error, RqtoolError | typer.TyperException)
         if not check or (not expected and os.environ.get("RQTOOL_DEBUG")):
             raise
-        from rqtool.queues.check import unknown
+        from rqtool.queues.check import Check, Status
 
         what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        result = unknown(what if expected else f"Internal error: {type(error).__name__}: {what}")
+        result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
         raise typer.Exit(_tell(result)) from None
 
 
@@ -140,10 +140,10 @@ def queues(
         }
         result = _check(endpoint, where, names or [], seconds, limits)
         return result.status if quiet else _tell(result)
-    found = _look(endpoint, where, names, seconds)
+    found = _snapshot(endpoint, where, names, seconds)
     if not quiet:
-        _show(found, seconds, vhosts=all_vhosts, json=json, holders=holders)
-        if found.unseen and (holders or any(each.sight.held for each in found.diagnoses)):
+        _show(found, vhosts=all_vhosts, json=json, holders=holders)
+        if found.unseen and (holders or any(each.queue.held for each in found.diagnoses)):
             complain(f"{found.unseen}.")
     missing = [name for name in names or [] if name not in {each.queue.name for each in found.diagnoses}]
     for name in missing:
@@ -151,37 +151,28 @@ def queues(
     return 1 if missing else 0
 
 
-def _look(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Look:
+def _snapshot(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Snapshot:
     from datetime import datetime
 
     from rqtool.management.api import Management
-    from rqtool.queues.snapshot import look
+    from rqtool.queues.snapshot import take_snapshot
 
-    return look(
-        Management(endpoint.api_urls, endpoint.tls), where, stuck_after, datetime.now().astimezone(), names or None
-    )
+    api = Management(endpoint.api_urls, endpoint.tls)
+    return take_snapshot(api, where, stuck_after, datetime.now().astimezone(), names or None)
 
 
-def _show(found: Look, stuck_after: float, *, vhosts: bool, json: bool, holders: bool) -> None:
-    from rqtool.queues import listing
+def _show(found: Snapshot, *, vhosts: bool, json: bool, holders: bool) -> None:
+    if sys.stdout.isatty() and not json:
+        from rqtool.queues.table import show
 
-    rows = listing.holders_of(found.diagnoses, found.clock) if holders else []
-    if json and holders:
-        emit(listing.holders_as_json(rows, found.clock))
-    elif json:
-        emit(listing.as_json(found.diagnoses, stuck_after, found.clock))
-    elif sys.stdout.isatty():
-        from rqtool.queues.table import print_holders, print_queues
+        show(found.diagnoses, holders=holders, vhosts=vhosts)
+        return
+    from rqtool.queues import columns
 
-        if holders:
-            print_holders(rows, found.clock, vhosts=vhosts)
-        else:
-            print_queues(found.diagnoses, vhosts=vhosts)
+    if holders:
+        emit(columns.printed(columns.HOLDER_COLUMNS, columns.holder_rows(found.diagnoses), json=json, vhosts=vhosts))
     else:
-        lines = (
-            listing.holder_lines(rows, vhosts=vhosts) if holders else listing.as_lines(found.diagnoses, vhosts=vhosts)
-        )
-        emit("\n".join(lines))
+        emit(columns.printed(columns.QUEUE_COLUMNS, found.diagnoses, json=json, vhosts=vhosts))
 
 
 def _check(
@@ -194,7 +185,7 @@ def _check(
     from rqtool.queues.check import Thresholds, check
 
     warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
-    found = _look(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
+    found = _snapshot(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
     return check(found.diagnoses, Thresholds(warn, crit), names, found.unseen)
 
 

@@ -81,11 +81,11 @@ def release(
 def _nothing(plan: Plan) -> str:
     name = plan.diagnosis.queue.name
     unseen = f". {plan.unseen}" if plan.unseen else ""
-    if not plan.diagnosis.sight.held:
+    if not plan.diagnosis.queue.held:
         return f"nothing of {name!r} is held"
     if plan.diagnosis.stuck:
         return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
-    who = f"{plan.diagnosis.sight.held:,} of {name!r} held, and nobody is known to have forgotten them"
+    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them"
     return f"{who}. See: rqtool queues --holders; --holder NAME closes whom you name{unseen}"
 
 
@@ -97,7 +97,7 @@ def _announced(plan: Plan) -> list[str]:
         also = f", and {' and '.join(more)}" if more else ""
         what = f"{target.held:,} of {plan.diagnosis.queue.name!r}{also}"
         lines.append(f"{target.client.described} holds {what}{_busy(target, plan.diagnosis.queue.name)}")
-    others = len({each.client.connection for each in plan.others})
+    others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
     return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
 
 
@@ -113,7 +113,7 @@ def _busy(target: Target, queue: str) -> str:
 def _told(queue: str, released: Released) -> str:
     if not released.closed:
         return " [x] Closed none: the messages were acknowledged after all"
-    figures = f"{released.queue.messages_ready or 0:,} ready, {released.queue.messages_unacknowledged or 0:,} held now"
+    figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
     names = ", ".join(target.client.described for target in released.closed)
     where = "" if released.seen else "; others have them already, or the broker's figures are late"
     return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import ssl
 from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 import urllib3
@@ -14,29 +16,33 @@ import urllib3
 from rqtool.endpoint.tls import tls_hint, tls_words
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, Unreachable
-from rqtool.management.queue import Queue, Row, count_of, read_queue
+from rqtool.management.fields import Row, at, number, table
+from rqtool.management.queue import Key, Queue, completed, read_queue
 from rqtool.text import printable
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
-# Totals without statistics are what the queues say now; with statistics they are seconds old.
+# Without statistics the totals are live; with statistics they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
 _COLUMNS = (
     "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
     "effective_policy_definition,consumers"
 )
+DEFAULT_RETENTION = 3600
+"""Seconds; of a server that does not say how long it keeps its counters."""
 PAGE = 500
-"""The most that a page may have."""
+"""The API's limit."""
 LONGEST_PATTERN = 4_000
 """Bytes; a server refuses a request line of more than 8,000."""
 _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
 )
+_ADDRESS = "Name the API's address with --api-url or RQTOOL_API_URL; its default port is 15672, with TLS 15671"
 
 
 class Management:
-    """Asks the first of `urls` that answers, and stays with it."""
+    """Asks the first of `urls` that answers, and stays with it. Every method raises AccessRefused and Unreachable."""
 
     def __init__(self, urls: Sequence[ApiURL], tls: ssl.SSLContext | None = None) -> None:
         self._urls = list(urls)
@@ -44,113 +50,112 @@ class Management:
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, ssl_context=tls
         )
 
-    def queues(self, vhost: str | None = None) -> list[Queue]:
-        """Every queue that this user may see, of one vhost or (None) of all, by vhost and name.
+    def queues(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
+        """Every queue that this user may see in one vhost or (None) in all, or those with `names`, with live totals.
 
-        Raises AccessRefused (also where the vhost does not exist), Unreachable.
+        Raises AccessRefused also where the vhost does not exist.
         """
-        # In one piece: a page of 500 costs the server half as much as all of 5,000, and tears the picture.
-        rows = self._get(f"/api/queues{_below(vhost)}", _LIVE | {"columns": _COLUMNS})
+        # Without names in one piece: a page of 500 costs the server half as much as all of 5,000, and pages are not of
+        # one moment.
+        rows = self.rows(f"/api/queues{below(vhost)}", _LIVE | {"columns": _COLUMNS}, names)
         if rows is None and vhost is not None:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
-        if not isinstance(rows, list):
-            raise Unreachable(f"What answers at {self._urls[0]} is no management API", _PLUGIN)
-        return sorted(map(read_queue, _objects(rows)), key=lambda q: (q.vhost, q.name))
+        if rows is None:
+            raise Unreachable(f"What answers at {self._urls[0]} is no management API", _ADDRESS)
+        return sorted(map(read_queue, rows), key=lambda queue: queue.key)
 
-    def reported(self, vhost: str | None = None) -> list[Queue] | None:
-        """The same queues with the figures that they last reported, seconds old; those that have not yet reported have
-        none. None: the server keeps no statistics. Raises AccessRefused, Unreachable.
+    def reported(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
+        """The same queues with the totals that they last reported, seconds old. Queues that have not reported yet have
+        none; the list is empty where the server keeps no statistics.
         """
-        rows = self.rows(f"/api/queues{_below(vhost)}", {"columns": _COLUMNS})
-        return None if rows is None else list(map(read_queue, rows))
+        rows = self.rows(f"/api/queues{below(vhost)}", {"columns": _COLUMNS}, names)
+        return list(map(read_queue, rows or []))
 
-    def names(self, vhost: str | None = None) -> set[tuple[str, str]]:
-        """Vhost and name of every queue, whether or not it can be asked. Raises AccessRefused, Unreachable."""
-        rows = self.rows(f"/api/queues{_below(vhost)}", {"disable_stats": "true", "columns": "vhost,name"})
-        return {(str(row.get("vhost")), str(row.get("name"))) for row in rows or []}
+    def completed(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
+        """The same queues with live totals, and with what only their reports say."""
+        live, reported = self.queues(vhost, names), self.reported(vhost, names)
+        if {queue.key for queue in reported} - {queue.key for queue in live}:
+            # The API remembers the reports of deleted queues for a time.
+            there = self._keys(vhost)
+            reported = [queue for queue in reported if queue.key in there]
+        return completed(live, reported)
+
+    def _keys(self, vhost: str | None) -> set[Key]:
+        """Every queue that exists, also those that don't answer."""
+        rows = self.rows(f"/api/queues{below(vhost)}", {"disable_stats": "true", "columns": "vhost,name"})
+        return {read_queue(row).key for row in rows or []}
 
     def matching(self, vhost: str, pattern: str) -> list[Queue]:
-        """Queues of a vhost whose whole name matches a regular expression, without their consumers, at most 500.
+        """Queues of a vhost whose whole name matches a regular expression, with live totals and without consumers."""
+        # As a list: the API's answer about a single queue has no live totals on RabbitMQ 3.10. It ignores case.
+        rows = self._pages(f"/api/queues{below(vhost)}", f"^(?:{pattern})$", _LIVE) or []
+        return [queue for queue in map(read_queue, rows) if re.fullmatch(pattern, queue.name)]
 
-        Raises AccessRefused, Unreachable.
+    def rows(self, path: str, query: Mapping[str, str], names: Collection[str] | None = None) -> list[Row] | None:
+        """A list of the API, or its rows with these names; None where there is no such list, or the server keeps no
+        statistics for it.
         """
-        # Out of a list: the page of a single queue has no live totals on RabbitMQ 3.10. The filter ignores case.
-        only = {"page": "1", "page_size": "500", "name": f"^(?:{pattern})$", "use_regex": "true"}
-        page = self._get(f"/api/queues/{quote(vhost, safe='')}", _LIVE | only)
-        rows = page.get("items") if isinstance(page, dict) else None
-        return [queue for queue in map(read_queue, _objects(rows)) if re.fullmatch(pattern, queue.name)]
-
-    def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
-        """What a list of the API says; None where it does not exist, or the server keeps no statistics for it.
-
-        Raises AccessRefused, Unreachable.
-        """
-        answer = self._get(path, query)
-        return _objects(answer) if isinstance(answer, list) else None
-
-    def named(self, path: str, names: Collection[str], query: Mapping[str, str]) -> list[Row]:
-        """The rows of a list that have one of these names, in pages. Raises AccessRefused, Unreachable."""
+        if names is None:
+            answer = self._request("GET", path, query)
+            return _objects(answer) if isinstance(answer, list) else None
         found: list[Row] = []
         for pattern in _patterns(sorted(names)):
-            number, pages = 0, 1
-            while number < pages:  # other vhosts have the same names, and the filter ignores case
-                number += 1
-                only = {"page": str(number), "page_size": str(PAGE), "name": pattern, "use_regex": "true"}
-                page = self._get(path, {**query, **only})
-                answer = page if isinstance(page, dict) else {}
-                pages = count_of(answer.get("page_count")) or 0
-                found += _objects(answer.get("items"))
-        return having(found, names)
+            rows = self._pages(path, pattern, query)
+            if rows is None:
+                return None
+            found += having(rows, names)
+        return found
 
     def tags(self) -> frozenset[str]:
-        """The user's tags, which say what it may see. Raises AccessRefused, Unreachable."""
-        answer = self._get("/api/whoami", {})
-        tags = answer.get("tags") if isinstance(answer, dict) else None
+        """The user's tags, which decide what it may see."""
+        tags = at(self._request("GET", "/api/whoami"), "tags")
         listed = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
         return frozenset(tag for tag in listed if isinstance(tag, str))
 
-    def remembers(self) -> float | None:
-        """For how many seconds the server keeps deliveries and acks; 0: it counts none (`rates_mode`); None: it does
-        not say. Raises AccessRefused, Unreachable.
-        """
-        answer = self._get("/api/overview", {"columns": "rates_mode,sample_retention_policies.basic"})
-        found = answer if isinstance(answer, dict) else {}
-        if found.get("rates_mode") == "none":
+    def remembers(self) -> float:
+        """For how many seconds the server keeps deliveries and acks; 0: it counts none (`rates_mode`)."""
+        answer = self._request("GET", "/api/overview", {"columns": "rates_mode,sample_retention_policies.basic"})
+        if at(answer, "rates_mode") == "none":
             return 0.0
-        policies = found.get("sample_retention_policies")
-        kept = policies.get("basic") if isinstance(policies, dict) else None
-        seconds = [count for each in (kept if isinstance(kept, list) else []) if (count := count_of(each)) is not None]
-        return max(seconds, default=None)
+        kept = at(answer, "sample_retention_policies", "basic")
+        seconds = [count for each in (kept if isinstance(kept, list) else []) if (count := number(each)) is not None]
+        return max(seconds, default=DEFAULT_RETENTION)
 
-    def close_connection(self, name: str, reason: str) -> bool:
-        """Have the broker close a connection; False where it was gone already. Raises AccessRefused, Unreachable."""
-        path = f"/api/connections/{quote(name, safe='')}"
-        return (
-            self._get(path, {}, "DELETE", {"X-Reason": printable(reason).encode("ascii", "replace").decode()})
-            is not None
-        )
+    def close_connection(self, name: str, reason: str) -> None:
+        """Have the broker close a connection, if it is still open."""
+        header = {"X-Reason": printable(reason).encode("ascii", "replace").decode()}
+        self._request("DELETE", f"/api/connections/{quote(name, safe='')}", headers=header)
 
     def put(self, path: str, body: object) -> None:
-        """Make, or change, what is there. Raises AccessRefused, Unreachable."""
-        self._get(path, {}, "PUT", {"Content-Type": "application/json"}, json.dumps(body))
+        """Create or change what is at this path."""
+        self._request("PUT", path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
 
-    def delete(self, path: str) -> bool:
-        """Delete what is there; False where it was gone already. Raises AccessRefused, Unreachable."""
-        return self._get(path, {}, "DELETE") is not None
+    def delete(self, path: str) -> None:
+        """Delete what is at this path, if it is still there."""
+        self._request("DELETE", path)
 
-    def _get(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        method: str = "GET",
-        headers: Mapping[str, str] | None = None,
-        body: str | None = None,
-    ) -> object:
-        """The decoded answer, None for 400 and 404, of the first address that answers."""
+    def _pages(self, path: str, pattern: str, query: Mapping[str, str]) -> list[Row] | None:
+        """The rows whose names match, with more than these: the API ignores case, and other vhosts use the same names.
+        None where there is no list at this path.
+        """
+        found: list[Row] = []
+        page, pages = 0, 1
+        while page < pages:
+            page += 1
+            only = {"page": str(page), "page_size": str(PAGE), "name": pattern, "use_regex": "true"}
+            answer = self._request("GET", path, {**query, **only})
+            if answer is None:
+                return None
+            pages = number(at(answer, "page_count")) or 0
+            found += _objects(at(answer, "items"))
+        return found
+
+    def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, **more: Any) -> object:
+        """The decoded answer, None for 400 and 404, of the first address that answers. `more`: headers, body."""
         failure: Unreachable | None = None
         for url in list(self._urls):
             try:
-                answer = self._ask(url, path, query, method, headers or {}, body)
+                answer = self._ask(url, method, path, fields=dict(query or {}), **more)
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
@@ -159,15 +164,14 @@ class Management:
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 
     def _ask(
-        self, url: ApiURL, path: str, query: Mapping[str, str], method: str, more: Mapping[str, str], body: str | None
+        self, url: ApiURL, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> object:
         # Not urllib3.make_headers: it encodes as Latin-1, and RabbitMQ's passwords are UTF-8.
         login = b64encode(f"{url.user}:{url.password}".encode("utf-8", "surrogateescape")).decode()
-        headers = {"Authorization": f"Basic {login}", **more}
+        headers = {"Authorization": f"Basic {login}", **(headers or {})}
         try:
-            answer = self._pool.request(
-                method, url.base + path, fields=dict(query), headers=headers, body=body, redirect=False
-            )
+            # Without redirects: the password goes to the address that the user named, and to no other.
+            answer = self._pool.request(method, url.base + path, headers=headers, redirect=False, **more)
         except urllib3.exceptions.HTTPError as error:
             raise _unreachable(url, error) from None
         if answer.status in (401, 403):
@@ -180,8 +184,12 @@ class Management:
             decoded = None
         if answer.status in (400, 404) and isinstance(decoded, dict):
             return None
+        if answer.status >= 500:
+            raise Unreachable(
+                f"The management API at {url} fails (HTTP status {answer.status})", "Its node's log says why; try again"
+            )
         if answer.status != 200 or decoded is None:
-            raise Unreachable(f"What answers at {url} is no management API (HTTP status {answer.status})", _PLUGIN)
+            raise Unreachable(f"What answers at {url} is no management API (HTTP status {answer.status})", _ADDRESS)
         return decoded
 
 
@@ -190,7 +198,8 @@ def having(rows: Sequence[Row], names: Collection[str]) -> list[Row]:
     return [row for row in rows if isinstance(name := row.get("name"), str) and name in names]
 
 
-def _below(vhost: str | None) -> str:
+def below(vhost: str | None) -> str:
+    """The part of a path that names a vhost; empty for all vhosts."""
     return "" if vhost is None else f"/{quote(vhost, safe='')}"
 
 
@@ -199,7 +208,7 @@ def _objects(rows: object) -> list[Row]:
 
 
 def _patterns(names: Sequence[str]) -> Iterator[str]:
-    """Regular expressions, each of a request's length and for no more names than a page has rows."""
+    """Regular expressions that match these names, each short enough for a request and for one page of rows."""
     group: list[str] = []
     length = 0
     for name in map(re.escape, names):
@@ -215,8 +224,8 @@ def _patterns(names: Sequence[str]) -> Iterator[str]:
 
 def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
     try:
-        reason = str(json.loads(body).get("reason", ""))
-    except (ValueError, AttributeError):
+        reason = str(table(json.loads(body)).get("reason", ""))
+    except ValueError:
         reason = ""
     if "management" in reason.lower():
         return AccessRefused(
@@ -230,18 +239,19 @@ def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
 
 
 def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
-    """The cause at the bottom of urllib3's nested errors, in words."""
-    words = str(error).rsplit(": ", 1)[-1].lower()
+    """What is wrong, from the cause at the bottom of urllib3's nested errors."""
+    words = "timed out" if isinstance(error, urllib3.exceptions.TimeoutError) else "the connection broke off"
+    hint = _ADDRESS
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             words = tls_words(cause)
             return Unreachable(f"No TLS connection to {url}: {words}", tls_hint(words))
-        if isinstance(cause, ConnectionRefusedError):
-            words = "connection refused"
-            break
+        if isinstance(cause, http.client.BadStatusLine) and not isinstance(cause, http.client.RemoteDisconnected):
+            return Unreachable(f"What answers at {url} does not speak HTTP", _ADDRESS)
         if isinstance(cause, OSError) and cause.strerror:
             words = cause.strerror.lower()
+            hint = _PLUGIN if isinstance(cause, ConnectionRefusedError) else hint
             break
         cause = cause.__cause__ or cause.__context__
-    return Unreachable(f"No management API answers at {url}: {words}", _PLUGIN)
+    return Unreachable(f"No management API answers at {url}: {words}", hint)

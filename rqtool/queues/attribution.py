@@ -1,120 +1,95 @@
-"""Queues, histories and holders, brought together queue by queue. Pure."""
+"""Which held messages belong to which queue and holder, where the API does not say. Pure."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rqtool.management.queue import QUARANTINE, Queue
-from rqtool.queues.diagnosis import Sight
-from rqtool.queues.history import Flow
-from rqtool.queues.holders import Holder
+from rqtool.management.queue import QUARANTINE, Key, Queue
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder, held_by
 
-Key = tuple[str, str]
-"""Vhost and name of a queue."""
+_POLLED = (".retry.started", QUARANTINE)
+"""Suffixes of the queues from which the workers of a queue take tasks without a consumer."""
 
-_TAKEN_BY_WORKERS = (".retry.started", QUARANTINE)
-"""Behind the name of a queue: where its workers take tasks from without a consumer."""
+ByQueue = defaultdict[Key, list[Holder]]
 
 
-def bring_together(
-    queues: Sequence[Queue],
-    flows: Mapping[Key, Flow],
-    holders: Sequence[Holder],
-    *,
-    sees_holders: bool,
-    remembers: float = math.inf,
-) -> list[Sight]:
-    """A sight per queue. Where a queue holds messages by itself, a channel's total falls to it as its flow says."""
-    by_queue: defaultdict[Key, list[Holder]] = defaultdict(list)
+def attribute(queues: Sequence[Queue], histories: Mapping[Key, Deliveries], holders: Sequence[Holder]) -> ByQueue:
+    """The holders of each queue, with what the queue's own history proves about them.
+
+    `queues` are all in which the channels without a consumer may hold messages.
+    """
+    by_queue = with_consumer(queues, holders)
+    unattributed = _attribute_getters(queues, by_queue, [holder for holder in holders if holder.queue is None])
+    vhosts = {holder.vhost for holder in unattributed}
+    for queue in queues:
+        if queue.key in histories:
+            are_all_known = queue.vhost not in vhosts
+            by_queue[queue.key] = _refined(by_queue[queue.key], queue, histories[queue.key], are_all_known)
+    return by_queue
+
+
+def with_consumer(queues: Sequence[Queue], holders: Sequence[Holder]) -> ByQueue:
+    """The holders whose consumer names their queue; a worker also polls the queues beside its own."""
+    by_queue: ByQueue = defaultdict(list)
     for holder in holders:
         if holder.queue is not None:
             by_queue[holder.vhost, holder.queue].append(holder)
     for queue in queues:
-        for suffix in _TAKEN_BY_WORKERS:
-            if queue.messages_unacknowledged and queue.name.endswith(suffix):
+        for suffix in _POLLED:
+            if queue.held and queue.name.endswith(suffix):
                 workers = by_queue[queue.vhost, queue.name.removesuffix(suffix)]
                 by_queue[queue.key] += [each for each in workers if each.client.rqtool is not None]
-    homeless = _give_away(queues, by_queue, [holder for holder in holders if holder.queue is None])
-    # What those hold may be of any queue of their vhost.
-    anywhere = {holder.vhost for holder in homeless}
-    for queue in queues:
-        key = queue.key
-        if key in flows:
-            by_queue[key] = _told(by_queue[key], queue, flows[key], others=queue.vhost in anywhere)
-
-    def sight(queue: Queue) -> Sight:
-        flow = flows.get(queue.key, Flow(0))
-        return Sight(queue, flow, by_queue[queue.key], sees_holders=sees_holders, remembers=remembers)
-
-    return [sight(queue) for queue in queues]
+    return by_queue
 
 
-def _told(holders: Sequence[Holder], queue: Queue, flow: Flow, *, others: bool) -> list[Holder]:
-    """What the queue's history says about its holders; `others`: somebody else may hold messages of it too."""
-    consumers = [each for each in holders if each.consumer_tag is not None]
-    everybody = queue.consumers == len(consumers) and not others
-    alone = everybody and len(holders) == 1
-    together = everybody and len({each.channel for each in holders}) == 1
-    return [
-        each
-        if each.queue != queue.name
-        else _sharing(each, flow, together=together)
-        if each.shared
-        else _with_queue(each, queue, flow, alone=alone)
-        for each in holders
-    ]
+def unexplained(queue: Queue, by_queue: Mapping[Key, Sequence[Holder]]) -> int:
+    """How many of the queue's held messages none of its known holders can hold."""
+    return max(0, queue.held - held_by(by_queue.get(queue.key, ())))
 
 
-def _with_queue(holder: Holder, queue: Queue, flow: Flow, *, alone: bool) -> Holder:
-    """What the queue's history says about a consumer: when the queue had nothing out, its consumers held nothing of it.
-
-    The only one holds what the queue has out, which is known sooner than what its channel has; and what the queue lost
-    without an ack was settled by this one: a reject.
-    """
-    known = replace(holder.flow, emptied=flow.emptied)
-    if alone:
-        held = max(holder.held, queue.messages_unacknowledged or 0)
-        known = replace(known, held=held, released=flow.released)
-    return replace(holder, flow=known)
-
-
-def _sharing(holder: Holder, flow: Flow, *, together: bool) -> Holder:
-    """A consumer on a channel with others: acks for another queue are none for this one. Where all consumers of the
-    queue are on that channel, the queue's own history is theirs; a channel that is idle settles nothing either.
-    """
-    if not together or flow.as_of is None:
-        return holder
-    return replace(holder, flow=replace(flow, idle_since=holder.flow.idle_since), total=holder.held)
-
-
-def _give_away(
-    queues: Sequence[Queue], by_queue: Mapping[Key, list[Holder]], homeless: Sequence[Holder]
-) -> list[Holder]:
-    """The API does not say from which queue a channel without a consumer took its messages: only where the figures
-    leave a single possibility is it said. Returns those that are left.
-    """
-    hidden = {
-        queue.key: left
-        for queue in queues
-        if (left := (queue.messages_unacknowledged or 0) - held_by(by_queue.get(queue.key, []))) > 0
-    }
-    left_over = []
-    for holder in homeless:
-        here = [key for key in hidden if key[0] == holder.vhost]
-        fits = here if len(here) == 1 else [key for key in here if hidden[key] == holder.held]
-        rivals = Counter(each.held for each in homeless if each.vhost == holder.vhost)
-        # Figures of different moments leave something over now and then: less than it holds is not what it holds.
-        enough = len(fits) == 1 and hidden[fits[0]] >= holder.held
-        if enough and (len(here) == 1 or rivals[holder.held] == 1):
-            by_queue[fits[0]].append(replace(holder, queue=fits[0][1]))
+def _attribute_getters(queues: Sequence[Queue], by_queue: ByQueue, getters: Sequence[Holder]) -> list[Holder]:
+    """Attribute the channels without a consumer where the figures leave one possibility. Returns the others."""
+    hidden = {queue.key: left for queue in queues if (left := unexplained(queue, by_queue))}
+    others = []
+    for getter in getters:
+        here = [key for key in hidden if key[0] == getter.vhost]
+        fits = here if len(here) == 1 else [key for key in here if hidden[key] == getter.held]
+        rivals = Counter(each.held for each in getters if each.vhost == getter.vhost)
+        # The figures are not of one moment: a small remainder may be an artefact, and is not what this one holds.
+        enough = len(fits) == 1 and hidden[fits[0]] >= getter.held
+        if enough and (len(here) == 1 or rivals[getter.held] == 1):
+            by_queue[fits[0]].append(replace(getter, queue=fits[0][1]))
         else:
-            left_over.append(holder)
-    return left_over
+            others.append(getter)
+    return others
 
 
-def held_by(holders: Sequence[Holder]) -> int:
-    """What they hold together: a channel counts once."""
-    return sum({holder.channel: holder.held for holder in holders}.values())
+def _refined(holders: Sequence[Holder], queue: Queue, history: Deliveries, are_all_known: bool) -> list[Holder]:
+    """The holders with what the queue's history adds; `are_all_known`: no other channel may hold its messages."""
+    consumers = [each for each in holders if each.consumer_tag is not None]
+    everybody = are_all_known and queue.consumers == len(consumers)
+    alone = everybody and len(holders) == 1
+    one_channel = everybody and len({each.channel for each in holders}) == 1
+
+    def refined(holder: Holder) -> Holder:
+        if holder.queue != queue.name:  # its consumer is on another queue
+            return holder
+        if not holder.shared:
+            # When the queue had no message out, this consumer held none of them.
+            known = replace(holder.deliveries, emptied=history.emptied)
+            if alone:
+                # It holds all that the queue has out, a figure newer than the channel's; and what the queue lost
+                # without an ack was settled by this one: a reject.
+                known = replace(known, held=max(holder.held, queue.held), released=history.released)
+            return replace(holder, deliveries=known)
+        if one_channel and history.as_of is not None:
+            # Acks on a shared channel may be for another queue, so the queue's own history counts. An idle channel
+            # settles nothing either.
+            own = replace(history, idle_since=holder.deliveries.idle_since)
+            return replace(holder, deliveries=own, channel_held=holder.held)
+        return holder
+
+    return [refined(holder) for holder in holders]

@@ -1,10 +1,11 @@
-"""A look at queues as one line and an exit code for Nagios, Icinga and whatever speaks their language. Pure.
+"""A snapshot of queues as one line and an exit code for Nagios, Icinga and compatible monitors. Pure.
 
 https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by what is greater than it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -16,7 +17,7 @@ METRICS = ("ready", "held", "stuck", "dead")
 
 
 class Status(IntEnum):
-    """What a plug-in ends with."""
+    """The exit code of a plug-in."""
 
     OK = 0
     WARNING = 1
@@ -25,57 +26,63 @@ class Status(IntEnum):
 
 
 _SEVERITY = (Status.OK, Status.UNKNOWN, Status.WARNING, Status.CRITICAL)
-"""A known trouble is worse than something that could not be looked at."""
-_WARNINGS: set[Verdict] = {"may drop tasks", "not durable", "no consumers"}
+"""From good to bad: a known problem is worse than an unknown."""
+_STATUS: dict[Verdict, Status] = {
+    "down": Status.CRITICAL,
+    "may drop tasks": Status.WARNING,
+    "not durable": Status.WARNING,
+    "no consumers": Status.WARNING,
+    "unknown": Status.UNKNOWN,
+}
+"""Other verdicts count by their figures."""
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The highest figure that is still all right, by metric; for all queues together. No entry: no limit."""
+    """The highest figure that is still OK, by metric; for all queues together. No entry: no limit."""
 
     warn: Mapping[str, int] = field(default_factory=dict)
     crit: Mapping[str, int] = field(default_factory=dict)
 
     def status(self, metric: str, value: int) -> Status:
-        if metric in self.crit and value > self.crit[metric]:
+        if value > self.crit.get(metric, math.inf):
             return Status.CRITICAL
-        if metric in self.warn and value > self.warn[metric]:
-            return Status.WARNING
-        return Status.OK
+        return Status.WARNING if value > self.warn.get(metric, math.inf) else Status.OK
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result: `line` is all that is printed."""
+    """The result. `performance`: the figures for machines."""
 
     status: Status
-    line: str
+    text: str
+    performance: str = ""
+
+    @property
+    def line(self) -> str:
+        """All that is printed. Its first | ends the text for people."""
+        line = f"RQTOOL {self.status.name}: {printable(self.text).replace('|', '/')}"
+        return f"{line} | {self.performance}" if self.performance else line
 
 
 def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collection[str], unseen: str) -> Check:
-    """Judge a look. `names`: the queues that were asked for, or empty for all; those beside them in which their dead
-    tasks are may be among `diagnoses`, and count as dead alone. `unseen`: what could not be seen, or empty.
+    """Judge a snapshot. `names`: the queues asked for, or empty for all; `diagnoses` may include their dead queues
+    too, which count as dead alone. `unseen`: what could not be seen, or empty.
     """
     asked = [each for each in diagnoses if not names or each.queue.name in names]
     dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
     values = {
-        "ready": sum(each.sight.ready for each in asked if each not in dead),
-        "held": sum(each.sight.held for each in asked),
+        "ready": sum(each.queue.ready for each in asked if each not in dead),
+        "held": sum(each.queue.held for each in asked),
         "stuck": sum(each.stuck for each in asked),
-        "dead": sum(each.sight.ready for each in dead),
+        "dead": sum(each.queue.ready for each in dead),
     }
     statuses = [thresholds.status(metric, value) for metric, value in values.items()]
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     texts = [text for each in worst_first if (text := _trouble(each))]
-    texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.sight.ready and each not in asked]
-    if any(each.verdict == "down" for each in asked):
-        statuses.append(Status.CRITICAL)
-    found = {finding.verdict for each in asked for finding in each.findings}
-    if found & _WARNINGS:
-        statuses.append(Status.WARNING)
-    if "unknown" in found:
-        statuses.append(Status.UNKNOWN)
+    texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.queue.ready and each not in asked]
+    statuses += [_STATUS.get(finding.verdict, Status.OK) for each in asked for finding in each.findings]
     for name in sorted(set(names) - {each.queue.name for each in asked}):
         statuses.append(Status.UNKNOWN)
         texts.append(f"there is no queue {name!r}")
@@ -88,12 +95,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     figures = {metric: None if metric in unsure else value for metric, value in values.items()}
     counts = [f"{'?' if figure is None else f'{figure:,}'} {metric}" for metric, figure in figures.items()]
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
-    return Check(status, _line(status, text, _performance(figures, thresholds)))
-
-
-def unknown(why: str) -> Check:
-    """Where there was nothing to look at."""
-    return Check(Status.UNKNOWN, _line(Status.UNKNOWN, why, ""))
+    return Check(status, text, _performance(figures, thresholds))
 
 
 def _trouble(diagnosis: Diagnosis) -> str:
@@ -105,14 +107,8 @@ def _trouble(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.queue.name}: {'; '.join(troubles)}" if troubles else ""
 
 
-def _line(status: Status, text: str, performance: str) -> str:
-    # The first | ends the text for people.
-    line = f"RQTOOL {status.name}: {printable(text).replace('|', '/')}"
-    return f"{line} | {performance}" if performance else line
-
-
 def _performance(figures: Mapping[str, int | None], thresholds: Thresholds) -> str:
-    """U is a figure that is not known."""
+    """U is an unknown figure."""
     return " ".join(
         f"{metric}={'U' if figure is None else figure};{thresholds.warn.get(metric, '')};"
         f"{thresholds.crit.get(metric, '')};0"

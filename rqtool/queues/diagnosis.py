@@ -1,21 +1,23 @@
-"""Figures → verdicts: what is wrong with a queue, and who is to be asked about it. Pure.
+"""Figures → verdicts: what is wrong with a queue, and which client to ask about it. Pure.
 
-Nobody is accused without proof: for a suspect the broker's own history shows that something was delivered to it longer
+Nobody is accused without proof: for a suspect the broker's own history shows that a message was delivered to it longer
 ago than `stuck_after`, is still held, and that nothing was acknowledged since.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Literal, get_args
 
 from rqtool.durations import about
 from rqtool.management.queue import Queue
-from rqtool.queues.history import LAG, Flow
-from rqtool.queues.holders import Holder
+from rqtool.management.samples import LAG
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder, held_by
 from rqtool.text import plural
 
 Verdict = Literal[
@@ -32,6 +34,44 @@ MOST_NAMED = 3
 """Holders that a reason names; the others are counted."""
 
 
+class Clock:
+    """The broker's times on the clock of this machine; the two may differ."""
+
+    def __init__(self, broker_now: float | None, now: datetime) -> None:
+        self._broker_now = broker_now
+        self.now = now
+
+    def local(self, time: float | None) -> datetime | None:
+        if time is None or self._broker_now is None:
+            return None
+        return datetime.fromtimestamp(self.now.timestamp() - (self._broker_now - time), self.now.tzinfo)
+
+    def hour(self, time: float | None) -> str:
+        """`14:02`; on another day `Nov 25 14:02`."""
+        local = self.local(time)
+        if local is None:
+            return ""
+        return f"{local:%H:%M}" if local.date() == self.now.date() else f"{local:%b} {local.day} {local:%H:%M}"
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What all diagnoses of a snapshot rest on. `stuck_after`: seconds without an ack.
+
+    `remembers`: how many seconds of history the broker keeps. `sees_all`: the user may see the consumers of others.
+    """
+
+    stuck_after: float
+    clock: Clock
+    remembers: float = math.inf
+    sees_all: bool = True
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the history is long enough to show who forgot an ack."""
+        return self.remembers >= self.stuck_after + 2 * LAG
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A verdict, and the reason in words."""
@@ -40,50 +80,53 @@ class Finding:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What can be seen of one queue. `flow`: the queue's own history.
+@dataclass(frozen=True)
+class Diagnosis:
+    """A queue, its own history, its holders, and what is wrong with it.
 
-    `holders`: its consumers, and channels without a consumer where they can only hold messages of this queue.
-    `sees_holders`: the user may see all of them; else `holders` are only its own. `remembers`: how many seconds of
-    history the broker keeps.
+    `holders`: its consumers, and channels without a consumer that can only hold messages of this queue.
     """
 
     queue: Queue
-    flow: Flow
-    holders: Sequence[Holder] = ()
-    sees_holders: bool = True
-    remembers: float = math.inf
+    history: Deliveries
+    holders: Sequence[Holder]
+    basis: Basis
+
+    @cached_property
+    def holding(self) -> list[Holder]:
+        """The holders that hold messages of this queue now."""
+        return [holder for holder in self.holders if holder.held] if self.queue.held else []
+
+    @cached_property
+    def suspects(self) -> list[Holder]:
+        """Those that have forgotten an ack."""
+        return [each for each in self.holding if each.is_stuck(self.basis.stuck_after)] if self.basis.is_enough else []
+
+    @cached_property
+    def stuck(self) -> int:
+        """How many messages are held by suspects, or for too long by a client that can't be seen."""
+        if self.suspects:
+            return min(self.queue.held, held_by(self.suspects))
+        if not self.basis.is_enough or self.history.quiet_seconds() < self.basis.stuck_after:
+            return 0
+        # The known holders may be at work on as many as they hold.
+        old = min(self.queue.held, self.history.held_longer_than(self.basis.stuck_after))
+        return max(0, old - held_by(self.holders))
+
+    @cached_property
+    def undecided(self) -> list[Holder]:
+        """Those that may have forgotten an ack longer ago than the broker remembers."""
+        return [] if self.basis.is_enough else [holder for holder in self.holding if holder.may_be_stuck]
 
     @property
-    def held(self) -> int:
-        return self.queue.messages_unacknowledged or 0
+    def is_undecided(self) -> bool:
+        """Whether the broker's history is too short for a verdict about the held messages."""
+        return bool(self.queue.held and not self.basis.is_enough and (self.undecided or not self.holders))
 
-    @property
-    def ready(self) -> int:
-        return self.queue.messages_ready or 0
-
-    def tells(self, stuck_after: float) -> bool:
-        """Whether the history is long enough to tell who forgot an ack."""
-        return self.remembers >= stuck_after + 2 * LAG
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The findings about a queue, the worst first, with what they were found in. `stuck`: messages held by suspects.
-
-    `is_untold`: who forgot an ack can't be told, as the broker remembers too little.
-    """
-
-    sight: Sight
-    findings: Sequence[Finding]
-    suspects: Sequence[Holder]
-    stuck: int
-    is_untold: bool = False
-
-    @property
-    def queue(self) -> Queue:
-        return self.sight.queue
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """All that was found, the worst first."""
+        return sorted(_findings(self), key=lambda finding: VERDICTS.index(finding.verdict)) or [_ok(self.queue)]
 
     @property
     def verdict(self) -> Verdict:
@@ -94,185 +137,104 @@ class Diagnosis:
         return self.findings[0].reason
 
 
-class Clock:
-    """The broker's times, told on the clock of whoever reads; the two may differ."""
-
-    def __init__(self, broker_now: float | None, now: datetime) -> None:
-        self._broker_now = broker_now
-        self.now = now
-
-    def told(self, time: float | None) -> datetime | None:
-        if time is None or self._broker_now is None:
-            return None
-        return datetime.fromtimestamp(self.now.timestamp() - (self._broker_now - time), self.now.tzinfo)
-
-    def hour(self, time: float | None) -> str:
-        """`14:02`; of another day `Nov 25 14:02`."""
-        told = self.told(time)
-        if told is None:
-            return ""
-        return f"{told:%H:%M}" if told.date() == self.now.date() else f"{told:%b} {told.day} {told:%H:%M}"
-
-
-def diagnose(sight: Sight, stuck_after: float, clock: Clock) -> Diagnosis:
-    """Judge a queue; `stuck_after` in seconds without an ack."""
-    tells = sight.tells(stuck_after)
-    suspects = [holder for holder in sight.holders if holder.is_stuck(stuck_after)] if sight.held and tells else []
-    doubtful = [holder for holder in sight.holders if holder.may_be_stuck] if sight.held and not tells else []
-    stuck = _sum(suspects, sight.held)
-    if tells and not suspects:
-        stuck = _held_by_nobody_known(sight, stuck_after)
-    untold = None if tells else _untold(sight, doubtful, clock)
-    all_of_them = (
-        _down(sight.queue),
-        _stuck(sight, suspects, stuck, clock),
-        _may_drop(sight.queue),
-        _not_durable(sight.queue),
-        _unattended(sight, stuck),
-        _unknown(sight.queue),
-        untold,
-        _working(sight, [*suspects, *doubtful], clock, told=bool(stuck or untold)),
-    )
-    findings = [finding for finding in all_of_them if finding is not None]
-    findings.sort(key=lambda finding: VERDICTS.index(finding.verdict))
-    return Diagnosis(sight, findings or [_fine(sight)], suspects, stuck, untold is not None)
+def _findings(d: Diagnosis) -> Iterator[Finding]:
+    queue = d.queue
+    if queue.state in OUT_OF_REACH:
+        reason = f"out of reach with all that is in it (state {queue.state}): start its node or nodes again"
+        yield Finding("down", reason)
+    elif queue.messages_ready is None:
+        state = f" (state {queue.state})" if queue.state not in (None, "running") else ""
+        yield Finding("unknown", f"what is in it the API does not know (yet){state}")
+    if d.stuck:
+        yield _forgotten_ack(d)
+    if queue.drops and not queue.exclusive:
+        yield Finding("may drop tasks", f"{', '.join(queue.drops)}: what was confirmed may be gone unprocessed")
+    if queue.durable is False and not queue.exclusive:
+        yield Finding("not durable", "a restart of the broker deletes it, with its messages")
+    if queue.ready and not queue.consumers and queue.type != "stream" and not queue.delays:
+        yield from _no_consumers(queue)
+    if d.is_undecided:
+        reason = f"{queue.held:,} held; by whom and since when is not known"
+        if d.basis.remembers and d.undecided:
+            reason = f"{_accused(d, d.undecided)}; the broker remembers no more"
+        yield Finding("unknown", reason)
+    if queue.held:
+        yield from _working(d)
 
 
-def _held_by_nobody_known(sight: Sight, stuck_after: float) -> int:
-    """How many messages the queue's own history says are held for too long, by somebody who can't be seen.
-
-    Those who can be seen may be at work on as many as they hold.
-    """
-    if sight.flow.quiet_seconds() < stuck_after:
-        return 0
-    old = min(sight.held, sight.flow.held_longer_than(stuck_after))
-    return max(0, old - sum({holder.channel: holder.held for holder in sight.holders}.values()))
-
-
-def _sum(holders: Sequence[Holder], most: int) -> int:
-    """What they hold together: a shared channel counts once, and no more than the queue has out."""
-    return min(most, sum({holder.channel: holder.held for holder in holders}.values()))
-
-
-def _stuck(sight: Sight, suspects: Sequence[Holder], stuck: int, clock: Clock) -> Finding | None:
-    if not stuck:
-        return None
-    if not suspects:
+def _forgotten_ack(d: Diagnosis) -> Finding:
+    if not d.suspects:
         who = (
             "; by whom the broker does not say"
-            if sight.sees_holders
+            if d.basis.sees_all
             else "; by whom, or whether it is a long task, only a user tagged monitoring sees"
         )
-        return Finding("forgotten ack?", _quiet(stuck, sight.flow, "", clock) + who)
-    named = "; ".join(_accused(sight, holder, clock) for holder in suspects[:MOST_NAMED])
-    more = f"; and {len(suspects) - MOST_NAMED} more" if len(suspects) > MOST_NAMED else ""
-    if sight.ready and _nobody_takes(sight, suspects):
-        return Finding("starved", f"{sight.ready:,} ready reach nobody, the prefetch is full: {named}{more}")
-    return Finding("forgotten ack?", named + more)
+        return Finding("forgotten ack?", _quiet(d, d.stuck, d.history) + who)
+    # A consumer that does not ack at all is not among the holders.
+    consumers = [holder for holder in d.holders if holder.consumer_tag is not None]
+    are_all_known = d.queue.consumers is None or d.queue.consumers <= len(consumers)
+    nobody_takes = are_all_known and consumers and all(each in d.suspects and each.is_full for each in consumers)
+    if d.queue.ready and nobody_takes:
+        reason = f"{d.queue.ready:,} ready reach nobody, the prefetch is full: {_accused(d, d.suspects)}"
+        return Finding("starved", reason)
+    return Finding("forgotten ack?", _accused(d, d.suspects))
 
 
-def _nobody_takes(sight: Sight, suspects: Sequence[Holder]) -> bool:
-    """Whether every consumer is a suspect with a full prefetch; one that does not ack at all is not among them."""
-    consumers = [holder for holder in sight.holders if holder.consumer_tag is not None]
-    everybody = sight.queue.consumers is None or sight.queue.consumers <= len(consumers)
-    return bool(consumers) and everybody and all(each in suspects and each.is_full for each in consumers)
+def _no_consumers(queue: Queue) -> Iterator[Finding]:
+    if queue.name.endswith(".dead"):  # nobody is expected to consume it
+        verb = "was" if queue.ready == 1 else "were"
+        reason = f"{plural(queue.ready, 'task')} of {queue.name.removesuffix('.dead')!r} {verb} given up"
+        yield Finding("dead letters", reason)
+    elif queue.consumers is not None and not queue.held:
+        # Held messages have a consumer: the API lists a new one late, and one that polls never.
+        yield Finding("no consumers", f"{queue.ready:,} ready, and nobody consumes")
 
 
-def _accused(sight: Sight, holder: Holder, clock: Clock) -> str:
-    held = min(holder.held, sight.held)
-    text = _quiet(held, holder.flow, f" by {holder.client.described}", clock)
-    if holder.shared:
-        text += f" (one of several consumers on its channel, which holds {holder.held:,})"
-    elif holder.consumer_tag is None:
-        text += " (it has no consumer: basic.get, or cancelled)"
-    if holder.client.silent_seconds:
-        text += f", nor anything else for {about(holder.client.silent_seconds)}: paused, or hung?"
-    return text
-
-
-def _quiet(held: int, flow: Flow, by: str, clock: Clock) -> str:
-    seconds = flow.held_seconds()
-    over = "over " if flow.beyond else ""
-    time = "" if seconds is None else f" for {over}{about(seconds)}"
-    since = clock.hour(flow.quiet_since)
-    return f"{held:,} held{time}{by}: no ack{f' since {since}' if since else ''}"
-
-
-def _down(queue: Queue) -> Finding | None:
-    if queue.state not in OUT_OF_REACH:
-        return None
-    return Finding("down", f"out of reach with all that is in it (state {queue.state}): start its node or nodes again")
-
-
-def _may_drop(queue: Queue) -> Finding | None:
-    if not queue.drops or queue.exclusive:
-        return None
-    return Finding("may drop tasks", f"{', '.join(queue.drops)}: what was confirmed may be gone unprocessed")
-
-
-def _unknown(queue: Queue) -> Finding | None:
-    if queue.messages_ready is not None or queue.state in OUT_OF_REACH:
-        return None
-    state = f" (state {queue.state})" if queue.state not in (None, "running") else ""
-    return Finding("unknown", f"what is in it the API does not know (yet){state}")
-
-
-def _untold(sight: Sight, doubtful: Sequence[Holder], clock: Clock) -> Finding | None:
-    """Of messages that are held, and may be forgotten for longer than the broker remembers."""
-    if not sight.held or not (doubtful or not sight.holders):
-        return None
-    named = "; ".join(_accused(sight, holder, clock) for holder in doubtful[:MOST_NAMED])
-    named += f"; and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
-    if sight.remembers and doubtful:
-        return Finding("unknown", f"{named}; the broker remembers no more")
-    return Finding("unknown", f"{sight.held:,} held; by whom and since when is not known")
-
-
-def _not_durable(queue: Queue) -> Finding | None:
-    if queue.durable is not False or queue.exclusive:
-        return None
-    return Finding("not durable", "a restart of the broker deletes it, with its messages")
-
-
-def _unattended(sight: Sight, stuck: int) -> Finding | None:
-    queue = sight.queue
-    if not sight.ready or queue.consumers or queue.type == "stream" or queue.delays:
-        return None
-    if queue.name.endswith(".dead"):  # how many consume may be unknown; nobody is expected to
-        home = queue.name.removesuffix(".dead")
-        verb = "was" if sight.ready == 1 else "were"
-        return Finding("dead letters", f"{plural(sight.ready, 'task')} of {home!r} {verb} given up")
-    if queue.consumers is None or sight.held > stuck:  # who holds some is at work: the figures of it come later
-        return None
-    return Finding("no consumers", f"{sight.ready:,} ready, and nobody consumes")
-
-
-def _working(sight: Sight, suspects: Sequence[Holder], clock: Clock, *, told: bool) -> Finding | None:
-    """Of those who are no `suspects`; `told`: where there is nobody else, it was said already."""
-    if not sight.held:
-        return None
-    holders = [holder for holder in sight.holders if holder.held and holder not in suspects]
-    if not holders and told:
-        return None
-    if not holders:
-        reason = f"{sight.held:,} held"
-        if sight.flow.as_of is None:
-            reason += "; by whom and since when is not known"
-        return Finding("working", reason)
-    first = max(holders, key=lambda holder: holder.flow.held_seconds() or 0)
-    seconds = first.flow.held_seconds()
-    text = (
-        f"{min(first.held, sight.held):,} held{f' for {about(seconds)}' if seconds else ''} by {first.client.described}"
-    )
-    if first.acks_are_its_own and first.flow.last_ack is not None and (acked := clock.hour(first.flow.last_ack)):
+def _working(d: Diagnosis) -> Iterator[Finding]:
+    workers = [holder for holder in d.holding if holder not in d.suspects and holder not in d.undecided]
+    if not workers:
+        if not d.stuck and not d.is_undecided:
+            unknown = "; by whom and since when is not known" if d.history.as_of is None else ""
+            yield Finding("working", f"{d.queue.held:,} held{unknown}")
+        return
+    first = max(workers, key=lambda holder: holder.deliveries.held_seconds() or 0)
+    seconds = first.deliveries.held_seconds()
+    since = f" for {about(seconds)}" if seconds else ""
+    text = f"{min(first.held, d.queue.held):,} held{since} by {first.client.described}"
+    if first.acks_are_its_own and (acked := d.basis.clock.hour(first.deliveries.last_ack)):
         text += f", last ack {acked}"
-    more = len({holder.channel for holder in holders}) - 1
-    return Finding("working", text + (f"; and {more} more" if more else ""))
+    more = len({holder.channel for holder in workers}) - 1
+    yield Finding("working", text + (f"; and {more} more" if more else ""))
 
 
-def _fine(sight: Sight) -> Finding:
-    if sight.queue.leaving:
-        return Finding("ok", f"{sight.queue.leaving:,} on their way to where it passes them on")
-    if not sight.ready:
+def _ok(queue: Queue) -> Finding:
+    if queue.leaving:
+        return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
+    if not queue.ready:
         return Finding("ok", "empty")
-    return Finding("ok", f"{sight.ready:,} wait for their time" if sight.queue.delays else f"{sight.ready:,} ready")
+    return Finding("ok", f"{queue.ready:,} wait for their time" if queue.delays else f"{queue.ready:,} ready")
+
+
+def _accused(d: Diagnosis, holders: Sequence[Holder]) -> str:
+    """The first of these holders, with what each holds and since when."""
+    texts = []
+    for holder in holders[:MOST_NAMED]:
+        held = min(holder.held, d.queue.held)
+        text = _quiet(d, held, holder.deliveries, f" by {holder.client.described}")
+        if holder.shared:
+            text += f" (one of several consumers on its channel, which holds {holder.held:,})"
+        elif holder.consumer_tag is None:
+            text += " (it has no consumer: basic.get, or cancelled)"
+        if holder.client.silent_seconds:
+            text += f", nor anything else for {about(holder.client.silent_seconds)}: paused, or hung?"
+        texts.append(text)
+    more = len(holders) - MOST_NAMED
+    return "; ".join([*texts, f"and {more} more"] if more > 0 else texts)
+
+
+def _quiet(d: Diagnosis, held: int, history: Deliveries, by: str = "") -> str:
+    seconds = history.held_seconds()
+    over = "over " if history.exceeds_history else ""
+    time = "" if seconds is None else f" for {over}{about(seconds)}"
+    since = d.basis.clock.hour(history.quiet_since)
+    return f"{held:,} held{time}{by}: no ack{f' since {since}' if since else ''}"

@@ -1,227 +1,129 @@
 """Who holds messages: consumers, channels and connections of the management API, joined. Pure.
 
-https://www.rabbitmq.com/docs/consumers, https://www.rabbitmq.com/docs/connections#client-provided-names
+https://www.rabbitmq.com/docs/consumers
 """
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from rqtool.queues.history import LAG, Flow, added, last_change, last_fall, last_nought, read_samples
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A connection, under the names that it gave itself. None: not said.
-
-    `connection` is what the broker calls it. `rqtool`: it is one of ours, in this role. `silent_seconds`: nothing at
-    all came from it for so long, not even the heartbeats that it promised; 0 while it is heard.
-    """
-
-    connection: str
-    name: str | None = None
-    host: str | None = None
-    pid: int | None = None
-    address: str | None = None
-    user: str | None = None
-    product: str | None = None
-    rqtool: str | None = None
-    runs: str | None = None
-    silent_seconds: float = 0.0
-
-    @property
-    def called(self) -> str:
-        """What people call it: its name, else its address."""
-        return self.name or self.address or self.connection
-
-    @property
-    def described(self) -> str:
-        """Its name, and how to find it."""
-        if self.rqtool is not None and self.name is not None:
-            return f"{self.name} running {self.runs}" if self.runs else self.name
-        if self.name is None:
-            what = f"a {self.product} without a name" if self.product else "a client without a name"
-            where = [self.address or self.connection, f"user {self.user}" if self.user else ""]
-        else:
-            what, where = self.name, [self.address or "", f"pid {self.pid}" if self.pid else ""]
-        where = [part for part in where if part]
-        return f"{what} ({', '.join(where)})" if where else what
+from rqtool.management.client import Client, read_address, read_client
+from rqtool.management.fields import Row, at, number
+from rqtool.management.samples import added, last_change, read_samples
+from rqtool.queues.history import Deliveries
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
     """A consumer, or a channel without one, that may hold messages of `queue`.
 
-    `queue` None: not known, the channel has no consumer (any more). `held` is the channel's; `shared`: it has several
-    consumers, and whose the messages are can't be seen. `prefetch` 0: without limit.
+    `queue` None: unknown, the channel has no consumer (any more). `held` is the channel's; `shared`: it has several
+    consumers, and the API does not say which of them holds the messages. `prefetch` 0: no limit.
 
-    `total`: what its channel holds, where `flow` is not of the channel but of the queue, all of whose consumers are on
-    that channel.
+    `channel_held`: set where `deliveries` are the queue's and not the channel's, because all consumers of the queue are
+    on that channel.
     """
 
     vhost: str
     queue: str | None
     channel: str
     client: Client
-    flow: Flow
+    deliveries: Deliveries
     consumer_tag: str | None = None
     prefetch: int = 0
     shared: bool = False
-    total: int | None = None
+    channel_held: int | None = None
 
     @property
     def held(self) -> int:
-        return self.flow.held if self.total is None else self.total
+        return self.deliveries.held if self.channel_held is None else self.channel_held
 
     @property
     def acks_are_its_own(self) -> bool:
-        """Whether `flow` tells of its queue; acks on a shared channel may be for messages of another one."""
-        return not self.shared or self.total is not None
+        """Whether `deliveries` count its queue alone; acks on a shared channel may be for another queue."""
+        return not self.shared or self.channel_held is not None
 
     @property
     def is_full(self) -> bool:
         return 0 < self.prefetch <= self.held
 
     def is_stuck(self, stuck_after: float) -> bool:
-        """Whether it holds something, and settled nothing for so many seconds.
+        """Whether it holds messages and settled none for so many seconds.
 
-        A worker of rqtool's acks when its task is done, however long that takes; it is stuck when it can't be heard for
-        as long. A pause of some seconds, of a machine or of the network, is no fault of its own; and one that stays
-        silent does not keep its messages: after two or three heartbeats, before the default of 60 s is over, the broker
-        closes its connection and delivers them again. https://www.rabbitmq.com/docs/heartbeats
+        A worker of rqtool acks when its task is done, however long that takes; it is stuck when the broker hears
+        nothing from it for as long. A pause of some seconds, of the machine or the network, is not its fault. If it
+        stays silent the broker closes its connection after two or three heartbeats, before the default of 60 s, and
+        delivers its messages again. https://www.rabbitmq.com/docs/heartbeats
         """
         if not self.held:
             return False
         if self.client.rqtool is not None:
             return self.client.silent_seconds >= stuck_after
-        return self.flow.quiet_seconds() >= stuck_after
+        return self.deliveries.quiet_seconds() >= stuck_after
 
     @property
     def may_be_stuck(self) -> bool:
-        """Whether it may be stuck for any time, as far as the history goes."""
+        """Whether the history is too short to show that it is not stuck."""
         if self.client.rqtool is not None:
             return self.client.silent_seconds > 0
-        return self.flow.quiet_as_far_as_known
+        return self.deliveries.never_settled
 
 
-def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequence[Row]) -> list[Holder]:
-    """A holder per consumer that wants to ack, and one per channel that holds messages without a consumer."""
-    clients = {str(row.get("name")): _client(row) for row in connections}
-    of_channel: defaultdict[str, list[Row]] = defaultdict(list)
+def held_by(holders: Iterable[Holder]) -> int:
+    """How many messages they hold together. A channel counts once, however many consumers share it."""
+    return sum({holder.channel: holder.held for holder in holders}.values())
+
+
+def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequence[Row]) -> Iterator[Holder]:
+    """A holder per consumer that acks, and one per channel that holds messages without a consumer."""
+    clients = {str(row.get("name")): read_client(row) for row in connections}
+    by_channel: defaultdict[str, list[Row]] = defaultdict(list)
     for row in consumers:
         if row.get("ack_required") is not False:
-            of_channel[str(_get(row, "channel_details", "name"))].append(row)
-    holders: list[Holder] = []
+            by_channel[str(at(row, "channel_details", "name"))].append(row)
     for row in channels:
-        connection = str(_get(row, "connection_details", "name"))
-        client = clients.get(connection) or Client(connection, address=_address(row.get("connection_details")))
-        holders += _of_channel(row, of_channel.get(str(row.get("name")), []), client)
-    return holders
-
-
-def _of_channel(row: Row, consumers: Sequence[Row], client: Client) -> Iterator[Holder]:
-    holder = Holder(
-        vhost=str(row.get("vhost", "")),
-        queue=None,
-        channel=str(row.get("name")),
-        client=client,
-        flow=channel_flow(row),
-        prefetch=_number(row.get("global_prefetch_count")),
-    )
-    for consumer in consumers:
-        yield replace(
-            holder,
-            queue=str(_get(consumer, "queue", "name")),
-            consumer_tag=str(consumer.get("consumer_tag", "")),
-            prefetch=holder.prefetch or _number(consumer.get("prefetch_count")),
-            shared=len(consumers) > 1,
+        connection = str(at(row, "connection_details", "name"))
+        name = str(row.get("name"))
+        holder = Holder(
+            vhost=str(row.get("vhost", "")),
+            queue=None,
+            channel=name,
+            client=clients.get(connection) or Client(connection, address=read_address(row.get("connection_details"))),
+            deliveries=channel_deliveries(row),
+            prefetch=number(row.get("global_prefetch_count")) or 0,
         )
-    if not consumers and holder.held:
-        yield holder
+        if not by_channel[name] and holder.held:
+            yield holder
+        for consumer in by_channel[name]:
+            yield replace(
+                holder,
+                queue=str(at(consumer, "queue", "name")),
+                consumer_tag=str(consumer.get("consumer_tag", "")),
+                prefetch=holder.prefetch or number(consumer.get("prefetch_count")) or 0,
+                shared=len(by_channel[name]) > 1,
+            )
 
 
-def channel_flow(row: Row) -> Flow:
-    """Of a row of channels or queues."""
+def channel_deliveries(row: Row) -> Deliveries:
+    """Of a row of channels."""
     deliver, get = (read_samples(row, "message_stats", f"{kind}_details") for kind in ("deliver", "get"))
-    return Flow(
-        held=_number(row.get("messages_unacknowledged")),
+    return Deliveries(
+        held=number(row.get("messages_unacknowledged")) or 0,
         delivered=added(deliver, get),
         acked=read_samples(row, "message_stats", "ack_details"),
         idle_since=_time(row.get("idle_since")),
     )
 
 
-def queue_flow(row: Row) -> Flow:
-    """A queue's own lengths show what was settled without an ack."""
+def queue_deliveries(row: Row) -> Deliveries:
+    """Of a row of queues, whose lengths also show what was settled without an ack."""
     lengths = read_samples(row, "messages_unacknowledged_details")
-    return replace(channel_flow(row), released=last_fall(lengths), emptied=last_nought(lengths))
-
-
-def _client(row: Row) -> Client:
-    properties = row.get("client_properties")
-    said: Row = properties if isinstance(properties, Mapping) else {}
-    ours = said.get("rqtool")
-    own: Row = ours if isinstance(ours, Mapping) else {}
-    name = row.get("user_provided_name") or said.get("connection_name")
-    return Client(
-        connection=str(row.get("name")),
-        name=_text(name),
-        host=_text(own.get("host"))
-        or _text(said.get("hostname"))
-        or _text(said.get("host"))
-        or _text(row.get("peer_host")),
-        pid=_pid(own.get("pid")) or _pid(said.get("pid")) or _pid(said.get("process_id")),
-        address=_address(row),
-        user=_text(row.get("user")),
-        product=_text(said.get("product")),
-        rqtool=_text(own.get("role")),
-        runs=_text(own.get("runs")),
-        silent_seconds=_silence(row),
-    )
-
-
-def _silence(row: Row) -> float:
-    """Seconds since the last octet, if that is longer than the heartbeat that was agreed on allows."""
-    heartbeat = _number(row.get("timeout"))
-    octets = read_samples(row, "recv_oct_details")
-    if not heartbeat or not octets:
-        return 0.0
-    # A connection that was reported once has the same figure at all times, also from before it was there.
-    heard = last_change(octets) or max(octets[-1].time, _number(row.get("connected_at")) / 1000 or octets[0].time)
-    silent = octets[0].time - heard
-    # Heartbeats come twice as often as agreed, and are seen by steps of 5 s that may be one late.
-    return silent if silent > max(heartbeat + LAG, 3 * LAG) else 0.0
-
-
-def _address(row: object) -> str | None:
-    if not isinstance(row, Mapping):
-        return None
-    host, port = _text(row.get("peer_host")), row.get("peer_port")
-    if host is None:
-        return None
-    host = f"[{host}]" if ":" in host else host
-    return f"{host}:{port}" if isinstance(port, int) else host
-
-
-def _get(row: Row, *path: str) -> object:
-    value: object = row
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value not in ("", "undefined", "unknown") else None
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    emptied = next((sample.time for sample in lengths if sample.value == 0), None)
+    return replace(channel_deliveries(row), released=last_change(lengths, operator.lt), emptied=emptied)
 
 
 def _time(value: object) -> float | None:
@@ -229,9 +131,3 @@ def _time(value: object) -> float | None:
         return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
     except ValueError:
         return None
-
-
-def _pid(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    return _number(value) or None

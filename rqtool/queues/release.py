@@ -1,4 +1,4 @@
-"""Giving held messages back: the connections of those who forgot them are closed, and the broker delivers them again.
+"""Returning held messages to their queue: the connections that forgot them are closed, and the broker requeues them.
 
 https://www.rabbitmq.com/docs/confirms#automatic-requeueing
 """
@@ -9,25 +9,25 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
 
 from rqtool.errors import AccessRefused, RqtoolError
-from rqtool.management.api import Management
-from rqtool.management.queue import Queue, Row
-from rqtool.queues.attribution import held_by
+from rqtool.management.api import Management, below
+from rqtool.management.client import Client
+from rqtool.management.fields import at
+from rqtool.management.queue import Queue
 from rqtool.queues.diagnosis import Diagnosis
-from rqtool.queues.holders import Client, Holder
-from rqtool.queues.snapshot import look
+from rqtool.queues.holders import held_by
+from rqtool.queues.snapshot import take_snapshot
 
 FIGURES_SECONDS = 10.0
-"""How long the broker may take to show that messages are ready again: the totals of a quorum queue come every 5 s."""
+"""How long the broker may take to show the messages as ready: the totals of a quorum queue come every 5 s."""
 POLL = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A connection to close, with all its channels. `held`: messages of the queue that come back; `elsewhere`: of other
-    queues, by name; `busy`: as many of either, by the queue's name, are with consumers that are no suspects.
+    queues, by name; `busy`: those of either that its consumers without suspicion hold, by the queue's name.
     """
 
     client: Client
@@ -35,120 +35,100 @@ class Target:
     elsewhere: dict[str, int]
     busy: dict[str, int]
 
-    @property
-    def suspect(self) -> bool:
-        """Whether everything that it holds was forgotten, as far as can be seen."""
-        return not self.busy
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be closed. `others` hold messages of the queue too, and stay."""
+    """What would be closed. `unseen`: as in a snapshot."""
 
     diagnosis: Diagnosis
     targets: Sequence[Target]
-    others: Sequence[Holder]
     unseen: str
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What came of it; `closed` may be fewer than planned, where some did ack after all. `seen`: the broker's figures
-    show that the messages are back.
+    """The result. `closed` may be fewer than planned, and gave back `held` messages. `seen`: the broker's figures show
+    them.
     """
 
     closed: Sequence[Target]
+    held: int
     queue: Queue
     seen: bool
 
-    @property
-    def held(self) -> int:
-        return sum(target.held for target in self.closed)
-
 
 class Release:
-    """Of one queue. `names`: close these, whoever they are (client name, address or connection); none: the suspects."""
+    """Of one queue. `names`: close these, busy or not (client name, address or connection); empty: the suspects."""
 
     def __init__(self, api: Management, vhost: str, queue: str, names: Collection[str], stuck_after: float) -> None:
         self._api = api
         self._vhost = vhost
         self._queue = queue
-        self._names = names
+        self._names = set(names)
         self._stuck_after = stuck_after
 
     def plan(self) -> Plan:
-        """Say who would be closed.
+        """Say what would be closed.
 
-        Raises RqtoolError where there is no such queue or holder, or where messages would be deleted by it.
+        Raises RqtoolError where there is no such queue or holder, or where the broker would delete messages with it.
         """
         plan = self._plan()
-        holding = [each for each in plan.diagnosis.sight.holders if each.held]
-        missing = [name for name in self._names if not any(name in _names(each) for each in holding)]
+        missing = self._names.difference(*(holder.client.names for holder in plan.diagnosis.holding))
         if missing:
             raise RqtoolError(
-                f"Nobody called {missing[0]!r} holds messages of {self._queue!r}", "See: rqtool queues --holders"
+                f"Nobody called {min(missing)!r} holds messages of {self._queue!r}", "See: rqtool queues --holders"
             )
         return plan
 
-    def _plan(self) -> Plan:
-        seen = look(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
-        diagnosis = next((each for each in seen.diagnoses if each.queue.name == self._queue), None)
-        if diagnosis is None:
-            raise RqtoolError(f"There is no queue {self._queue!r} here", "See the names with: rqtool queues")
-        holding = [each for each in diagnosis.sight.holders if each.held]
-        chosen = [each for each in holding if self._is_meant(each, diagnosis)]
-        clients = {each.client.connection: each.client for each in chosen}
-        self._refuse_deletion(seen.diagnoses, clients)
-        targets = [target_of(client, diagnosis, seen.diagnoses) for client in clients.values()]
-        others = [each for each in holding if each.client.connection not in clients]
-        return Plan(diagnosis, targets, others, seen.unseen)
-
     def carry_out(self, plan: Plan) -> Released:
-        """Close what was planned and is still to blame, and wait until the messages are back. Whoever acknowledged
-        after all, or went, is left out.
+        """Close those of the plan that still hold forgotten messages, and wait until the messages are back.
 
-        Raises AccessRefused, Unreachable; RqtoolError where the queue is gone, or would go with its messages.
+        Raises AccessRefused, Unreachable; RqtoolError where the queue is gone, or would be deleted.
         """
         agreed = {target.client.connection for target in plan.targets}
         now = self._plan()
         closed = [target for target in now.targets if target.client.connection in agreed]
-        before = now.diagnosis.queue
         for target in closed:
-            self._close(target)
-        return self._await_return(closed, before)
+            reason = f"rqtool release: {target.held} of {self._queue} held without an ack"
+            try:
+                self._api.close_connection(target.client.connection, reason)
+            except AccessRefused:
+                raise AccessRefused(
+                    f"This user may not close the connection of {target.client.described}",
+                    "Use one with the tag administrator, or restart that program",
+                ) from None
+        return self._await_return(closed, now.diagnosis.queue)
 
-    def _close(self, target: Target) -> None:
-        try:
-            self._api.close_connection(
-                target.client.connection, f"rqtool release: {target.held} of {self._queue} held without an ack"
-            )
-        except AccessRefused:
-            raise AccessRefused(
-                f"This user may not close the connection of {target.client.described}",
-                "Use one with the tag administrator, or restart that program",
-            ) from None
-
-    def _is_meant(self, holder: Holder, diagnosis: Diagnosis) -> bool:
-        return bool(_names(holder) & set(self._names)) if self._names else holder in diagnosis.suspects
+    def _plan(self) -> Plan:
+        snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
+        diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
+        if diagnosis is None:
+            raise RqtoolError(f"There is no queue {self._queue!r} here", "See the names with: rqtool queues")
+        named = [holder for holder in diagnosis.holding if holder.client.names & self._names]
+        chosen = named if self._names else diagnosis.suspects
+        clients = {holder.client.connection: holder.client for holder in chosen}
+        if clients:
+            self._refuse_deletion(snapshot.diagnoses, clients)
+        targets = [target_of(client, diagnosis, snapshot.diagnoses) for client in clients.values()]
+        return Plan(diagnosis, targets, snapshot.unseen)
 
     def _refuse_deletion(self, diagnoses: Sequence[Diagnosis], closing: Collection[str]) -> None:
-        """Raise RqtoolError where a queue with messages would go with these connections.
+        """Raise RqtoolError where the broker would delete a queue with messages along with these connections.
 
         https://www.rabbitmq.com/docs/queues#properties: an auto-delete queue goes with its last consumer (one that
         never had any stays), an exclusive one with its connection.
         """
         mortal = [each for each in diagnoses if each.queue.exclusive or each.queue.auto_delete]
-        if not closing or not mortal:
+        if not mortal:
             return
-        # Those that hold nothing count as well.
+        # A snapshot's holders are not enough: consumers that hold nothing count as well.
         query = {"columns": "queue.name,channel_details.connection_name"}
-        rows = self._api.rows(f"/api/consumers/{quote(self._vhost, safe='')}", query) or []
-        consuming = [(_get(row, "queue", "name"), _get(row, "channel_details", "connection_name")) for row in rows]
+        rows = self._api.rows(f"/api/consumers{below(self._vhost)}", query) or []
+        consuming = [(at(row, "queue", "name"), str(at(row, "channel_details", "connection_name"))) for row in rows]
         for each in mortal:
-            connections = {connection for queue, connection in consuming if queue == each.queue.name}
-            holding = {holder.client.connection for holder in each.sight.holders if holder.held and each.sight.held}
-            if would_be_deleted(each, connections, holding, closing):
-                name = each.queue.name
+            name = each.queue.name
+            connections = {connection for queue, connection in consuming if queue == name}
+            if would_be_deleted(each, connections, set(closing)):
                 if each.queue.exclusive:
                     raise RqtoolError(
                         f"Closing that connection would delete the queue {name!r} with its messages: it is exclusive",
@@ -163,16 +143,13 @@ class Release:
         held = sum(target.held for target in closed)
         deadline = time.monotonic() + FIGURES_SECONDS
         while True:
-            queue = next((each for each in self._api.queues(self._vhost) if each.name == self._queue), None)
+            queue = next(iter(self._api.queues(self._vhost, [self._queue])), None)
             if queue is None:
                 names = ", ".join(target.client.described for target in closed) or "nobody"
-                raise RqtoolError(
-                    f"The queue {self._queue!r} is gone, deleted by somebody; closed {names}", "See: rqtool queues"
-                )
-            back = (queue.messages_ready or 0) >= (before.messages_ready or 0) + held
-            gone = (queue.messages_unacknowledged or 0) <= (before.messages_unacknowledged or 0) - held
-            if back or gone or time.monotonic() > deadline:
-                return Released(closed, queue, seen=back or gone)
+                raise RqtoolError(f"The queue {self._queue!r} was deleted; closed {names}", "See: rqtool queues")
+            seen = queue.ready >= before.ready + held or queue.held <= before.held - held
+            if seen or time.monotonic() > deadline:
+                return Released(closed, held, queue, seen)
             time.sleep(POLL)
 
 
@@ -183,34 +160,20 @@ def target_of(client: Client, diagnosis: Diagnosis, diagnoses: Sequence[Diagnosi
     held: dict[str, int] = {}
     busy: dict[str, int] = {}
     for each in diagnoses:
-        mine = [holder for holder in each.sight.holders if holder.client.connection == client.connection]
-        free = [holder for holder in mine if holder not in each.suspects]
-        for found, holders in ((held, mine), (busy, free)):
-            if count := min(each.sight.held, held_by(holders)):
+        own = [holder for holder in each.holding if holder.client.connection == client.connection]
+        for found, holders in ((held, own), (busy, [holder for holder in own if holder not in each.suspects])):
+            if count := min(each.queue.held, held_by(holders)):
                 found[each.queue.name] = count
     return Target(client, held.pop(diagnosis.queue.name, 0), held, busy)
 
 
-def would_be_deleted(
-    diagnosis: Diagnosis, consuming: Collection[str], holding: Collection[str], closing: Collection[str]
-) -> bool:
-    """Whether a queue that has messages, or may have some, goes when the connections in `closing` do; `consuming`,
-    `holding`: those that have consumers or messages of it.
+def would_be_deleted(diagnosis: Diagnosis, consuming: set[str], closing: set[str]) -> bool:
+    """Whether the broker deletes a queue that has messages, or may have some, when it closes the connections `closing`;
+    `consuming`: those with a consumer of it.
     """
-    if diagnosis.queue.messages_ready == 0 and not diagnosis.sight.held:
+    queue = diagnosis.queue
+    if queue.messages_ready == 0 and not queue.held:
         return False
-    if diagnosis.queue.exclusive:
-        return bool({*consuming, *holding} & set(closing))
-    return bool(diagnosis.queue.auto_delete and consuming and set(consuming) <= set(closing))
-
-
-def _get(row: Row, *path: str) -> str:
-    value: object = row
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""
-
-
-def _names(holder: Holder) -> set[str]:
-    client = holder.client
-    return {name for name in (client.name, client.address, client.connection) if name}
+    if queue.exclusive:
+        return bool((consuming | {holder.client.connection for holder in diagnosis.holding}) & closing)
+    return bool(queue.auto_delete and consuming and consuming <= closing)

@@ -1,4 +1,4 @@
-"""Queues and holders as tables on a terminal."""
+"""Columns as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -8,134 +8,70 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rqtool.durations import about
-from rqtool.management.queue import Queue
-from rqtool.queues.diagnosis import Clock, Diagnosis, Verdict
-from rqtool.queues.listing import Held
+from rqtool.queues.columns import HOLDER_COLUMNS, QUEUE_COLUMNS, STYLES, VERY_WIDE, Column, T, holder_rows, reasons
+from rqtool.queues.diagnosis import Diagnosis
 from rqtool.text import printable
 
-WIDE, VERY_WIDE = 96, 150
-"""Columns of a terminal from which on there is room for state and type, and for the reasons beside the figures."""
-STYLES: dict[Verdict, str] = {
-    "down": "bold red",
-    "starved": "bold red",
-    "forgotten ack?": "bold red",
-    "may drop tasks": "yellow",
-    "not durable": "yellow",
-    "dead letters": "yellow",
-    "no consumers": "yellow",
-    "unknown": "yellow",
-    "working": "cyan",
-    "ok": "green",
-}
 
-
-def new_table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold")
-
-
-def text(value: str | None, style: str = "") -> Text:
+def text(value: object, style: str = "") -> Text:
     """Names are data, never markup, and their control characters are spelled out."""
-    return Text(printable(value or ""), style=style)
+    return Text("" if value is None else printable(str(value)), style=style)
 
 
-def figure(count: int | None, style: str = "") -> Text:
-    if count is None:
-        return Text("?", style="dim")
-    return Text(f"{count:,}", style=style if count else "dim")
+def table(columns: Sequence[Column[T]], rows: Sequence[T], *, vhosts: bool, width: int) -> Table:
+    """A line per row, with the columns that fit this width; `vhost` comes first."""
+    shown = [each for each in columns if vhosts and each.name == "vhost"]
+    shown += [
+        each
+        for each in columns
+        if each.name != "vhost" and each.drawn and each.drawn.at_least <= width < each.drawn.below
+    ]
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in shown:
+        if look := column.drawn:
+            drawn.add_column(
+                look.heading or column.name,
+                justify="right" if look.right or look.is_figure else "left",
+                no_wrap=not look.folds_at,
+                overflow="fold",
+                min_width=look.folds_at or None,
+            )
+    for row in rows:
+        drawn.add_row(*(_cell(column, row) for column in shown))
+    return drawn
+
+
+def _cell(column: Column[T], row: T) -> Text:
+    look = column.drawn
+    value_of = (look and look.value) or column.tsv
+    if look is None or value_of is None:
+        return Text()
+    value, style = value_of(row), look.style(row)
+    if not look.is_figure:
+        return text(value, style)
+    return Text(f"{value:,}", style if value else "dim") if isinstance(value, int) else Text("?", "dim")
 
 
 def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> RenderableType:
-    """A line per queue, and the reason of every verdict that asks for something, beside or below the figures."""
-    table = new_table()
-    if vhosts:
-        table.add_column("vhost", overflow="fold")
-    table.add_column("name", overflow="fold", min_width=12)
-    for name in ("ready", "unacknowledged", "consumers"):
-        table.add_column(name, justify="right", no_wrap=True)
-    wide, beside = width >= WIDE, width >= VERY_WIDE
-    if wide:
-        table.add_column("state", no_wrap=True)
-        table.add_column("type", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    if beside:
-        table.add_column("reason", overflow="fold")
-    for diagnosis in diagnoses:
-        queue = diagnosis.queue
-        style = STYLES[diagnosis.verdict]
-        table.add_row(
-            *([text(queue.vhost)] if vhosts else []),
-            text(queue.name),
-            figure(queue.messages_ready),
-            figure(queue.messages_unacknowledged, style="yellow"),
-            figure(queue.consumers),
-            *([text(queue.state), text(queue.type)] if wide else []),
-            Text(diagnosis.verdict, style=style),
-            *([text(reasons(diagnosis))] if beside else []),
-        )
-    return table if beside else Group(table, *_below(diagnoses, vhosts=vhosts))
+    """A line per queue; where the reasons don't fit beside it, those of all verdicts but `ok` are below the table."""
+    drawn = table(QUEUE_COLUMNS, diagnoses, vhosts=vhosts, width=width)
+    if width >= VERY_WIDE:
+        return drawn
+    lines = [reason_line(each, reasons(each), vhosts=vhosts) for each in diagnoses if each.verdict != "ok"]
+    return Group(drawn, Text(), *lines) if lines else drawn
 
 
-def called(queue: Queue, *, vhosts: bool) -> str:
-    return f"{queue.name} in {queue.vhost}" if vhosts else queue.name
+def reason_line(diagnosis: Diagnosis, reason: str, *, vhosts: bool) -> Text:
+    """`NAME: REASON`."""
+    queue = diagnosis.queue
+    name = f"{queue.name} in {queue.vhost}" if vhosts else queue.name
+    return Text.assemble(text(f"{name}: ", STYLES[diagnosis.verdict]), text(reason), overflow="fold")
 
 
-def reasons(diagnosis: Diagnosis) -> str:
-    """Of the verdict, and of what else was found."""
-    others = [f"{finding.verdict}: {finding.reason}" for finding in diagnosis.findings[1:]]
-    return "; ".join([diagnosis.reason, *others])
-
-
-def _below(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> list[RenderableType]:
-    lines: list[RenderableType] = []
-    for diagnosis in diagnoses:
-        if diagnosis.verdict != "ok":
-            name = text(f"{called(diagnosis.queue, vhosts=vhosts)}: ", style=STYLES[diagnosis.verdict])
-            lines.append(Text.assemble(name, text(reasons(diagnosis)), overflow="fold"))
-    return [Text(), *lines] if lines else []
-
-
-def holder_table(rows: Sequence[Held], clock: Clock, *, vhosts: bool, width: int) -> Table:
-    """A line per consumer that holds messages."""
-    table = new_table()
-    wide = width >= WIDE
-    if vhosts:
-        table.add_column("vhost", overflow="fold")
-    for name in ("queue", "client"):
-        table.add_column(name, overflow="fold", min_width=8)
-    for name in ("host", "pid") if wide else ():
-        table.add_column(name, overflow="fold")
-    table.add_column("address", no_wrap=True)
-    for name in ("prefetch", "held") if wide else ("held",):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("since", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        client = row.holder.client
-        seconds = row.holder.flow.held_seconds()
-        since = clock.hour(row.holder.flow.held_since)
-        if wide and seconds is not None:
-            since += f" ({about(seconds)})"
-        name = client.name or client.product or "?"
-        table.add_row(
-            *([text(row.vhost)] if vhosts else []),
-            text(row.queue),
-            text(f"{name}, {client.runs}" if client.runs else name),
-            *([text(client.host), text(str(client.pid or ""))] if wide else []),
-            text(client.address),
-            *([text(row.prefetch if row.prefetch != "0" else "no limit")] if wide else []),
-            text(row.held, style="yellow"),
-            text(since),
-            Text(row.verdict, style="bold red" if row.suspect else "cyan"),
-        )
-    return table
-
-
-def print_queues(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> None:
+def show(diagnoses: Sequence[Diagnosis], *, holders: bool, vhosts: bool) -> None:
+    """Print the queues, or who holds their messages."""
     console = Console()
-    console.print(queue_table(diagnoses, vhosts=vhosts, width=console.width))
-
-
-def print_holders(rows: Sequence[Held], clock: Clock, *, vhosts: bool) -> None:
-    console = Console()
-    console.print(holder_table(rows, clock, vhosts=vhosts, width=console.width))
+    if holders:
+        console.print(table(HOLDER_COLUMNS, holder_rows(diagnoses), vhosts=vhosts, width=console.width))
+    else:
+        console.print(queue_table(diagnoses, vhosts=vhosts, width=console.width))

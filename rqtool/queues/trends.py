@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rqtool.durations import about
-from rqtool.queues.history import Samples, increments, rate, trend
+from rqtool.management.samples import Sample, Samples
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
 RATE_SECONDS = 15
-"""What a rate is the mean of; acks of slower workers are looked for in a longer time."""
+"""A rate is the mean of so many seconds; for workers with fewer acks it is the mean of a longer time."""
 SLOW_RATE_SECONDS = 120
 DRAIN_SECONDS = 60
 LONGEST = 100 * 86_400.0
-"""An estimate beyond this says nothing."""
+"""Seconds; a longer estimate means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What a queue was in the last minutes: ready, unacknowledged, and how many acks there were in all."""
+class Trend:
+    """The last minutes of a queue: ready, unacknowledged, and the counter of its acks."""
 
     ready: Samples = ()
     unacked: Samples = ()
@@ -30,25 +31,31 @@ class History:
         return now if now is None or now > 1 else rate(self.acked, SLOW_RATE_SECONDS)
 
     def acks(self) -> Samples:
-        """How many there were from sample to sample."""
-        return increments(self.acked)
+        """Acks from sample to sample; none where the counter began anew."""
+        return tuple(Sample(new.time, max(0, new.value - old.value)) for new, old in pairwise(self.acked))
+
+
+def rate(samples: Samples, seconds: float) -> float | None:
+    """Change per second over the last `seconds`, negative where it falls; None without history."""
+    if len(samples) < 2:
+        return None
+    newest = samples[0]
+    old = [sample for sample in samples[1:] if sample.time >= newest.time - seconds]
+    base = old[-1] if old else samples[1]
+    return (newest.value - base.value) / (newest.time - base.time)
 
 
 def bars(samples: Samples, width: int, symbols: str = BARS) -> str:
-    """A trend line of `width` characters, the newest at the right; from 0 to the highest value of them all."""
-    values = trend(samples, width)
+    """A trend line of `width` characters, the newest at the right, scaled from 0 to its highest value."""
+    values = [sample.value for sample in reversed(samples[:width])]
     most = max(values, default=0)
-    line = "".join(symbols[_level(value, most, len(symbols))] for value in values)
-    return line.rjust(width)
-
-
-def _level(value: int, most: int, levels: int) -> int:
-    """The lowest bar is for nothing at all."""
-    return 0 if value <= 0 else max(1, round(value / most * (levels - 1)))
+    # The lowest bar stands for 0 alone.
+    levels = [0 if value <= 0 else max(1, round(value / most * (len(symbols) - 1))) for value in values]
+    return "".join(symbols[level] for level in levels).rjust(width)
 
 
 def empty_in(ready: int | None, samples: Samples) -> str:
-    """When nothing will be ready, going by the last minute: `12 min`; `grows`; `-`: it stands still; empty: it is."""
+    """When no message will be ready, by the last minute: `12 min`, `grows`, `-` (no change), or empty (none is)."""
     if not ready:
         return ""
     slope = rate(samples, DRAIN_SECONDS)
@@ -59,15 +66,13 @@ def empty_in(ready: int | None, samples: Samples) -> str:
 
 
 def short(number: float) -> str:
-    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`. A counter that began anew has no rate
-    that makes sense: what is less than 0 is shown as 0.
+    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`. Less than 0 is shown as 0: the rate
+    of a counter that began anew means nothing.
     """
     number = max(0.0, number)
     if number < 10 and number != int(number):
         return f"{number:.1f}" if number >= 0.05 else "<0.1"
     if number < 10_000:
         return f"{number:,.0f}"
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size * 0.9995:
-            return f"{number / size:.1f}{unit}" if number < size * 99.95 else f"{number / size:.0f}{unit}"
-    return f"{number:.0f}"
+    size, unit = next((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= size * 0.9995)
+    return f"{number / size:.1f}{unit}" if number < size * 99.95 else f"{number / size:.0f}{unit}"

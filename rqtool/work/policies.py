@@ -6,16 +6,13 @@ import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
-from urllib.parse import quote
 
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
-from rqtool.management.queue import read_queue
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds between looks; the API reports a queue's policy some seconds late, and it can change at any time."""
-_COLUMNS = {"columns": "vhost,name,type,arguments,effective_policy_definition"}
 
 
 async def warn_of_policies(api: Management, vhost: str, queues: Collection[str], say: Callable[[str], None]) -> None:
@@ -26,8 +23,7 @@ async def warn_of_policies(api: Management, vhost: str, queues: Collection[str],
         await asyncio.sleep(pause)
         pause = min(5 * pause, LONGEST_PAUSE)
         with suppress(Unreachable, AccessRefused):
-            path = f"/api/queues/{quote(vhost, safe='')}"
-            for queue in map(read_queue, await in_thread(partial(api.named, path, queues, _COLUMNS))):
+            for queue in await in_thread(partial(api.reported, vhost, queues)):
                 policies = [drop for drop in queue.drops if drop.startswith("policy ")]
                 if policies and queue.name not in told:
                     told.add(queue.name)

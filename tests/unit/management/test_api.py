@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -185,7 +185,7 @@ class TestQueues:
         """Exactly those that are named, whatever the filter lets through, and in requests that a server takes."""
         names = [f"queue {n:04} (x|y)" for n in range(1200)]
         api.answers["/api/queues"] = (200, {"items": [{"name": names[0]}, {"name": names[0].upper()}]})
-        found = api.client().named("/api/queues", set(names), {"columns": "name"})
+        found = api.client().rows("/api/queues", {"columns": "name"}, set(names)) or []
         assert [names[0]] == sorted({row["name"] for row in found})
         patterns = [parse_qs(urlsplit(asked).query)["name"][0] for asked in api.asked]
         assert max(map(len, api.asked)) < 8_000
@@ -196,17 +196,17 @@ class TestQueues:
     def test_more_rows_than_a_page_has(self, api: Api) -> None:
         """The same name in many vhosts: every page is asked for."""
         api.answers["/api/queues"] = (200, {"page_count": 3, "items": [{"name": "q"}]})
-        assert len(api.client().named("/api/queues", {"q"}, {})) == 3
+        assert api.client().rows("/api/queues", {}, {"q"}) == 3 * [{"name": "q"}]
         assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
 
     def test_names_that_are_none(self, api: Api) -> None:
         """Whatever stands where a name belongs, it is not one of those that are wanted."""
         api.answers["/api/queues"] = (200, {"items": [{"name": ["q"]}, {"name": {}}, {"name": "q"}]})
-        assert api.client().named("/api/queues", {"q"}, {}) == [{"name": "q"}]
+        assert api.client().rows("/api/queues", {}, {"q"}) == [{"name": "q"}]
 
     def test_no_names_no_request(self, api: Api) -> None:
         """An empty pattern would match everything."""
-        assert api.client().named("/api/queues", set(), {}) == []
+        assert api.client().rows("/api/queues", {}, set()) == []
         assert api.asked == []
 
     @pytest.mark.parametrize(
@@ -230,23 +230,36 @@ class TestQueues:
             ({"rates_mode": "basic", "sample_retention_policies": {"basic": [600, 3600]}}, 3600),
             ({"rates_mode": "basic", "sample_retention_policies": {"basic": [60]}}, 60),
             ({"rates_mode": "none", "sample_retention_policies": {"basic": [600, 3600]}}, 0),
-            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [[], "x"]}}, None),
-            ({"rates_mode": "basic"}, None),
-            ([], None),
+            ({"rates_mode": "basic", "sample_retention_policies": {"basic": [[], "x"]}}, 3600),
+            ({"rates_mode": "basic"}, 3600),
+            ([], 3600),
         ],
     )
-    def test_how_far_it_remembers(self, api: Api, answer: object, seconds: float | None) -> None:
-        """As long as the longest of its policies for queues, channels and connections."""
+    def test_how_far_it_remembers(self, api: Api, answer: object, seconds: float) -> None:
+        """As long as the longest of its policies for queues, channels and connections; an hour by default."""
         api.answers["/api/overview"] = (200, answer)
         assert api.client().remembers() == seconds
 
     def test_what_queues_reported(self, api: Api) -> None:
-        """The same list with statistics; none where the server keeps none."""
-        assert api.client().reported("/") is None
+        """The same list with statistics; empty where the server keeps none."""
+        assert api.client().reported("/") == []
         api.answers["/api/queues/%2F"] = (200, [ROW])
         assert api.client().reported("/") == [QUEUE]
         assert "disable_stats" not in api.asked[-1]
-        assert api.client().names("/") == {("/", "q")}
+
+    def test_queues_with_their_reports(self, api: Api) -> None:
+        """Consumers are in the reports."""
+        api.answers["/api/queues/%2F"] = (200, [ROW | {"consumers": 2}])
+        assert api.client().completed("/") == [replace(QUEUE, consumers=2)]
+
+    def test_queues_by_name(self, api: Api) -> None:
+        """A broker with many queues is asked for those alone, live."""
+        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": [ROW, ROW | {"name": "Q"}]})
+        assert api.client().queues("/", {"q"}) == [QUEUE]
+        query = parse_qs(urlsplit(api.asked[0]).query)
+        assert (query["name"], query["disable_stats"]) == (["^(?:q)$"], ["true"])
+        with pytest.raises(AccessRefused, match=r"There is no vhost 'v'"):
+            api.client().queues("v", {"q"})
 
     def test_queues_that_match(self, api: Api) -> None:
         """They have their figures of now, all on one page; consumers are not asked for."""
@@ -334,17 +347,23 @@ class TestUnreachable:
             (302, b""),
             (400, b"<html>"),
             (404, b"<html>no such page</html>"),
-            (500, {"error": "internal"}),
-            (503, b"not yet"),
         ],
     )
     def test_what_is_no_management_api(self, api: Api, status: int, body: object) -> None:
         """An answer that is not the API's is no answer, and what it was is said."""
         api.answers["/api/queues"] = (status, body)
-        expected = rf"What answers at http://127.0.0.1:\d+/ is no management API \(HTTP status {status}\)\. Turn it on"
+        expected = rf"What answers at http://127.0.0.1:\d+/ is no management API \(HTTP status {status}\)"
         with pytest.raises(Unreachable, match=expected) as unreachable:
             api.client().queues()
         assert "secret" not in str(unreachable.value)
+
+    @pytest.mark.parametrize(("status", "body"), [(500, {"error": "internal"}), (503, b"not yet")])
+    def test_an_api_that_fails(self, api: Api, status: int, body: object) -> None:
+        """It is the right address, and no plugin is missing."""
+        api.answers["/api/queues"] = (status, body)
+        expected = rf"The management API at http://127.0.0.1:\d+/ fails \(HTTP status {status}\)\. Its node's log"
+        with pytest.raises(Unreachable, match=expected):
+            api.client().queues()
 
     @pytest.mark.parametrize(("status", "body"), [(404, {"error": "not found"}), (200, {"items": []}), (200, "yes")])
     def test_json_of_somebody_else(self, api: Api, status: int, body: object) -> None:
@@ -359,6 +378,24 @@ class TestUnreachable:
         api.headers["Content-Length"] = "100000"
         with pytest.raises(Unreachable, match="No management API answers at"):
             api.client().queues()
+
+    def test_a_port_that_speaks_something_else(self) -> None:
+        """For instance AMQP's own port: the address is wrong, and no plugin is missing."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def answer() -> None:
+                client, _ = server.accept()
+                client.recv(4096)
+                client.sendall(b"AMQP\x00\x00\x09\x01")
+                client.close()
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            url = ApiURL(f"http://127.0.0.1:{server.getsockname()[1]}", "user", "secret")
+            expected = r"What answers at http://127.0.0.1:\d+/ does not speak HTTP\. Name the API's address"
+            with pytest.raises(Unreachable, match=expected):
+                Management([url]).queues()
+            thread.join()
 
     def test_redirects_are_not_followed(self, api: Api, other: Api) -> None:
         """The password goes to the address that the user named, and to no other."""

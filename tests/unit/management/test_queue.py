@@ -83,5 +83,6 @@ def test_what_came_back_is_shown_with_its_queue() -> None:
 def test_who_takes_from_a_quarantine() -> None:
     """The workers of its queue."""
     queues = [LIVE, replace(LIVE, name="q.quarantine"), replace(LIVE, name="q.returned")]
-    found = with_consumers(queues, {("/", "q"): 2, ("/", "q.returned"): 1})
+    consumers = [{"queue": {"vhost": "/", "name": name}} for name in ("q", "q", "q.returned")]
+    found = with_consumers(queues, consumers)
     assert [queue.consumers for queue in found] == [2, 2, 1]

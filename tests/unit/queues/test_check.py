@@ -1,25 +1,29 @@
-"""A look as a line for Nagios."""
+"""A snapshot as a line for Nagios."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from rqtool.management.client import Client
 from rqtool.management.queue import Queue
-from rqtool.queues.check import Status, Thresholds, check, unknown
-from rqtool.queues.diagnosis import Clock, Diagnosis, Sight, diagnose
-from rqtool.queues.history import Flow, Sample
-from rqtool.queues.holders import Client, Holder
+from rqtool.management.samples import Sample
+from rqtool.queues.check import Check, Status, Thresholds, check
+from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder
 
 DEFAULT = Thresholds({"dead": 0}, {"stuck": 0})
 
 
 def queue(name: str = "q", ready: int = 0, held: int = 0, consumers: int = 1, stuck: bool = False) -> Diagnosis:
     counter = tuple(Sample(10_000.0 - 5 * n, held if stuck or n < 2 else 0) for n in range(100))
-    holder = Holder("/", name, "c", Client("c", "billing|import"), Flow(held, counter), "tag")
+    holder = Holder("/", name, "c", Client("c", "billing|import"), Deliveries(held, counter), "tag")
     figures = Queue("/", name, ready, held, consumers, "running", "classic", True, False)
-    return diagnose(Sight(figures, Flow(0), [holder]), 60.0, Clock(10_000.0, datetime(2026, 1, 1, 14, 0, tzinfo=UTC)))
+    clock = Clock(10_000.0, datetime(2026, 1, 1, 14, 0, tzinfo=UTC))
+    return Diagnosis(figures, Deliveries(0), [holder], Basis(60.0, clock))
 
 
 def test_the_codes_of_plug_ins() -> None:
@@ -65,10 +69,11 @@ def test_thresholds(seen: Diagnosis, status: Status) -> None:
 
 
 def test_every_trouble_of_a_queue_counts() -> None:
-    """A queue that nobody consumes is a WARNING, though its forgotten ack comes first and is tolerated here."""
-    found = check([queue(ready=1, held=1, consumers=0, stuck=True)], Thresholds(), [], "")
+    """A queue that is not durable is a WARNING, though its forgotten ack comes first and is tolerated here."""
+    seen = queue(ready=1, held=1, stuck=True)
+    found = check([replace(seen, queue=replace(seen.queue, durable=False))], Thresholds(), [], "")
     assert found.status is Status.WARNING
-    assert "; no consumers, 1 ready, and nobody consumes. " in found.line
+    assert "; not durable, a restart of the broker deletes it, with its messages. " in found.line
 
 
 def test_the_dead_of_a_named_queue() -> None:
@@ -96,9 +101,8 @@ def test_what_cannot_be_seen_is_not_all_right() -> None:
 
 def test_a_queue_whose_node_is_down() -> None:
     """Its figures are not known, nobody says that it is empty, and it is no little matter."""
-    seen = diagnose(
-        Sight(Queue("/", "q", None, None, 0, "down", "classic", True), Flow(0)), 60.0, Clock(None, datetime.now(UTC))
-    )
+    queue = Queue("/", "q", None, None, 0, "down", "classic", True)
+    seen = Diagnosis(queue, Deliveries(0), [], Basis(60.0, Clock(None, datetime.now(UTC))))
     found = check([seen], DEFAULT, [], "")
     assert found.status is Status.CRITICAL
     assert "q: down, out of reach with all that is in it (state down)" in found.line
@@ -107,7 +111,7 @@ def test_a_queue_whose_node_is_down() -> None:
 def test_what_is_not_known_is_not_empty() -> None:
     """Neither a verdict nor a figure says that all is well; but what is known to be bad weighs more."""
     clock = Clock(None, datetime.now(UTC))
-    new = diagnose(Sight(Queue("/", "new", None, None, 0, "running", "quorum", True), Flow(0)), 60.0, clock)
+    new = Diagnosis(Queue("/", "new", None, None, 0, "running", "quorum", True), Deliveries(0), [], Basis(60.0, clock))
     found = check([new, queue(ready=3)], DEFAULT, [], "")
     assert found.line == (
         "RQTOOL UNKNOWN: new: unknown, what is in it the API does not know (yet). 2 queues, ? ready, ? held, 0 stuck, "
@@ -119,14 +123,15 @@ def test_what_is_not_known_is_not_empty() -> None:
 def test_a_queue_that_may_drop_tasks() -> None:
     """It is a WARNING that names the setting."""
     figures = Queue("/", "q", 0, 0, 1, "running", "classic", True, drops=("policy max-length=5",))
-    found = check([diagnose(Sight(figures, Flow(0)), 60.0, Clock(None, datetime.now(UTC)))], DEFAULT, [], "")
+    seen = Diagnosis(figures, Deliveries(0), [], Basis(60.0, Clock(None, datetime.now(UTC))))
+    found = check([seen], DEFAULT, [], "")
     assert found.status is Status.WARNING
     assert "q: may drop tasks, policy max-length=5: " in found.line
 
 
 def test_nothing_could_be_asked() -> None:
     """An error is one line too."""
-    assert unknown("No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"
+    assert Check(Status.UNKNOWN, "No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"
 
 
 def test_a_long_list_is_cut() -> None:

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from rqtool.queues.history import (
-    LAG,
-    Flow,
-    Sample,
-    Samples,
-    added,
-    increments,
-    last_fall,
-    last_rise,
-    rate,
-    read_samples,
-)
+from rqtool.management.samples import LAG, Sample, Samples, added, last_change, read_samples
+from rqtool.queues.history import Deliveries
 
 START = 1_000_000.0
 
@@ -30,8 +21,8 @@ def samples(*values: int, step: float = 5.0) -> Samples:
     return tuple(Sample(START + step * (len(values) - 1 - n), value) for n, value in enumerate(values))
 
 
-def flow(held: int, delivered: Samples, acked: Samples = (), released: float | None = None) -> Flow:
-    return Flow(held, delivered, acked, released)
+def flow(held: int, delivered: Samples, acked: Samples = (), released: float | None = None) -> Deliveries:
+    return Deliveries(held, delivered, acked, released)
 
 
 class TestReading:
@@ -56,10 +47,9 @@ class TestReading:
         assert read_samples(row, "d") == ()
 
     def test_one_sample_for_each_time(self) -> None:
-        """Two of one moment have no rate."""
+        """Two of one moment would have no rate."""
         entries = [{"sample": 1, "timestamp": 5000}, {"sample": 2, "timestamp": 5000}]
-        assert len(found := read_samples({"d": {"samples": entries}}, "d")) == 1
-        assert rate(found, 60) is None
+        assert len(read_samples({"d": {"samples": entries}}, "d")) == 1
 
     def test_two_counters_add_up(self) -> None:
         """Where both have a sample; where one has none at all it counts nothing."""
@@ -67,13 +57,13 @@ class TestReading:
         assert added(samples(3, 1), ()) == added((), samples(3, 1)) == samples(3, 1)
 
 
-class TestFlow:
+class TestDeliveries:
     """Deliveries and acks → what is held, and since when."""
 
     def test_held_since_the_delivery(self) -> None:
         """Three were delivered ten seconds ago, and none was settled."""
         seen = flow(3, samples(3, 3, 3, 0, 0), samples(0, 0, 0, 0, 0))
-        assert (seen.held_since, seen.held_seconds(), seen.beyond) == (START + 10, 10.0, False)
+        assert (seen.held_since, seen.held_seconds(), seen.exceeds_history) == (START + 10, 10.0, False)
         assert seen.last_ack is None
         assert seen.quiet_since == START + 10
         assert seen.quiet_seconds() == 10.0 - LAG
@@ -81,7 +71,7 @@ class TestFlow:
     def test_held_since_before_the_history(self) -> None:
         """As long as the history goes back, and perhaps longer."""
         seen = flow(1, samples(7, 7, 7))
-        assert (seen.held_since, seen.beyond) == (START, True)
+        assert (seen.held_since, seen.exceeds_history) == (START, True)
 
     def test_an_ack_ends_the_quiet(self) -> None:
         """One of three was acked five seconds ago."""
@@ -99,9 +89,10 @@ class TestFlow:
         assert seen.held_since == START + 15
 
     @pytest.mark.parametrize("seen", [flow(0, samples(3, 3)), flow(3, ()), flow(0, ())])
-    def test_nothing_held_or_nothing_known(self, seen: Flow) -> None:
+    def test_nothing_held_or_nothing_known(self, seen: Deliveries) -> None:
         """No quiet either way."""
-        assert (seen.held_since, seen.quiet_since, seen.quiet_seconds(), seen.beyond) == (None, None, 0.0, False)
+        assert (seen.held_since, seen.quiet_since, seen.quiet_seconds()) == (None, None, 0.0)
+        assert not seen.exceeds_history
 
     def test_before_it_was_there(self) -> None:
         """A channel's history before it was opened is filled with noughts."""
@@ -109,7 +100,7 @@ class TestFlow:
 
     def test_a_slow_one_that_rejects_what_it_has(self) -> None:
         """Nothing new came since, but something happened on its channel."""
-        seen = Flow(2, samples(3, 3, 3, 3, 3, 3), samples(0, 0, 0, 0, 0, 0), idle_since=START + 12)
+        seen = Deliveries(2, samples(3, 3, 3, 3, 3, 3), samples(0, 0, 0, 0, 0, 0), idle_since=START + 12)
         assert seen.quiet_seconds() == 25.0 - 12.0 - LAG
 
     @settings(max_examples=500)
@@ -149,7 +140,7 @@ class TestFlow:
             activity.append(active)
         counted = len(steps) - 2
         gauge = counted + skew
-        seen = Flow(
+        seen = Deliveries(
             held[gauge],
             samples(*reversed(deliveries[: counted + 1])),
             samples(*reversed(acks[: counted + 1])),
@@ -171,17 +162,17 @@ class TestFlow:
     def test_the_first_message_after_rejects(self) -> None:
         """What was rejected once looks the same as what is held: only who was idle is certain."""
         for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 5, 5.0)):
-            seen = Flow(1, samples(9, 9, 9, 9), samples(7, 7, 7, 7), idle_since=idle_since)
+            seen = Deliveries(1, samples(9, 9, 9, 9), samples(7, 7, 7, 7), idle_since=idle_since)
             assert seen.quiet_seconds() == quiet
 
     def test_one_that_rejects_with_a_full_prefetch(self) -> None:
         """The oldest of three is held for long, and one was rejected when the last one came."""
-        seen = Flow(3, samples(9, 9, 8, 7, 6, 5), samples(0, 0, 0, 0, 0, 0), idle_since=START)
+        seen = Deliveries(3, samples(9, 9, 8, 7, 6, 5), samples(0, 0, 0, 0, 0, 0), idle_since=START)
         assert (seen.held_since, seen.quiet_since) == (START + 10, START + 20)
 
     def test_when_the_queue_had_nothing_out(self) -> None:
         """Nothing is held since before that."""
-        seen = Flow(1, samples(9, 9, 9, 9), samples(8, 8, 8, 8), emptied=START + 10)
+        seen = Deliveries(1, samples(9, 9, 9, 9), samples(8, 8, 8, 8), emptied=START + 10)
         assert seen.held_since == START + 10
 
     def test_an_older_history_goes_behind(self) -> None:
@@ -190,24 +181,11 @@ class TestFlow:
         early = flow(1, (Sample(600.0, 5), Sample(540.0, 5), Sample(480.0, 0)), (Sample(480.0, 0),))
         seen = late.after(early)
         assert [sample.time for sample in seen.delivered] == [600.0, 595.0, 540.0, 480.0]
-        assert (seen.held_since, seen.beyond) == (540.0, False)
+        assert (seen.held_since, seen.exceeds_history) == (540.0, False)
 
 
-def test_rises_and_falls() -> None:
-    """The last of each."""
+def test_the_last_change() -> None:
+    """A rise, a fall, or either."""
     line = samples(2, 2, 3, 3, 1)
-    assert (last_rise(line), last_fall(line)) == (START + 5, START + 15)
-    assert (last_rise(()), last_fall(samples(1))) == (None, None)
-
-
-def test_rates() -> None:
-    """Per second, over the time that is asked for, or what there is of it."""
-    assert rate(samples(30, 20, 10, 10), 5) == 2.0
-    assert rate(samples(30, 20, 10, 10), 15) == pytest.approx(20 / 15)
-    assert rate(samples(0, 50), 60) == -10.0
-    assert (rate(samples(1), 60), rate((), 60)) == (None, None)
-
-
-def test_increments() -> None:
-    """What was added from sample to sample; a counter that began anew added nothing."""
-    assert [sample.value for sample in increments(samples(5, 3, 3, 9))] == [2, 0, 0]
+    assert (last_change(line, operator.gt), last_change(line, operator.lt)) == (START + 5, START + 15)
+    assert (last_change(line), last_change(()), last_change(samples(1))) == (START + 15, None, None)

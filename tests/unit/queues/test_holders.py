@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from rqtool.queues.history import Flow, Sample
-from rqtool.queues.holders import Client, Holder, join
+from rqtool.management.client import Client
+from rqtool.management.samples import Sample
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder, join
 
 CONNECTION = "10.0.0.7:53366 -> 10.0.0.1:5672"
 
@@ -55,7 +57,7 @@ def test_several_consumers_on_one_channel_share_it() -> None:
     assert [(each.queue, each.held, each.shared) for each in holders] == [("a", 3, True), ("b", 3, True)]
 
 
-def test_channels_are_told_apart() -> None:
+def test_channels_are_kept_apart() -> None:
     """Two of one connection."""
     holders = join([consumer("a", 1), consumer("b", 2)], [channel(1, 3), channel(2, 4)], [connection()])
     assert [(each.queue, each.held, each.shared) for each in holders] == [("a", 3, False), ("b", 4, False)]
@@ -69,7 +71,7 @@ def test_a_channel_without_a_consumer_can_hold_messages() -> None:
 
 def test_a_consumer_that_does_not_ack_holds_nothing() -> None:
     """Beside another one on its channel it makes that one no sharer."""
-    assert join([consumer(ack_required=False)], [channel(held=0)], [connection()]) == []
+    assert list(join([consumer(ack_required=False)], [channel(held=0)], [connection()])) == []
     assert not only([consumer(ack_required=False), consumer("b")], [channel()], [connection()]).shared
 
 
@@ -95,8 +97,8 @@ def test_what_clients_say_about_themselves(properties: Any, name: str | None, pi
     assert (client.name, client.pid, client.host) == (name, pid, host)
 
 
-def test_one_without_a_name_is_told_by_what_else_is_known() -> None:
-    """Its library, address and user."""
+def test_a_client_without_a_name() -> None:
+    """Its library, address and user describe it."""
     client = only([consumer()], [channel()], [connection(client_properties={"product": "Bunny"})]).client
     assert client.described == "a Bunny without a name (10.0.0.7:53366, user guest)"
 
@@ -141,7 +143,7 @@ def test_a_connection_of_seconds_ago_is_not_silent(connected_at: object) -> None
 def held(client: Client, quiet: float) -> Holder:
     """One message, delivered so many seconds ago and not acked."""
     delivered = tuple(Sample(1000.0 - 5 * n, 1 if 5 * n <= quiet + 5 else 0) for n in range(60))
-    return Holder("/", "q", "c", client, Flow(1, delivered))
+    return Holder("/", "q", "c", client, Deliveries(1, delivered))
 
 
 def test_who_is_stuck() -> None:

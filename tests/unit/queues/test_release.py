@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from rqtool.management.client import Client
 from rqtool.management.queue import Queue
-from rqtool.queues.diagnosis import Diagnosis, Finding, Sight
-from rqtool.queues.history import Flow
-from rqtool.queues.holders import Client, Holder
+from rqtool.management.samples import Sample
+from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder
 from rqtool.queues.release import Target, target_of, would_be_deleted
 
 CLIENT = Client("c", "billing-import")
 QUEUE = Queue("/", "q", 0, 9, 1, "running", "classic", True, False)
 
 
-def holder(channel: str, held: int, client: Client = CLIENT, tag: str = "tag") -> Holder:
-    return Holder("/", "q", channel, client, Flow(held), tag)
+BASIS = Basis(60.0, Clock(1000.0, datetime(2026, 1, 1, tzinfo=UTC)))
 
 
-def diagnosis(queue: Queue, *holders: Holder, suspects: tuple[Holder, ...] = ()) -> Diagnosis:
-    return Diagnosis(Sight(queue, Flow(0), holders), [Finding("ok", "")], suspects, 0)
+def holder(channel: str, held: int, client: Client = CLIENT, tag: str = "tag", *, stuck: bool = False) -> Holder:
+    delivered = tuple(Sample(1000.0 - 5 * n, held) for n in range(60)) if stuck else ()
+    return Holder("/", "q", channel, client, Deliveries(held, delivered), tag)
+
+
+def diagnosis(queue: Queue, *holders: Holder) -> Diagnosis:
+    return Diagnosis(queue, Deliveries(0), holders, BASIS)
 
 
 def test_every_channel_of_the_connection_counts() -> None:
-    """Those that are at work too, and they are told from the suspects; other connections stay."""
-    stuck, busy = holder("c (1)", 2), holder("c (2)", 3)
+    """Those at work too, counted apart from the suspects; other connections stay."""
+    stuck, busy = holder("c (1)", 2, stuck=True), holder("c (2)", 3)
     other = holder("d (1)", 4, Client("d"))
-    seen = diagnosis(QUEUE, stuck, busy, other, suspects=(stuck,))
+    seen = diagnosis(QUEUE, stuck, busy, other)
     assert target_of(CLIENT, seen, [seen]) == Target(CLIENT, 5, {}, {"q": 3})
 
 
 def test_channels_of_another_queue_add_up() -> None:
     """Each counts; a shared one once for each of its queues, and for no more than the queue has out."""
-    here = diagnosis(QUEUE, holder("c (1)", 2), suspects=(holder("c (1)", 2),))
+    here = diagnosis(QUEUE, holder("c (1)", 2, stuck=True))
     there = diagnosis(replace(QUEUE, name="r"), holder("c (2)", 3), holder("c (3)", 4), holder("c (3)", 4, tag="too"))
     little = diagnosis(replace(QUEUE, name="s", messages_unacknowledged=1), holder("c (4)", 6))
     empty = diagnosis(replace(QUEUE, name="t", messages_unacknowledged=0), holder("c (4)", 6))
     found = target_of(CLIENT, here, [here, there, little, empty])
     assert (found.held, found.elsewhere, found.busy) == (2, {"r": 7, "s": 1}, {"r": 7, "s": 1})
-    assert not found.suspect
-    assert target_of(CLIENT, here, [here]).suspect
+    assert not target_of(CLIENT, here, [here]).busy
 
 
 @pytest.mark.parametrize(
@@ -61,5 +67,5 @@ def test_channels_of_another_queue_add_up() -> None:
 )
 def test_queues_that_would_go(change: dict[str, object], consuming: set[str], deleted: bool) -> None:
     """An auto-delete queue with its last consumer, an exclusive one with its connection; an empty one loses nothing."""
-    seen = diagnosis(replace(QUEUE, **change))  # type: ignore[arg-type]
-    assert would_be_deleted(seen, consuming, {"c"}, {"c"}) is deleted
+    seen = diagnosis(replace(QUEUE, **change), holder("c (1)", 1))  # type: ignore[arg-type]
+    assert would_be_deleted(seen, consuming, {"c"}) is deleted

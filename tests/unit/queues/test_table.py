@@ -10,14 +10,17 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from rqtool.management.client import Client
 from rqtool.management.queue import Queue
-from rqtool.queues.diagnosis import Clock, Diagnosis, Sight, diagnose
-from rqtool.queues.history import Flow, Sample
-from rqtool.queues.holders import Client, Holder
-from rqtool.queues.listing import holders_of
+from rqtool.management.samples import Sample
+from rqtool.queues.columns import HOLDER_COLUMNS, holder_rows
+from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder
 from rqtool.queues.screen import HEAD_LINES, Frame, draw
-from rqtool.queues.table import holder_table, queue_table
-from rqtool.queues.trends import History
+from rqtool.queues.snapshot import Snapshot
+from rqtool.queues.table import queue_table, table
+from rqtool.queues.trends import Trend
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
 CLOCK = Clock(10_000.0, NOW)
@@ -26,8 +29,9 @@ WIDTHS = [80, 100, 200]
 
 def judged(name: str = "task_queue", client: str = "billing-import", stuck: bool = True) -> Diagnosis:
     counter = tuple(Sample(10_000.0 - 5 * n, 2 if stuck or n < 2 else 0) for n in range(120))
-    holder = Holder("/", name, name, Client("c", client, "web-3", 4242, "10.0.0.7:5"), Flow(2, counter), "tag")
-    return diagnose(Sight(Queue("/", name, 12_345, 2, 1, "running", "classic", True), Flow(0), [holder]), 60.0, CLOCK)
+    holder = Holder("/", name, name, Client("c", client, "web-3", 4242, "10.0.0.7:5"), Deliveries(2, counter), "tag")
+    queue = Queue("/", name, 12_345, 2, 1, "running", "classic", True)
+    return Diagnosis(queue, Deliveries(0), [holder], Basis(60.0, CLOCK))
 
 
 def drawn(thing: object, width: int, height: int = 24, encoding: str = "utf-8") -> list[str]:
@@ -41,8 +45,7 @@ def drawn(thing: object, width: int, height: int = 24, encoding: str = "utf-8") 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_table_fits_and_names_the_holder(width: int) -> None:
     """The reason stands beside or below the figures, whole."""
-    table = queue_table([judged(), judged("fine", stuck=False)], vhosts=False, width=width)
-    lines = drawn(table, width)
+    lines = drawn(queue_table([judged(), judged("fine", stuck=False)], vhosts=False, width=width), width)
     assert max(map(cell_len, lines)) <= width
     whole = " ".join(" ".join(lines).split())
     for word in ("unacknowledged", "12,345", "forgotten ack?", "working", "billing-import"):
@@ -52,8 +55,8 @@ def test_the_table_fits_and_names_the_holder(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_holders_fit(width: int) -> None:
     """A line for each, with its name and time."""
-    rows = holders_of([judged(), judged("fine", "another", stuck=False)], CLOCK)
-    lines = drawn(holder_table(rows, CLOCK, vhosts=False, width=width), width)
+    rows = holder_rows([judged(), judged("fine", "another", stuck=False)])
+    lines = drawn(table(HOLDER_COLUMNS, rows, vhosts=False, width=width), width)
     assert max(map(cell_len, lines)) <= width
     assert ("13:50 (9 min)" if width > 80 else "13:50") in lines[1]
     assert "forgotten ack?" in lines[1]
@@ -63,19 +66,19 @@ def test_holders_fit(width: int) -> None:
 def test_names_are_no_markup(width: int) -> None:
     """Nor escape sequences."""
     bad = judged("[bold]x[/bold]", "\x1b[2J[red]y")
-    for table in (
+    for thing in (
         queue_table([bad], vhosts=True, width=width),
-        holder_table(holders_of([bad], CLOCK), CLOCK, vhosts=True, width=width),
+        table(HOLDER_COLUMNS, holder_rows([bad]), vhosts=True, width=width),
     ):
-        text = "".join(drawn(table, width))
+        text = "".join(drawn(thing, width))
         assert "[bold]" in text
         assert "\x1b[2J" not in text
 
 
-def frame(*diagnoses: Diagnosis, **more: str) -> Frame:
+def frame(*diagnoses: Diagnosis, trouble: str = "") -> Frame:
     ready = tuple(Sample(10_000.0 - 5 * n, 12_345 + 100 * n) for n in range(30))
-    histories = {(each.queue.vhost, each.queue.name): History(ready, ready, ready) for each in diagnoses}
-    return Frame(diagnoses, histories, NOW, "/", **more)
+    trends = {each.queue.key: Trend(ready, ready, ready) for each in diagnoses}
+    return Frame(Snapshot(diagnoses), trends, NOW, "/", trouble)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -121,7 +124,6 @@ def test_a_frame_for_a_terminal_without_unicode() -> None:
 
 def test_a_queue_of_which_nothing_is_known() -> None:
     """Question marks, and no trouble."""
-    nothing = judged()
-    unknown = replace(nothing.sight, queue=Queue("/", "q", None, None, None, None, None, None))
-    lines = drawn(lambda console: draw(frame(diagnose(unknown, 60.0, CLOCK)), NOW, console), 80)
+    unknown = replace(judged(), queue=Queue("/", "q", None, None, None, None, None, None))
+    lines = drawn(lambda console: draw(frame(unknown), NOW, console), 80)
     assert lines[HEAD_LINES].split()[:2] == ["q", "?"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rqtool.queues.history import Sample, Samples
-from rqtool.queues.trends import PLAIN_BARS, History, bars, empty_in, short
+from rqtool.management.samples import Sample, Samples
+from rqtool.queues.trends import PLAIN_BARS, Trend, bars, empty_in, rate, short
 
 
 def falling(*values: int) -> Samples:
@@ -47,9 +47,9 @@ def test_when_it_is_empty(ready: int | None, history: tuple[int, ...], expected:
 
 def test_the_ack_rate_of_fast_and_of_slow_workers() -> None:
     """Of the last seconds; where acks are rare, of a longer time."""
-    assert History(acked=falling(300, 250, 200, 150)).ack_rate() == 10.0
-    assert History(acked=falling(*([2] * 10), *([1] * 14), 0)).ack_rate() == pytest.approx(2 / 120)
-    assert History().ack_rate() is None
+    assert Trend(acked=falling(300, 250, 200, 150)).ack_rate() == 10.0
+    assert Trend(acked=falling(*([2] * 10), *([1] * 14), 0)).ack_rate() == pytest.approx(2 / 120)
+    assert Trend().ack_rate() is None
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,16 @@ def test_short_figures(number: float, text: str) -> None:
     """At most five characters."""
     assert short(number) == text
     assert len(text) <= 5
+
+
+def test_rates() -> None:
+    """Per second, over the time that is asked for, or as much of it as there is."""
+    assert rate(falling(30, 20, 10, 10), 5) == 2.0
+    assert rate(falling(30, 20, 10, 10), 15) == pytest.approx(20 / 15)
+    assert rate(falling(0, 50), 60) == -10.0
+    assert (rate(falling(1), 60), rate((), 60)) == (None, None)
+
+
+def test_acks_from_sample_to_sample() -> None:
+    """A counter that began anew added nothing."""
+    assert [sample.value for sample in Trend(acked=falling(5, 3, 3, 9)).acks()] == [2, 0, 0]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
+from rqtool.management.client import Client
 from rqtool.management.queue import Queue
-from rqtool.queues.diagnosis import Clock, Diagnosis, Sight, diagnose
-from rqtool.queues.history import Flow, Sample
-from rqtool.queues.holders import Client, Holder
-from rqtool.queues.listing import as_json, as_lines, holder_lines, holders_as_json, holders_of
+from rqtool.management.samples import Sample
+from rqtool.queues.columns import HOLDER_COLUMNS, QUEUE_COLUMNS, holder_rows, printed
+from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
+from rqtool.queues.history import Deliveries
+from rqtool.queues.holders import Holder
 
 CLOCK = Clock(10_000.0, datetime(2026, 1, 1, 14, 0, tzinfo=UTC))
 TASKS = Queue("/", "task_queue", 3, 0, 1, "running", "classic", True)
@@ -19,13 +22,25 @@ HOLDER_HEADER = "queue\tclient\thost\tpid\taddress\tprefetch\theld\tsince\tverdi
 
 
 def judged(queue: Queue, *holders: Holder) -> Diagnosis:
-    return diagnose(Sight(queue, Flow(0), holders), 60.0, CLOCK)
+    return Diagnosis(queue, Deliveries(0), holders, Basis(60.0, CLOCK))
 
 
 def held(name: str = "billing", seconds: float = 300, **more: int | bool) -> Holder:
     counter = tuple(Sample(10_000.0 - 5 * n, 2 if 5 * n <= seconds else 0) for n in range(120))
     client = Client(f"connection of {name}", name, "web-3", 4242, "10.0.0.7:5", "guest", "pika")
-    return Holder("/", "task_queue", name, client, Flow(2, counter), "tag", **more)  # type: ignore[arg-type]
+    return Holder("/", "task_queue", name, client, Deliveries(2, counter), "tag", **more)  # type: ignore[arg-type]
+
+
+def queue_lines(diagnoses: list[Diagnosis], *, vhosts: bool = False) -> list[str]:
+    return printed(QUEUE_COLUMNS, diagnoses, json=False, vhosts=vhosts).split("\n")
+
+
+def holder_lines(diagnoses: list[Diagnosis], *, vhosts: bool = False) -> list[str]:
+    return printed(HOLDER_COLUMNS, holder_rows(diagnoses), json=False, vhosts=vhosts).split("\n")
+
+
+def queue_json(diagnoses: list[Diagnosis]) -> Any:
+    return json.loads(printed(QUEUE_COLUMNS, diagnoses, json=True, vhosts=False))
 
 
 HELD = judged(Queue("/", "task_queue", 3, 2, 1, "running", "classic", True), held())
@@ -34,38 +49,38 @@ HELD = judged(Queue("/", "task_queue", 3, 2, 1, "running", "classic", True), hel
 def test_a_line_for_each_queue_below_one_header() -> None:
     """Tab-separated, under rabbitmqctl's own names, in the order given; a zero is a figure; then the verdict."""
     line = "task_queue\t3\t0\t1\trunning\tclassic\tok\t3 ready"
-    assert list(as_lines([judged(TASKS)], vhosts=False)) == [HEADER, line]
+    assert queue_lines([judged(TASKS)]) == [HEADER, line]
 
 
 def test_without_queues_there_is_the_header() -> None:
     """An empty list is a header line and an empty array."""
-    assert list(as_lines([], vhosts=False)) == [HEADER]
-    assert json.loads(as_json([], 60.0, CLOCK)) == []
-    assert list(holder_lines([], vhosts=False)) == [HOLDER_HEADER]
-    assert json.loads(holders_as_json([], CLOCK)) == []
+    assert queue_lines([]) == [HEADER]
+    assert queue_json([]) == []
+    assert holder_lines([]) == [HOLDER_HEADER]
+    assert json.loads(printed(HOLDER_COLUMNS, [], json=True, vhosts=False)) == []
 
 
 def test_the_vhost_is_the_last_column() -> None:
-    """With several vhosts each line says whose it is, behind the columns that are always there."""
-    header, line = as_lines([judged(TASKS)], vhosts=True)
+    """With several vhosts each line names its own, after the columns that are always there."""
+    header, line = queue_lines([judged(TASKS)], vhosts=True)
     assert (header, line.split("\t")[-1]) == (f"{HEADER}\tvhost", "/")
-    header, line = holder_lines(holders_of([HELD], CLOCK), vhosts=True)
+    header, line = holder_lines([HELD], vhosts=True)
     assert (header, line.split("\t")[-1]) == (f"{HOLDER_HEADER}\tvhost", "/")
 
 
 def test_what_is_not_known_is_an_empty_field() -> None:
-    """None is no word and no zero, and the fields keep their places."""
-    _, line = as_lines([judged(UNKNOWN)], vhosts=False)
+    """Neither a word nor a zero, and the fields keep their places."""
+    _, line = queue_lines([judged(UNKNOWN)])
     assert line.split("\t")[1:] == ["", "", "", "", "", "unknown", "what is in it the API does not know (yet)"]
 
 
 def test_names_cannot_break_a_line() -> None:
     """Tabs, line ends and escape sequences in names are spelled out, those of clients too."""
-    _, line = as_lines([judged(UNKNOWN)], vhosts=True)
+    _, line = queue_lines([judged(UNKNOWN)], vhosts=True)
     fields = line.split("\t")
     assert (fields[0], fields[-1], len(fields)) == (r"\x1b[31mred\n\ttab\u202e", r"a\tb", 9)
     diagnosis = judged(HELD.queue, held("\x1b[2J\tx\n"))
-    for lines in (as_lines([diagnosis], vhosts=False), holder_lines(holders_of([diagnosis], CLOCK), vhosts=False)):
+    for lines in (queue_lines([diagnosis]), holder_lines([diagnosis])):
         _, line = lines
         assert r"\x1b[2J\tx\n" in line
         assert line.replace("\t", "").isprintable()
@@ -73,7 +88,7 @@ def test_names_cannot_break_a_line() -> None:
 
 def test_json_has_every_field_as_it_is() -> None:
     """Names are exact there, unknown is null, true is true, and the figures behind the verdict are there."""
-    tasks, unknown = json.loads(as_json([HELD, judged(UNKNOWN)], 60.0, CLOCK))
+    tasks, unknown = queue_json([HELD, judged(UNKNOWN)])
     holders = tasks.pop("holders")
     reason = "2 held for 5 min by billing (10.0.0.7:5, pid 4242): no ack since 13:55"
     assert tasks == {
@@ -99,8 +114,7 @@ def test_holders_line_by_line() -> None:
     """The suspects first, then those who hold longest; a shared channel says so."""
     queue = Queue("/", "task_queue", 0, 6, 3, "running", "classic", True)
     young, shared = held("young", 10), held("shared", 50, prefetch=5, shared=True)
-    rows = holders_of([judged(queue, young, shared, held())], CLOCK)
-    assert list(holder_lines(rows, vhosts=False)) == [
+    assert holder_lines([judged(queue, young, shared, held())]) == [
         HOLDER_HEADER,
         "task_queue\tbilling\tweb-3\t4242\t10.0.0.7:5\t0\t2\t2026-01-01T13:55:00+00:00\tforgotten ack?",
         "task_queue\tshared\tweb-3\t4242\t10.0.0.7:5\t5\t2 shared\t2026-01-01T13:59:10+00:00\tworking",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rqtool.cli.command import Command
+from rqtool.cli.command import Command, describe
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
@@ -27,34 +27,43 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 WATCH_DURATION = "2s"
 SHORTEST_WATCH = 0.2
+LOOK, CHECK = "What to show", "Limits for --check"
+
+EXAMPLES = """\
+\b
+Examples:
+  rqtool queues                          every queue, with a verdict
+  rqtool queues task_queue               this queue only
+  rqtool queues --holders                who holds messages, and since when
+  rqtool queues --watch                  trends, refreshed every 2 s
+  rqtool queues --check --crit-ready 99  a line and an exit code for Nagios
+"""
 
 
 class QueuesCommand(Command):
-    """A command whose `--watch` may stand without its duration, before the name of a queue too; and that answers
-    `--check` with its line and code whatever happens: for Nagios 2 would be CRITICAL, and 70 is nothing at all.
+    """A command whose `--watch` may come without its duration, before the name of a queue too; and that answers
+    `--check` with its line and UNKNOWN at every error: to Nagios the exit code 2 would be CRITICAL, and 70 nothing.
     """
 
+    options_title = LOOK
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        check = "--check" in (args[: args.index("--")] if "--" in args else args)
-        with _unknown_at_errors(check=check):
-            return self._parse(ctx, args)
+        end = args.index("--") if "--" in args else len(args)
+        with _unknown_at_errors(check="--check" in args[:end]):
+            if "--watch" in args[:end]:
+                at = args.index("--watch")
+                given = at + 1 < end and is_duration(args[at + 1])
+                args[at : at + 2 if given else at + 1] = [f"--watch={args[at + 1] if given else WATCH_DURATION}"]
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         with _unknown_at_errors(check=bool(ctx.params.get("check"))):
             return super().invoke(ctx)
 
-    def _parse(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        if "--watch" in args[:end]:
-            at = args.index("--watch")
-            given = at + 1 < end and is_duration(args[at + 1])
-            args[at : at + 2 if given else at + 1] = [f"--watch={args[at + 1] if given else WATCH_DURATION}"]
-        return super().parse_args(ctx, args)
-
 
 @contextmanager
 def _unknown_at_errors(*, check: bool) -> Iterator[None]:
-    """Whatever can't be checked is UNKNOWN."""
+    """What can't be checked is UNKNOWN."""
     try:
         yield
     except (typer.Exit, typer.Abort, OutputError):
@@ -65,39 +74,49 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
             raise
         from rqtool.queues.check import Check, Status
 
-        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        what = describe(error) if isinstance(error, typer.TyperException) else str(error)
         result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
-        raise typer.Exit(_tell(result)) from None
+        raise typer.Exit(_report(result)) from None
 
 
-def _limit(metric: str, level: str, words: str, default: str) -> Any:
+_LIMITED = {
+    "ready": "messages are ready",
+    "held": "messages are held without an ack",
+    "stuck": "messages are held by suspects",
+    "dead": "tasks were given up",
+}
+
+
+def _limit(level: str, metric: str, default: str = "no limit") -> Any:
+    status = {"warn": "WARNING", "crit": "CRITICAL"}[level]
     return typer.Option(
         f"--{level}-{metric}",
         min=0,
         metavar="N",
-        help=f"With --check: {'WARNING' if level == 'warn' else 'CRITICAL'} when more than N {words}.",
+        help=f"{status} if more than N {_LIMITED[metric]}.",
         show_default=default,
+        rich_help_panel=CHECK,
     )
 
 
-@app.command(cls=QueuesCommand)
+@app.command(cls=QueuesCommand, help=EXAMPLES)
 @with_broker(api=True)
 def queues(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Only these queues, and what came back of their tasks."),
+        typer.Argument(metavar="[NAME]...", help="Only these queues, and those for their tasks that came back."),
     ] = None,
     holders: Annotated[
-        bool, typer.Option("--holders", help="Show who holds messages: a line per consumer instead of one per queue.")
+        bool, typer.Option("--holders", help="Who holds messages: a line per consumer instead of one per queue.")
     ] = False,
     watch: Annotated[
         str | None,
         typer.Option(
             "--watch",
             metavar="[DURATION]",
-            help=f"Stay, and look again every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C ends.",
-            show_default="look once",
+            help=f"Redraw every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C ends.",
+            show_default="once",
         ),
     ] = None,
     check: Annotated[
@@ -107,18 +126,18 @@ def queues(
         ),
     ] = False,
     stuck_after: StuckAfter = "60s",
-    warn_ready: Annotated[int | None, _limit("ready", "warn", "messages are ready", "no limit")] = None,
-    crit_ready: Annotated[int | None, _limit("ready", "crit", "messages are ready", "no limit")] = None,
-    warn_held: Annotated[int | None, _limit("held", "warn", "messages are held without an ack", "no limit")] = None,
-    crit_held: Annotated[int | None, _limit("held", "crit", "messages are held without an ack", "no limit")] = None,
-    warn_stuck: Annotated[int | None, _limit("stuck", "warn", "messages are held by suspects", "no limit")] = None,
-    crit_stuck: Annotated[int | None, _limit("stuck", "crit", "messages are held by suspects", "0")] = 0,
-    warn_dead: Annotated[int | None, _limit("dead", "warn", "tasks were given up", "0")] = 0,
-    crit_dead: Annotated[int | None, _limit("dead", "crit", "tasks were given up", "no limit")] = None,
     vhost: Annotated[
-        str | None, typer.Option("--vhost", metavar="NAME", help="The vhost to look at.", show_default="the URL's")
+        str | None, typer.Option("--vhost", metavar="NAME", help="The vhost.", show_default="the URL's")
     ] = None,
-    all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Look at every vhost.")] = False,
+    all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Every vhost.")] = False,
+    warn_ready: Annotated[int | None, _limit("warn", "ready")] = None,
+    crit_ready: Annotated[int | None, _limit("crit", "ready")] = None,
+    warn_held: Annotated[int | None, _limit("warn", "held")] = None,
+    crit_held: Annotated[int | None, _limit("crit", "held")] = None,
+    warn_stuck: Annotated[int | None, _limit("warn", "stuck")] = None,
+    crit_stuck: Annotated[int | None, _limit("crit", "stuck", "0")] = 0,
+    warn_dead: Annotated[int | None, _limit("warn", "dead", "0")] = 0,
+    crit_dead: Annotated[int | None, _limit("crit", "dead")] = None,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
@@ -134,12 +153,14 @@ def queues(
     if watch is not None:
         return _watch(endpoint, where, names, seconds, watch)
     if check:
-        limits = {
-            "warn": {"ready": warn_ready, "held": warn_held, "stuck": warn_stuck, "dead": warn_dead},
-            "crit": {"ready": crit_ready, "held": crit_held, "stuck": crit_stuck, "dead": crit_dead},
-        }
-        result = _check(endpoint, where, names or [], seconds, limits)
-        return result.status if quiet else _tell(result)
+        from rqtool.queues.check import Thresholds
+        from rqtool.queues.check import check as judge
+
+        warn = _given(ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead)
+        crit = _given(ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
+        found = _snapshot(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], seconds)
+        result = judge(found.diagnoses, Thresholds(warn, crit), names or [], found.unseen)
+        return result.status if quiet else _report(result)
     found = _snapshot(endpoint, where, names, seconds)
     if not quiet:
         _show(found, vhosts=all_vhosts, json=json, holders=holders)
@@ -149,6 +170,10 @@ def queues(
     for name in missing:
         complain(f"There is no queue {name!r} here. See the names with: rqtool queues --all-vhosts")
     return 1 if missing else 0
+
+
+def _given(**limits: int | None) -> dict[str, int]:
+    return {metric: limit for metric, limit in limits.items() if limit is not None}
 
 
 def _snapshot(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Snapshot:
@@ -175,22 +200,8 @@ def _show(found: Snapshot, *, vhosts: bool, json: bool, holders: bool) -> None:
         emit(columns.printed(columns.QUEUE_COLUMNS, found.diagnoses, json=json, vhosts=vhosts))
 
 
-def _check(
-    endpoint: Endpoint,
-    where: str | None,
-    names: list[str],
-    stuck_after: float,
-    limits: dict[str, dict[str, int | None]],
-) -> Check:
-    from rqtool.queues.check import Thresholds, check
-
-    warn, crit = ({m: n for m, n in limits[level].items() if n is not None} for level in ("warn", "crit"))
-    found = _snapshot(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], stuck_after)
-    return check(found.diagnoses, Thresholds(warn, crit), names, found.unseen)
-
-
-def _tell(result: Check) -> int:
-    """Print the line and return the exit code. What a monitor can't read is UNKNOWN."""
+def _report(result: Check) -> int:
+    """Print the line of a check and return its exit code. A line that nobody can read is UNKNOWN."""
     from rqtool.queues.check import Status
 
     try:
@@ -204,7 +215,7 @@ def _tell(result: Check) -> int:
 def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float, every: str) -> int:
     seconds = parse_duration(every)
     if seconds < SHORTEST_WATCH:
-        raise UsageError(f"--watch {every} would only make the broker work", "Give it 200ms or more")
+        raise UsageError(f"--watch {every} would only keep the broker busy", "Give it 200ms or more")
     if not sys.stdout.isatty():
         raise UsageError("--watch draws on a terminal, and this is none", "Leave it out, and call rqtool queues again")
     from rqtool.queues.watch import Watch

@@ -10,33 +10,45 @@ import typer
 
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
-from rqtool.cli.output import ask, complain, emit, talker
+from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import is_text, plural
 
 if TYPE_CHECKING:
-    from rqtool.queues.release import Plan, Released, Target
+    from rqtool.queues.release import Plan, Released
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command()
+EXAMPLES = """\
+\b
+Examples:
+  rqtool release task_queue                 show who forgot to ack; ask; close
+  rqtool release task_queue --holder crm-7  close this connection instead
+  rqtool release task_queue --yes           without asking, in a script
+
+The broker puts the messages of a closed connection back into their queues and
+delivers them to other consumers.
+"""
+
+
+@app.command(help=EXAMPLES)
 @with_broker(api=True)
 def release(
     *,
     queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.", callback=check_queue_name)],
-    # Neither --holder nor --yes has an environment twin: what is left over there must not choose whom to cut off.
+    # Neither --holder nor --yes has an environment twin: a forgotten variable must not choose what to disconnect.
     holders: Annotated[
         list[str] | None,
         typer.Option(
             "--holder",
             metavar="NAME",
             allow_from_autoenv=False,
-            help="Close this one, busy or not: a client's name or address as rqtool queues --holders shows it; may be "
+            help="Close this connection, busy or not: a client's name or address from rqtool queues --holders; may be "
             "repeated.",
-            show_default="those who forgot",
+            show_default="those that forgot",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
@@ -55,12 +67,12 @@ def release(
     if vhost is not None and not is_text(vhost):
         raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
     if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
-        raise UsageError("Nobody is cut off: there is no terminal to ask on", "Add --yes")
+        raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     job = Release(Management(endpoint.api_urls, endpoint.tls), vhost or endpoint.vhost, queue, holders or [], seconds)
-    say = talker(quiet=quiet)
     plan = job.plan()
     if not plan.targets:
-        say(_nothing(plan))
+        if not quiet:
+            complain(_nothing(plan))
         if json:
             emit(dumps(_object(queue, None)))
         return 0
@@ -68,13 +80,14 @@ def release(
         for line in _announced(plan):
             complain(line)
     if not yes and not ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] "):
-        say("nobody is cut off")
+        if not quiet:
+            complain("no connection is closed")
         return 0
     released = job.carry_out(plan)
     if json:
         emit(dumps(_object(queue, released)))
     elif not quiet:
-        emit(_told(queue, released))
+        emit(_summary(queue, released))
     return 0
 
 
@@ -86,31 +99,30 @@ def _nothing(plan: Plan) -> str:
     if plan.diagnosis.stuck:
         return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
     who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them"
-    return f"{who}. See: rqtool queues --holders; --holder NAME closes whom you name{unseen}"
+    return f"{who}. See: rqtool queues --holders; --holder NAME closes a connection all the same{unseen}"
 
 
 def _announced(plan: Plan) -> list[str]:
-    """Who holds how much, and what else goes with the connection."""
+    """Who holds how much, and what else comes back with the connection."""
+    queue = plan.diagnosis.queue.name
     lines = []
     for target in plan.targets:
-        more = [f"{held:,} of {name!r}" for name, held in target.elsewhere.items()]
-        also = f", and {' and '.join(more)}" if more else ""
-        what = f"{target.held:,} of {plan.diagnosis.queue.name!r}{also}"
-        lines.append(f"{target.client.described} holds {what}{_busy(target, plan.diagnosis.queue.name)}")
+        also = f", and {_listed(target.elsewhere)}" if target.elsewhere else ""
+        line = f"{target.client.described} holds {target.held:,} of {queue!r}{also}"
+        if target.busy:
+            all_of_them = target.busy == {queue: target.held, **target.elsewhere}
+            which = "them" if all_of_them else _listed(target.busy)
+            line += f"; it may be at work on {which}, and they will be done twice"
+        lines.append(line)
     others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
     return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
 
 
-def _busy(target: Target, queue: str) -> str:
-    """What is with those of its consumers that did not forget."""
-    if not target.busy:
-        return ""
-    all_of_them = target.busy == {queue: target.held, **target.elsewhere}
-    which = "them" if all_of_them else " and ".join(f"{held:,} of {name!r}" for name, held in target.busy.items())
-    return f"; it may be at work on {which}, and they will be done twice"
+def _listed(counts: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} of {name!r}" for name, count in counts.items())
 
 
-def _told(queue: str, released: Released) -> str:
+def _summary(queue: str, released: Released) -> str:
     if not released.closed:
         return " [x] Closed none: the messages were acknowledged after all"
     figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
@@ -123,21 +135,19 @@ def _object(queue: str, released: Released | None) -> dict[str, object]:
     closed = [] if released is None else released.closed
     return {
         "queue": queue,
-        "released": sum(target.held for target in closed),
-        "closed": [_closed(target) for target in closed],
+        "released": 0 if released is None else released.held,
+        "closed": [
+            {
+                "client": target.client.name,
+                "host": target.client.host,
+                "pid": target.client.pid,
+                "address": target.client.address,
+                "connection": target.client.connection,
+                "held": target.held,
+                "elsewhere": target.elsewhere,
+            }
+            for target in closed
+        ],
         "messages_ready": None if released is None else released.queue.messages_ready,
         "messages_unacknowledged": None if released is None else released.queue.messages_unacknowledged,
-    }
-
-
-def _closed(target: Target) -> dict[str, object]:
-    client = target.client
-    return {
-        "client": client.name,
-        "host": client.host,
-        "pid": client.pid,
-        "address": client.address,
-        "connection": client.connection,
-        "held": target.held,
-        "elsewhere": target.elsewhere,
     }

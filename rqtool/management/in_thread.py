@@ -1,4 +1,4 @@
-"""Asking the management API beside the event loop."""
+"""Blocking requests to the management API from the event loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rqtool.errors import RqtoolError, Unreachable
 
@@ -21,25 +21,21 @@ async def in_thread(ask: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
-    def resolve(found: T) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def fail(error: Exception) -> None:
-        if not answer.done():
-            answer.set_exception(error)
+    def settle(set_outcome: Callable[[Any], None], outcome: object) -> None:
+        if not answer.done():  # cancelled
+            set_outcome(outcome)
 
     def run() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             try:
                 found = ask()
             except RqtoolError as error:
-                loop.call_soon_threadsafe(fail, error)
+                loop.call_soon_threadsafe(settle, answer.set_exception, error)
             except Exception as error:
                 nonsense = f"The management API's answer makes no sense: {type(error).__name__}: {error}"
-                loop.call_soon_threadsafe(fail, Unreachable(nonsense))
+                loop.call_soon_threadsafe(settle, answer.set_exception, Unreachable(nonsense))
             else:
-                loop.call_soon_threadsafe(resolve, found)
+                loop.call_soon_threadsafe(settle, answer.set_result, found)
 
     try:
         threading.Thread(target=run, name="api", daemon=True).start()

@@ -13,8 +13,6 @@ from enum import IntEnum
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.text import plural, printable
 
-METRICS = ("ready", "held", "stuck", "dead")
-
 
 class Status(IntEnum):
     """The exit code of a plug-in."""

@@ -5,7 +5,7 @@ The first TSV columns of queues are those of rabbitmqctl; the README names the k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC
 from json import dumps
@@ -76,24 +76,22 @@ def holder_rows(diagnoses: Sequence[Diagnosis]) -> list[HolderRow]:
     return sorted(rows, key=lambda row: (not row.is_suspect, _since(row) or "~", row.diagnosis.queue.key))
 
 
-def tsv(columns: Sequence[Column[T]], rows: Sequence[T], *, vhosts: bool) -> Iterator[str]:
-    """A header line, then a line per row. Empty: not known. Control characters are spelled out; `vhost` comes last."""
-    shown = [each for each in columns if each.tsv and each.name != "vhost"]
-    shown += [each for each in columns if vhosts and each.name == "vhost"]
-    yield "\t".join(each.name for each in shown)
-    for row in rows:
-        values = [each.tsv(row) for each in shown if each.tsv]
-        yield "\t".join("" if value is None else printable(str(value)) for value in values)
-
-
 def objects(columns: Sequence[Column[T]], rows: Sequence[T]) -> list[dict[str, object]]:
     """For JSON: an object per row."""
     return [{each.name: each.json(row) for each in columns if each.json} for row in rows]
 
 
 def printed(columns: Sequence[Column[T]], rows: Sequence[T], *, json: bool, vhosts: bool) -> str:
-    """For programs: an array of objects, or TSV."""
-    return dumps(objects(columns, rows)) if json else "\n".join(tsv(columns, rows, vhosts=vhosts))
+    """For programs: an array of objects; or TSV, a header line and a line per row, `vhost` as the last column. In TSV
+    unknown is empty, and control characters are spelled out.
+    """
+    if json:
+        return dumps(objects(columns, rows))
+    shown = [each for each in columns if each.tsv and each.name != "vhost"]
+    shown += [each for each in columns if vhosts and each.name == "vhost"]
+    lines: list[list[object]] = [[each.name for each in shown]]
+    lines += [[each.tsv(row) for each in shown if each.tsv] for row in rows]
+    return "\n".join("\t".join("" if value is None else printable(str(value)) for value in line) for line in lines)
 
 
 def reasons(diagnosis: Diagnosis) -> str:

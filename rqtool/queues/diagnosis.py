@@ -173,8 +173,8 @@ def _forgotten_ack(d: Diagnosis) -> Finding:
     # A consumer that does not ack at all is not among the holders.
     consumers = [holder for holder in d.holders if holder.consumer_tag is not None]
     are_all_known = d.queue.consumers is None or d.queue.consumers <= len(consumers)
-    nobody_takes = are_all_known and consumers and all(each in d.suspects and each.is_full for each in consumers)
-    if d.queue.ready and nobody_takes:
+    are_full = consumers and all(each in d.suspects and 0 < each.prefetch <= each.held for each in consumers)
+    if d.queue.ready and are_all_known and are_full:
         reason = f"{d.queue.ready:,} ready reach nobody, the prefetch is full: {_accused(d, d.suspects)}"
         return Finding("starved", reason)
     return Finding("forgotten ack?", _accused(d, d.suspects))

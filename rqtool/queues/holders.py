@@ -47,10 +47,6 @@ class Holder:
         """Whether `deliveries` count its queue alone; acks on a shared channel may be for another queue."""
         return not self.shared or self.channel_held is not None
 
-    @property
-    def is_full(self) -> bool:
-        return 0 < self.prefetch <= self.held
-
     def is_stuck(self, stuck_after: float) -> bool:
         """Whether it holds messages and settled none for so many seconds.
 

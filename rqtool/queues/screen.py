@@ -22,7 +22,6 @@ from rqtool.queues.table import reason_line, text
 from rqtool.queues.trends import BARS, PLAIN_BARS, Trend, bars, empty_in, short
 from rqtool.text import printable
 
-LAG_WORDS = "acks, trends and verdicts lag up to 10 s"
 NARROW, WIDE = 100, 150
 """Widths of a terminal for a trend of 6, of 12, and of 24 samples; a sample is 5 s."""
 HEAD_LINES = 3
@@ -45,10 +44,7 @@ class Screen:
 
     def __init__(self) -> None:
         self._console = Console()
-
-    @property
-    def is_dumb(self) -> bool:
-        return self._console.is_dumb_terminal
+        self.is_dumb = self._console.is_dumb_terminal
 
     @property
     def most_rows(self) -> int:
@@ -98,7 +94,7 @@ def _head(frame: Frame, now: datetime, width: int) -> RenderableType:
     if frame.trouble:
         words = f"No answer since {frame.taken:%H:%M:%S} ({about(age)}), the figures are of then. {frame.trouble}"
         return _line(Text(printable(words), style="bold red"), width)
-    lag = frame.snapshot.unseen or LAG_WORDS
+    lag = frame.snapshot.unseen or "acks, trends and verdicts lag up to 10 s"
     right = Text(f"  {frame.taken:%H:%M:%S}, {age} s old; {lag}; q ends", style="dim")
     left = _line(Text.assemble(("rqtool", "bold"), f" {printable(frame.where)}"), max(6, width - right.cell_len))
     return _line(Text.assemble(left, right), width)

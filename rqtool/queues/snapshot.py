@@ -23,9 +23,8 @@ from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder, channel_deliveries, join, queue_deliveries
 
 FINE_SECONDS, FINE_STEP = 600, 5
-"""The broker keeps samples of 5 s for ten minutes,"""
 COARSE_SECONDS, COARSE_STEP = 3600, 60
-"""and of a minute for an hour."""
+"""The broker keeps samples of 5 s for ten minutes, and of a minute for an hour."""
 FEW = 40
 """Names that are asked for one by one. Of more channels or connections the whole list is: the server looks at all of
 them either way. Nor is another long list worth the exact time since when so many hold something."""
@@ -103,8 +102,8 @@ class _Window:
     def __init__(self, stuck_after: float, remembers: float) -> None:
         most = int(min(remembers or COARSE_SECONDS, COARSE_SECONDS))
         seconds = min(SHORT_SECONDS if stuck_after <= SHORT_SECONDS / 2 else FINE_SECONDS, most)
-        self.first = _samples(seconds, FINE_STEP)
-        self._hour = _samples(most, COARSE_STEP)
+        self.first = samples(seconds, FINE_STEP)
+        self._hour = samples(most, COARSE_STEP)
         # The hour is asked for a few, and for all where the verdict depends on it.
         self._most_old = 0 if most <= FINE_SECONDS else FEW if stuck_after <= FINE_SECONDS * 0.9 else math.inf
 
@@ -117,7 +116,8 @@ class _Window:
         return {key: each.after(earlier[key]) if key in earlier else each for key, each in histories.items()}
 
 
-def _samples(seconds: int, step: int) -> dict[str, str]:
+def samples(seconds: int, step: int) -> dict[str, str]:
+    """The parameters that ask for samples of the last `seconds`."""
     kinds = ("msg_rates", "lengths", "data_rates")
     return {f"{k}_age": str(seconds) for k in kinds} | {f"{k}_incr": str(step) for k in kinds}
 

@@ -24,18 +24,14 @@ from rqtool.errors import RqtoolError, UsageError
 from rqtool.management.api import Management, below
 from rqtool.management.samples import read_samples
 from rqtool.queues.screen import Frame, Screen, worst
-from rqtool.queues.snapshot import take_snapshot
+from rqtool.queues.snapshot import FINE_STEP, samples, take_snapshot
 from rqtool.queues.trends import Trend
 
 _HANDLED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
-_TRENDS = {
-    "lengths_age": "150",
-    "lengths_incr": "5",
-    "msg_rates_age": "150",
-    "msg_rates_incr": "5",
-    "columns": "vhost,name,messages_ready_details.samples,messages_unacknowledged_details.samples,"
-    "message_stats.ack_details.samples",
-}
+_TRENDS = (
+    "vhost,name,messages_ready_details.samples,messages_unacknowledged_details.samples,"
+    "message_stats.ack_details.samples"
+)
 
 
 class Watch:
@@ -107,13 +103,14 @@ class Watch:
         now = datetime.now().astimezone()
         snapshot = take_snapshot(api, self._vhost, self._stuck_after, now, self._names)
         names = {each.queue.name for each in worst(snapshot.diagnoses, self._screen.most_rows)}
+        path = f"/api/queues{below(self._vhost)}"
         trends = {
             (str(row.get("vhost")), str(row.get("name"))): Trend(
                 ready=read_samples(row, "messages_ready_details"),
                 unacked=read_samples(row, "messages_unacknowledged_details"),
                 acked=read_samples(row, "message_stats", "ack_details"),
             )
-            for row in api.rows(f"/api/queues{below(self._vhost)}", _TRENDS, names) or []
+            for row in api.rows(path, samples(150, FINE_STEP) | {"columns": _TRENDS}, names) or []
         }
         return Frame(snapshot, trends, now, "every vhost" if self._vhost is None else self._vhost)
 

@@ -1,0 +1,75 @@
+"""What a snapshot asks the management API for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rqtool.management.api import Management
+from rqtool.management.fields import Row
+from rqtool.queues.snapshot import take_snapshot
+
+NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
+
+
+def queue(name: str, held: int = 3) -> Row:
+    return {
+        "vhost": "/", "name": name, "messages": held, "messages_ready": 0, "messages_unacknowledged": held,
+        "type": "classic", "state": "running", "durable": True, "consumers": 0,
+    }  # fmt: skip
+
+
+def getter(held: int = 3) -> Row:
+    """A channel without a consumer that has held messages for five minutes."""
+    delivered = [{"timestamp": 1_000_000 - 5000 * n, "sample": held} for n in range(60)]
+    return {
+        "name": "c (1)", "vhost": "/", "messages_unacknowledged": held, "connection_details": {"name": "c"},
+        "message_stats": {"get_details": {"samples": delivered}},
+    }  # fmt: skip
+
+
+class Answers(Management):
+    """A management API with these rows; `asked`: the paths and names of the requests for lists."""
+
+    def __init__(self, queues: list[Row], channels: list[Row]) -> None:
+        super().__init__([])
+        self._lists: dict[str, list[Row]] = {"queues": queues, "channels": channels}
+        self.asked: list[tuple[str, set[str] | None]] = []
+
+    def rows(self, path: str, query: Mapping[str, str], names: Collection[str] | None = None) -> list[Row]:
+        self.asked.append((path, None if names is None else set(names)))
+        kind = next((part for part in path.split("/") if part in self._lists), "")
+        return [row for row in self._lists.get(kind, []) if names is None or row["name"] in names]
+
+    def tags(self) -> frozenset[str]:
+        return frozenset({"monitoring"})
+
+    def remembers(self) -> float:
+        return 3600.0
+
+    def asked_of_queues(self) -> list[Any]:
+        return [names for path, names in self.asked if path == "/api/queues/%2F"]
+
+
+def test_a_named_queue_alone_is_asked_for() -> None:
+    """And the queues for its tasks that came back; a broker may have thousands of others."""
+    api = Answers([queue("q", 0), queue("r")], [])
+    [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
+    assert found.queue.name == "q"
+    assert api.asked_of_queues() == 2 * [{"q", "q.returned", "q.quarantine"}]
+
+
+def test_the_only_possible_queue_of_a_getter_is_found_by_name_too() -> None:
+    """All others hold nothing that is unexplained."""
+    [found] = take_snapshot(Answers([queue("q"), queue("r", 0)], [getter()]), "/", 60.0, NOW, ["q"]).diagnoses
+    assert found.verdict == "forgotten ack?"
+    assert [holder.channel for holder in found.suspects] == ["c (1)"]
+
+
+def test_a_getter_may_hold_messages_of_a_queue_that_was_not_asked_for() -> None:
+    """It is not accused for the named one, so the others are asked for."""
+    api = Answers([queue("q"), queue("r")], [getter()])
+    [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
+    assert found.holders == []
+    assert None in api.asked_of_queues()

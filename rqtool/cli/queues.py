@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rqtool.cli.command import Command, describe
+from rqtool.cli.command import Command
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
@@ -74,7 +74,7 @@ def _unknown_at_errors(*, check: bool) -> Iterator[None]:
             raise
         from rqtool.queues.check import Check, Status
 
-        what = describe(error) if isinstance(error, typer.TyperException) else str(error)
+        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
         raise typer.Exit(_report(result)) from None
 

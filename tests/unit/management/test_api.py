@@ -1,4 +1,4 @@
-"""The management API → plain data, against a real HTTP server that answers what it is told."""
+"""The management API → plain data, against a real HTTP server with canned answers."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class TestQueues:
         assert live.items() <= parse_qs(urlsplit(api.asked[0]).query).items()
 
     def test_names_are_encoded(self, api: Api) -> None:
-        """Whatever is in a vhost's or queue's name stays within its part of the request."""
+        """Any character in the name of a vhost or queue stays within its part of the request."""
         name = "c?d&e=#(f) ü.*"
         api.client().matching("a/b c?", re.escape(name))
         asked = urlsplit(api.asked[0])
@@ -182,7 +182,7 @@ class TestQueues:
         assert api.client().rows("/api/consumers", {}) == []
 
     def test_rows_by_name(self, api: Api) -> None:
-        """Exactly those that are named, whatever the filter lets through, and in requests that a server takes."""
+        """Only these names, though the API's filter passes more, in requests short enough for a server."""
         names = [f"queue {n:04} (x|y)" for n in range(1200)]
         api.answers["/api/queues"] = (200, {"items": [{"name": names[0]}, {"name": names[0].upper()}]})
         found = api.client().rows("/api/queues", {"columns": "name"}, set(names)) or []
@@ -200,7 +200,7 @@ class TestQueues:
         assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
 
     def test_names_that_are_none(self, api: Api) -> None:
-        """Whatever stands where a name belongs, it is not one of those that are wanted."""
+        """A name that is not a string matches nothing."""
         api.answers["/api/queues"] = (200, {"items": [{"name": ["q"]}, {"name": {}}, {"name": "q"}]})
         assert api.client().rows("/api/queues", {}, {"q"}) == [{"name": "q"}]
 
@@ -314,11 +314,11 @@ class TestQueues:
 
 
 class TestRefused:
-    """Somebody is there and says no."""
+    """The API refuses the user."""
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_user_without_the_tag(self, api: Api, status: int) -> None:
-        """Who may not use the API is told which tag is missing."""
+        """A user without the right tag: the error names the tag."""
         api.answers["/api/queues"] = (status, {"error": "not_authorised", "reason": "Not management user"})
         with pytest.raises(AccessRefused, match=r"User 'user' may not use .* set_user_tags user monitoring") as refused:
             api.client().queues()
@@ -326,7 +326,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("body", [{"reason": "Login failed"}, {}, [], b"<html>", b"", {"reason": None}])
     def test_a_wrong_login(self, api: Api, body: object) -> None:
-        """Any other 401, whatever its words, is about the login, and does not repeat it."""
+        """Any other 401 is about the login. The error does not repeat the password."""
         api.answers["/api/queues"] = (401, body)
         with pytest.raises(AccessRefused, match="refused user 'user': wrong name, password or vhost") as refused:
             api.client().queues()
@@ -334,7 +334,7 @@ class TestRefused:
 
 
 class TestUnreachable:
-    """Nobody is there, or somebody else."""
+    """Nothing listens at the address, or something else does."""
 
     @pytest.mark.parametrize(
         ("status", "body"),
@@ -414,7 +414,7 @@ class TestUnreachable:
         assert "secret" not in str(unreachable.value)
 
     def test_no_answer_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Somebody who takes the connection and says nothing is given up."""
+        """A server that accepts the connection and never answers is given up."""
         monkeypatch.setattr(management, "READ_SECONDS", 0.05)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = ApiURL(f"http://127.0.0.1:{silent.getsockname()[1]}", "user", "secret")

@@ -73,8 +73,8 @@ def test_what_rqtool_needs_beside_a_queue() -> None:
     assert names(replace(LIVE, vhost="other"), beside[0]) == ["q", "q.returned"]
 
 
-def test_what_came_back_is_shown_with_its_queue() -> None:
-    """Whoever asks for a queue sees its tasks, wherever they are; not those that were given up, nor others."""
+def test_returned_tasks_are_shown_with_their_queue() -> None:
+    """A queue's name selects its returned tasks too, but neither its dead ones nor other queues."""
     full = ("q", "q.returned", "q.quarantine", "q.dead", "q.retry.1s", "other", "other.returned")
     queues = [*(replace(FULL, name=name) for name in full), replace(LIVE, name="p"), replace(LIVE, name="p.returned")]
     assert [queue.name for queue in named(queues, {"q", "p"})] == ["q", "q.returned", "q.quarantine", "p"]

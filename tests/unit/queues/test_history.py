@@ -113,9 +113,9 @@ class TestDeliveries:
         st.sampled_from([-1, 0, 1]),
         st.randoms(use_true_random=False),
     )
-    def test_nobody_is_wronged(self, steps: list[tuple[int, int, int]], skew: int, random: Any) -> None:
-        """Whatever is delivered, acked and rejected, in whatever order, and though what is held is of a step before or
-        after the last one that is counted: who is said to be quiet for so long really held something since then.
+    def test_nobody_is_accused_wrongly(self, steps: list[tuple[int, int, int]], skew: int, random: Any) -> None:
+        """Messages are delivered, acked and rejected in any order, and `held` is one step older or newer than the
+        counters. A client that is reported as quiet for some time has really held a message since then.
         """
         out: list[int] = []
         delivered, acked, active = 0, 0, 0.0

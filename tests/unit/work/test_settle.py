@@ -21,7 +21,7 @@ from rqtool.work.output import WorkerOutput
 from rqtool.work.retry import Delay
 from rqtool.work.settle import Settler
 from rqtool.work.supervisor import Supervisor
-from tests.unit.work.test_job import QUEUE, Delivery, arrive, receive, take
+from tests.unit.work.in_hand import QUEUE, Delivery, arrive, receive, take
 
 FAILED = Failed("no luck")
 

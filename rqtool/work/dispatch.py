@@ -92,7 +92,7 @@ class Dispatcher:
             if (job := withdrawn[0]).delivery.live:
                 self._begin(job)
             else:
-                self._jobs.give_back(job)
+                self._settler.return_to_queue(job)
         while not (self.suspended or self._settler.is_stuck) and self._begin_next(session.usable):
             pass
 
@@ -133,7 +133,6 @@ class Dispatcher:
         self._pool.withdraw()
         for job in list(self._jobs.withdrawn):
             self._settler.return_to_queue(job)
-            self._supervisor.changed()
 
     def return_waiting(self) -> None:
         """Give back what was not handed over."""

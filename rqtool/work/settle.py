@@ -97,11 +97,10 @@ class Settler:
 
     def return_to_queue(self, job: Job) -> None:
         """Give back a task that did not begin, or was cut off, in a way that does not count against it."""
-        if not job.delivery.live:
-            self._jobs.give_back(job)
-        elif job.source is Source.MAIN:
+        if job.source is Source.MAIN or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
+            self._supervisor.changed()
         elif job.source is Source.RETURNED:
             self.move_to_returned(job)
         else:

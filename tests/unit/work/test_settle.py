@@ -208,7 +208,7 @@ def test_no_copy_begins_before_its_original_is_acked() -> None:
     ],
 )
 def test_what_goes_back_is_not_blamed(queue: str, happens: list[str]) -> None:
-    """Where the broker counts what comes back, a fresh copy goes back instead."""
+    """Where the broker counts what comes back, a fresh copy goes back instead; and another task may be wanted."""
     settling = Settling(queue=queue)
 
     async def give_back() -> None:
@@ -218,3 +218,4 @@ def test_what_goes_back_is_not_blamed(queue: str, happens: list[str]) -> None:
     asyncio.run(give_back())
     assert settling.log[:-1] == happens
     assert settling.jobs.idle
+    assert settling.supervisor.changes

@@ -71,14 +71,14 @@ class Job:
         self.state: State = "received"
         self.result: Result | None = None
         """What is left to do before the ack."""
-        shown = headers.of_the_sender(delivery.headers) if delivery.headers else {}
+        own = headers.of_the_sender(delivery.headers) if delivery.headers else {}
         self.task = Task(
             body=delivery.body,
             queue=home,
             message_id=delivery.message_id or "",
             attempt=headers.count(delivery.headers, headers.ATTEMPTS) + 1,
             redelivered=delivery.redelivered or delivery.queue != home,
-            headers={name: headers.text(shown, name) for name in shown},
+            headers={name: headers.text(own, name) for name in own} if own else {},
         )
         self._dispatcher = dispatcher
         self._started: float | None = None

@@ -141,7 +141,7 @@ class Jobs:
         elif before == "withdrawn":
             self.withdrawn.remove(job)
             self._taken_on -= state != "handed over"
-        if not NEXT[state]:
+        if state == "settled" or state == "returned":
             self.in_hand.discard(job)
             if self._orphans and self._orphans.get(key := job.delivery.key) is job:
                 del self._orphans[key]

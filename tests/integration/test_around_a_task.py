@@ -205,7 +205,7 @@ def test_sighup_ends_send_with_its_report(rqtool: Program, vhost: Vhost) -> None
     sender.write(b"a\n")
     eventually(lambda: vhost.ready() == 1)
     sender.signal(signal.SIGHUP)
-    sender.says("writing what was not sent to rest")
+    sender.says("writing the rest of the input to rest")
     sender.write(b"b\n")
     sender.close_input()
     ended = sender.wait(20)

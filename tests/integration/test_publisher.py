@@ -109,6 +109,7 @@ def test_a_broker_that_confirms_nothing_is_given_up(
             lost = await publisher.lost
         assert str(lost) == "the broker confirms nothing any more"
         assert [message.position for message in publisher.window.abandon()] == [1]
-        connection.abandon()
+        proxy.mend()
+        await connection.close()
 
     asyncio.run(publish())

@@ -72,6 +72,8 @@ def unknown_at_errors(form: str | None) -> Iterator[None]:
 
         what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
+        if form == "prometheus":
+            complain(result.text)  # its format has no room for words
         raise typer.Exit(report(result, form)) from None
 
 

@@ -70,7 +70,11 @@ def queues(
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="On a terminal: list every healthy queue, too, however many there are."),
+        typer.Option(
+            "--all",
+            envvar="RQTOOL_QUEUES_ALL",
+            help="On a terminal: list every healthy queue, too, however many there are.",
+        ),
     ] = False,
     sort: Annotated[
         Literal["name", "ready", "unacknowledged", "verdict"] | None,
@@ -85,6 +89,7 @@ def queues(
         typer.Option(
             "--columns",
             metavar="A,B,C",
+            envvar="RQTOOL_QUEUES_COLUMNS",
             help="Show these columns, in this order: any key of --json.",
             show_default="on a terminal those that fit",
         ),
@@ -109,7 +114,13 @@ def queues(
     ] = False,
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="With --check: how to report.", show_default="nagios", rich_help_panel=CHECK),
+        typer.Option(
+            "--format",
+            envvar="RQTOOL_QUEUES_FORMAT",
+            help="With --check: how to report.",
+            show_default="nagios",
+            rich_help_panel=CHECK,
+        ),
     ] = None,
     stuck_after: StuckAfter = "60s",
     vhost: Annotated[
@@ -142,8 +153,6 @@ def queues(
         )
     if chosen is not None and json:
         raise UsageError("--columns and --json don't go together", "Use one of the two: JSON has every key")
-    if form is not None and not check:
-        raise UsageError("--format is for --check", "Add --check")
     seconds = parse_stuck_after(stuck_after)
     where = None if all_vhosts else vhost or endpoint.vhost
     if watch is not None:

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rqtool.cli.check import CHECK, Format, age, age_limit, format_in, given, limit, report, unknown_at_errors
 from rqtool.cli.command import Command
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import RqtoolError, UsageError
-from rqtool.output import OutputError, unwritable
+from rqtool.errors import UsageError
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
-    from rqtool.queues.check import Check
     from rqtool.queues.snapshot import Snapshot
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 WATCH_DURATION = "2s"
 SHORTEST_WATCH = 0.2
-LOOK, CHECK = "What to show", "Limits for --check"
+LOOK = "What to show"
 
 EXAMPLES = """\
 \b
 Examples:
   rqtool queues                          every queue, with a verdict
-  rqtool queues task_queue               this queue only
+  rqtool queues task_queue 'mail*'       this queue, and all that begin with mail
   rqtool queues --holders                who holds messages, and since when
   rqtool queues --watch                  trends, refreshed every 2 s
   rqtool queues --check --crit-ready 99  a line and an exit code for Nagios
@@ -49,7 +45,7 @@ class QueuesCommand(Command):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         end = args.index("--") if "--" in args else len(args)
-        with _unknown_at_errors(check="--check" in args[:end]):
+        with unknown_at_errors(format_in(args[:end]) if "--check" in args[:end] else None):
             if "--watch" in args[:end]:
                 at = args.index("--watch")
                 given = at + 1 < end and is_duration(args[at + 1])
@@ -57,46 +53,8 @@ class QueuesCommand(Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        with _unknown_at_errors(check=bool(ctx.params.get("check"))):
+        with unknown_at_errors((ctx.params.get("form") or "nagios") if ctx.params.get("check") else None):
             return super().invoke(ctx)
-
-
-@contextmanager
-def _unknown_at_errors(*, check: bool) -> Iterator[None]:
-    """What can't be checked is UNKNOWN."""
-    try:
-        yield
-    except (typer.Exit, typer.Abort, OutputError):
-        raise
-    except Exception as error:
-        expected = isinstance(error, RqtoolError | typer.TyperException)
-        if not check or (not expected and os.environ.get("RQTOOL_DEBUG")):
-            raise
-        from rqtool.queues.check import Check, Status
-
-        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
-        raise typer.Exit(_report(result)) from None
-
-
-_LIMITED = {
-    "ready": "messages are ready",
-    "held": "messages are held without an ack",
-    "stuck": "messages are held by suspects",
-    "dead": "tasks were given up",
-}
-
-
-def _limit(level: str, metric: str, default: str = "no limit") -> Any:
-    status = {"warn": "WARNING", "crit": "CRITICAL"}[level]
-    return typer.Option(
-        f"--{level}-{metric}",
-        min=0,
-        metavar="N",
-        help=f"{status} if more than N {_LIMITED[metric]}.",
-        show_default=default,
-        rich_help_panel=CHECK,
-    )
 
 
 @app.command(cls=QueuesCommand, help=EXAMPLES)
@@ -105,7 +63,36 @@ def queues(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Only these queues, and those for their tasks that came back."),
+        typer.Argument(
+            metavar="[PATTERN]...",
+            help="Only these queues, and those for their tasks that came back: names, or globs with *, ? and [...].",
+        ),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            envvar="RQTOOL_QUEUES_ALL",
+            help="On a terminal: list every healthy queue, too, however many there are.",
+        ),
+    ] = False,
+    sort: Annotated[
+        Literal["name", "ready", "unacknowledged", "verdict"] | None,
+        typer.Option(
+            "--sort",
+            help="Sort by name, figure (the largest first) or verdict (the worst first).",
+            show_default="verdict; not on a terminal: name",
+        ),
+    ] = None,
+    chosen: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="A,B,C",
+            envvar="RQTOOL_QUEUES_COLUMNS",
+            help="Show these columns, in this order: any key of --json.",
+            show_default="on a terminal those that fit",
+        ),
     ] = None,
     holders: Annotated[
         bool, typer.Option("--holders", help="Who holds messages: a line per consumer instead of one per queue.")
@@ -125,19 +112,31 @@ def queues(
             "--check", help="For Nagios, Icinga, cron: one line; exit code 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."
         ),
     ] = False,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            envvar="RQTOOL_QUEUES_FORMAT",
+            help="With --check: how to report.",
+            show_default="nagios",
+            rich_help_panel=CHECK,
+        ),
+    ] = None,
     stuck_after: StuckAfter = "60s",
     vhost: Annotated[
         str | None, typer.Option("--vhost", metavar="NAME", help="The vhost.", show_default="the URL's")
     ] = None,
     all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Every vhost.")] = False,
-    warn_ready: Annotated[int | None, _limit("warn", "ready")] = None,
-    crit_ready: Annotated[int | None, _limit("crit", "ready")] = None,
-    warn_held: Annotated[int | None, _limit("warn", "held")] = None,
-    crit_held: Annotated[int | None, _limit("crit", "held")] = None,
-    warn_stuck: Annotated[int | None, _limit("warn", "stuck")] = None,
-    crit_stuck: Annotated[int | None, _limit("crit", "stuck", "0")] = 0,
-    warn_dead: Annotated[int | None, _limit("warn", "dead", "0")] = 0,
-    crit_dead: Annotated[int | None, _limit("crit", "dead")] = None,
+    warn_ready: Annotated[int | None, limit("warn", "ready")] = None,
+    crit_ready: Annotated[int | None, limit("crit", "ready")] = None,
+    warn_held: Annotated[int | None, limit("warn", "held")] = None,
+    crit_held: Annotated[int | None, limit("crit", "held")] = None,
+    warn_stuck: Annotated[int | None, limit("warn", "stuck")] = None,
+    crit_stuck: Annotated[int | None, limit("crit", "stuck", "0")] = 0,
+    warn_dead: Annotated[int | None, limit("warn", "dead", "0")] = 0,
+    crit_dead: Annotated[int | None, limit("crit", "dead")] = None,
+    warn_age: Annotated[str | None, age_limit("warn")] = None,
+    crit_age: Annotated[str | None, age_limit("crit")] = None,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
@@ -148,6 +147,12 @@ def queues(
         raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
     if sum([watch is not None, check, json]) > 1 or (holders and (check or watch is not None)):
         raise UsageError("--watch, --check, --json and --holders don't go together", "Only --holders --json does")
+    if (everything or sort or chosen) and (watch is not None or check or holders):
+        raise UsageError(
+            "--all, --sort and --columns don't go with --watch, --check or --holders", "They are for the list of queues"
+        )
+    if chosen is not None and json:
+        raise UsageError("--columns and --json don't go together", "Use one of the two: JSON has every key")
     seconds = parse_stuck_after(stuck_after)
     where = None if all_vhosts else vhost or endpoint.vhost
     if watch is not None:
@@ -156,60 +161,56 @@ def queues(
         from rqtool.queues.check import Thresholds
         from rqtool.queues.check import check as judge
 
-        warn = _given(ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead)
-        crit = _given(ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
-        found = _snapshot(endpoint, where, names and [*names, *(f"{name}.dead" for name in names)], seconds)
-        result = judge(found.diagnoses, Thresholds(warn, crit), names or [], found.unseen)
-        return result.status if quiet else _report(result)
+        warn = given(ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead, age=age("warn", warn_age))
+        crit = given(ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead, age=age("crit", crit_age))
+        limits = Thresholds(warn, crit)
+        patterns = names and [*names, *(f"{name}.dead" for name in names)]
+        found = _snapshot(endpoint, where, patterns, seconds, age=max(limits.ages, default=0))
+        result = judge(found.diagnoses, limits, names or [], found.unseen)
+        return result.status if quiet else report(result, form or "nagios")
+    from rqtool.queues import columns
+
+    shown = None if chosen is None else columns.choose(chosen)
     found = _snapshot(endpoint, where, names, seconds)
-    if not quiet:
-        _show(found, vhosts=all_vhosts, json=json, holders=holders)
-        if found.unseen and (holders or any(each.queue.held for each in found.diagnoses)):
-            complain(f"{found.unseen}.")
-    missing = [name for name in names or [] if name not in {each.queue.name for each in found.diagnoses}]
+    on_terminal = sys.stdout.isatty() and not json
+    by = sort or ("verdict" if on_terminal else None)
+    diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses
+    if quiet:
+        pass
+    elif on_terminal:
+        from rqtool.queues import table
+
+        if holders:
+            table.show_holders(diagnoses, vhosts=all_vhosts)
+        else:
+            table.show(diagnoses, shown, everything=everything, vhosts=all_vhosts)
+    elif holders:
+        emit(columns.printed(columns.HOLDER_COLUMNS, columns.holder_rows(diagnoses), json=json, vhosts=all_vhosts))
+    elif shown:
+        emit(columns.tsv(shown, diagnoses))
+    else:
+        emit(columns.printed(columns.QUEUE_COLUMNS, diagnoses, json=json, vhosts=all_vhosts))
+    if not quiet and found.unseen and (holders or any(each.queue.held for each in found.diagnoses)):
+        complain(f"{found.unseen}.")
+    from rqtool.management.queue import is_glob, selects
+
+    missing = [n for n in names or [] if not any(selects([n], each.queue.name) for each in found.diagnoses)]
     for name in missing:
-        complain(f"There is no queue {name!r} here. See the names with: rqtool queues --all-vhosts")
+        what = f"No queue here matches {name!r}" if is_glob(name) else f"There is no queue {name!r} here"
+        complain(f"{what}. See the names with: rqtool queues --all-vhosts")
     return 1 if missing else 0
 
 
-def _given(**limits: int | None) -> dict[str, int]:
-    return {metric: limit for metric, limit in limits.items() if limit is not None}
-
-
-def _snapshot(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float) -> Snapshot:
+def _snapshot(
+    endpoint: Endpoint, where: str | None, patterns: list[str] | None, stuck_after: float, *, age: float = 0
+) -> Snapshot:
     from datetime import datetime
 
     from rqtool.management.api import Management
     from rqtool.queues.snapshot import take_snapshot
 
     api = Management(endpoint.api_urls, endpoint.tls)
-    return take_snapshot(api, where, stuck_after, datetime.now().astimezone(), names or None)
-
-
-def _show(found: Snapshot, *, vhosts: bool, json: bool, holders: bool) -> None:
-    if sys.stdout.isatty() and not json:
-        from rqtool.queues.table import show
-
-        show(found.diagnoses, holders=holders, vhosts=vhosts)
-        return
-    from rqtool.queues import columns
-
-    if holders:
-        emit(columns.printed(columns.HOLDER_COLUMNS, columns.holder_rows(found.diagnoses), json=json, vhosts=vhosts))
-    else:
-        emit(columns.printed(columns.QUEUE_COLUMNS, found.diagnoses, json=json, vhosts=vhosts))
-
-
-def _report(result: Check) -> int:
-    """Print the line of a check and return its exit code. A line that nobody can read is UNKNOWN."""
-    from rqtool.queues.check import Status
-
-    try:
-        emit(result.line)
-    except OutputError as error:
-        complain(str(unwritable(error)))
-        return Status.UNKNOWN
-    return result.status
+    return take_snapshot(api, where, stuck_after, datetime.now().astimezone(), patterns or None, age=age)
 
 
 def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float, every: str) -> int:

@@ -26,7 +26,7 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
 _COLUMNS = (
     "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
-    "effective_policy_definition,consumers"
+    "effective_policy_definition,consumers,head_message_timestamp"
 )
 DEFAULT_RETENTION = 3600
 """Seconds; of a server that does not say how long it keeps its counters."""
@@ -57,12 +57,7 @@ class Management:
         """
         # Without names in one piece: a page of 500 costs the server half as much as all of 5,000, and pages are not of
         # one moment.
-        rows = self.rows(f"/api/queues{below(vhost)}", _LIVE | {"columns": _COLUMNS}, names)
-        if rows is None and vhost is not None:
-            raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
-        if rows is None:
-            raise Unreachable(f"What answers at {self._urls[0]} is no management API", _ADDRESS)
-        return sorted(map(read_queue, rows), key=lambda queue: queue.key)
+        return sorted(self._queues(vhost, _LIVE | {"columns": _COLUMNS}, names), key=lambda queue: queue.key)
 
     def reported(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
         """The same queues with the totals that they last reported, seconds old. Queues that have not reported yet have
@@ -76,14 +71,22 @@ class Management:
         live, reported = self.queues(vhost, names), self.reported(vhost, names)
         if {queue.key for queue in reported} - {queue.key for queue in live}:
             # The API remembers the reports of deleted queues for a time.
-            there = self._keys(vhost)
+            there = self.keys(vhost, names)
             reported = [queue for queue in reported if queue.key in there]
         return completed(live, reported)
 
-    def _keys(self, vhost: str | None) -> set[Key]:
-        """Every queue that exists, also those that don't answer."""
-        rows = self.rows(f"/api/queues{below(vhost)}", {"disable_stats": "true", "columns": "vhost,name"})
-        return {read_queue(row).key for row in rows or []}
+    def keys(self, vhost: str | None = None, names: Collection[str] | None = None) -> set[Key]:
+        """Every queue that exists, also those that don't answer. Raises AccessRefused as `queues` does."""
+        queues = self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"}, names)
+        return {queue.key for queue in queues}
+
+    def _queues(self, vhost: str | None, query: Mapping[str, str], names: Collection[str] | None) -> list[Queue]:
+        rows = self.rows(f"/api/queues{below(vhost)}", query, names)
+        if rows is None and vhost is not None:
+            raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
+        if rows is None:
+            raise Unreachable(f"What answers at {self._urls[0]} is no management API", _ADDRESS)
+        return list(map(read_queue, rows))
 
     def matching(self, vhost: str, pattern: str) -> list[Queue]:
         """Queues of a vhost whose whole name matches a regular expression, with live totals and without consumers."""

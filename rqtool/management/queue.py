@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from rqtool.dropping import drops
 from rqtool.management.fields import Row, at, flag, number, table, text
@@ -18,6 +20,8 @@ QUARANTINE = ".quarantine"
 _RETURNING = (".returned", QUARANTINE)
 _ASIDE = (".dead", *_RETURNING)
 """Suffixes of a queue's name: rqtool's marker of a new queue, and the queues for tasks that were delivered before."""
+_WILD = re.compile(r"\*|\?|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
+"""What fnmatch does not take literally."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,9 @@ class Queue:
     `auto_delete`: the broker deletes it with its last consumer; `exclusive`: with the connection that declared it.
     `delays`: it keeps messages for a time and then passes them on; nobody is meant to consume it. `drops`: the settings
     in its arguments and its policy that may drop messages.
+
+    `head_timestamp`: the `timestamp` of the oldest message, ready or held, in seconds since 1970; classic queues alone
+    report it. `was_drained`: nothing was ready in the last report, so what is ready now is younger than that.
     """
 
     vhost: str
@@ -42,6 +49,8 @@ class Queue:
     messages: int | None = None
     auto_delete: bool | None = None
     drops: tuple[str, ...] = ()
+    head_timestamp: int | None = None
+    was_drained: bool = False
 
     @property
     def key(self) -> Key:
@@ -81,11 +90,12 @@ def read_queue(row: Row) -> Queue:
         messages=number(row.get("messages")),
         auto_delete=flag(row.get("auto_delete")),
         drops=tuple(drops({**policy, **arguments}, kind)),
+        head_timestamp=number(row.get("head_message_timestamp")),
     )
 
 
 def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:
-    """The `live` figures, with the policies and consumers that the queues `reported` last.
+    """The `live` figures, with the policies, consumers and timestamps that the queues `reported` last.
 
     A quorum queue says 0 from the start of its node until its first report, though it may be full (RabbitMQ 3.10: for
     6 s): its figures are unknown. So are those of a queue that is in `reported` alone: it does not answer yet (4.3, in
@@ -96,7 +106,13 @@ def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:
     for queue in live:
         report = reports.pop(queue.key, None)
         if report is not None:
-            queue = replace(queue, consumers=report.consumers, drops=queue.drops or report.drops)
+            queue = replace(
+                queue,
+                consumers=report.consumers,
+                drops=queue.drops or report.drops,
+                head_timestamp=report.head_timestamp,
+                was_drained=report.messages_ready == 0,
+            )
         has_reported = report is not None and report.messages is not None
         queues.append(queue if queue.type != "quorum" or has_reported or queue.messages else _unknown(queue))
     return sorted([*queues, *map(_unknown, reports.values())], key=lambda queue: queue.key)
@@ -140,6 +156,15 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
 def with_returned(names: Collection[str]) -> set[str]:
     """These names, and those of the queues for tasks that came back."""
     return {f"{name}{suffix}" for name in names for suffix in ("", *_RETURNING)}
+
+
+def selects(patterns: Collection[str], name: str) -> bool:
+    """Whether one of these names and globs is, or matches, this name."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def is_glob(pattern: str) -> bool:
+    return _WILD.search(pattern) is not None
 
 
 def named(queues: Sequence[Queue], names: Collection[str]) -> list[Queue]:

@@ -10,6 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from rqtool.durations import about
+from rqtool.management.queue import selects, with_returned
+from rqtool.queues.ages import HELD, READY, Age, ages_of
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.text import plural, printable
 
@@ -38,12 +41,20 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The highest figure that is still OK, by metric; for all queues together. No entry: no limit."""
+    """The highest figure that is still OK, by metric; for all queues together. No entry: no limit.
 
-    warn: Mapping[str, int] = field(default_factory=dict)
-    crit: Mapping[str, int] = field(default_factory=dict)
+    `age` is in seconds, and for each message.
+    """
 
-    def status(self, metric: str, value: int) -> Status:
+    warn: Mapping[str, float] = field(default_factory=dict)
+    crit: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ages(self) -> list[float]:
+        """The limits of age that there are."""
+        return [limits["age"] for limits in (self.warn, self.crit) if "age" in limits]
+
+    def status(self, metric: str, value: float) -> Status:
         if value > self.crit.get(metric, math.inf):
             return Status.CRITICAL
         return Status.WARNING if value > self.warn.get(metric, math.inf) else Status.OK
@@ -51,11 +62,15 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result. `performance`: the figures for machines."""
+    """The result. `performance`: the figures for Nagios. `figures`: the same, None for unknown. `queues`: those that
+    were looked at.
+    """
 
     status: Status
     text: str
     performance: str = ""
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    queues: Sequence[Diagnosis] = ()
 
     @property
     def line(self) -> str:
@@ -65,10 +80,10 @@ class Check:
 
 
 def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collection[str], unseen: str) -> Check:
-    """Judge a snapshot. `names`: the queues asked for, or empty for all; `diagnoses` may include their dead queues
-    too, which count as dead alone. `unseen`: what could not be seen, or empty.
+    """Judge a snapshot. `names`: the queues asked for by name or glob, or empty for all; `diagnoses` may include their
+    dead queues too, which count as dead alone. `unseen`: what could not be seen, or empty.
     """
-    asked = [each for each in diagnoses if not names or each.queue.name in names]
+    asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
     dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
     values = {
         "ready": sum(each.queue.ready for each in asked if each not in dead),
@@ -81,19 +96,43 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     texts = [text for each in worst_first if (text := _trouble(each))]
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.queue.ready and each not in asked]
     statuses += [_STATUS.get(finding.verdict, Status.OK) for each in asked for finding in each.findings]
-    for name in sorted(set(names) - {each.queue.name for each in asked}):
+    for name in sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked)):
         statuses.append(Status.UNKNOWN)
         texts.append(f"there is no queue {name!r}")
+    family = with_returned({each.queue.name for each in asked})
+    ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
+    judged = [(_age_status(age, thresholds), age) for age in ages]
+    statuses += [status for status, _ in judged]
+    bad = sorted((pair for pair in judged if pair[0]), key=lambda pair: -_SEVERITY.index(pair[0]))
+    texts = [age.text for _, age in bad] + texts
     if unseen and values["held"] and not values["stuck"]:
         statuses.append(Status.UNKNOWN)
         texts.append(unseen)
     status = max(statuses, key=_SEVERITY.index)
     shown = texts[:MOST_NAMED] + ([f"and {len(texts) - MOST_NAMED} more"] if len(texts) > MOST_NAMED else [])
     unsure = {"ready", "held", "dead"} if any(each.queue.messages_ready is None for each in diagnoses) else set()
-    figures = {metric: None if metric in unsure else value for metric, value in values.items()}
+    figures: dict[str, float | None] = {m: None if m in unsure else value for m, value in values.items()}
     counts = [f"{'?' if figure is None else f'{figure:,}'} {metric}" for metric, figure in figures.items()]
+    performance = _performance(figures, thresholds)
+    for metric in (READY, HELD) if thresholds.ages else ():
+        known = [age.seconds for age in ages if age.metric == metric]
+        known += [None] if metric == HELD and unseen and values["held"] else []
+        seconds = None if None in known else max((each for each in known if each is not None), default=0.0)
+        figures[f"{metric}_seconds"] = seconds
+        counts.append(f"{metric.replace('_', ' ')} {'?' if seconds is None else about(seconds)}")
+        limits = ";".join(f"{each['age']:g}" if "age" in each else "" for each in (thresholds.warn, thresholds.crit))
+        performance += f" {metric}={'U' if seconds is None else f'{seconds:.0f}s'};{limits};0"
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
-    return Check(status, text, _performance(figures, thresholds))
+    return Check(status, text, performance, figures, diagnoses)
+
+
+def _age_status(age: Age, thresholds: Thresholds) -> Status:
+    """What is not known to be within a limit is UNKNOWN."""
+    if age.seconds is None:
+        return Status.UNKNOWN
+    status = thresholds.status("age", age.seconds)
+    unsure = age.at_least and any(limit >= age.seconds for limit in thresholds.ages)
+    return Status.UNKNOWN if unsure and status is Status.OK else status
 
 
 def _trouble(diagnosis: Diagnosis) -> str:
@@ -105,7 +144,7 @@ def _trouble(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.queue.name}: {'; '.join(troubles)}" if troubles else ""
 
 
-def _performance(figures: Mapping[str, int | None], thresholds: Thresholds) -> str:
+def _performance(figures: Mapping[str, float | None], thresholds: Thresholds) -> str:
     """U is an unknown figure."""
     return " ".join(
         f"{metric}={'U' if figure is None else figure};{thresholds.warn.get(metric, '')};"

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Generic, TypeVar
 
 from rqtool.durations import about
+from rqtool.errors import UsageError
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
@@ -20,6 +21,8 @@ from rqtool.text import printable
 
 WIDE, VERY_WIDE = 96, 150
 """From these widths of the terminal there is room for state and type, and for the reasons beside the figures."""
+ON_REQUEST = 1_000_000
+"""No terminal is as wide: the column is drawn for --columns alone."""
 STYLES: dict[Verdict, str] = (
     dict.fromkeys(VERDICTS, "yellow") | dict.fromkeys(("down", *STUCK), "bold red") | {"working": "cyan", "ok": "green"}
 )
@@ -46,12 +49,23 @@ class Drawn(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
-    """`json`, `tsv`: the value for that output; None: the column is not in it. Likewise `drawn`."""
+    """`json`, `tsv`: the value for that output; None: the column is not in it. Likewise `drawn`.
+
+    `metric`: what the figure means, for Prometheus; empty: it is no metric.
+    """
 
     name: str
     json: Callable[[T], object] | None = None
     tsv: Callable[[T], object] | None = None
     drawn: Drawn[T] | None = None
+    metric: str = ""
+
+    def field(self, row: T) -> str:
+        """The value in TSV; a column that is not in it by default has the value of JSON there."""
+        value = self.tsv(row) if self.tsv else self.json(row) if self.json else None
+        if value is None or isinstance(value, str):
+            return printable(value or "")
+        return printable(str(value)) if self.tsv else dumps(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +103,28 @@ def printed(columns: Sequence[Column[T]], rows: Sequence[T], *, json: bool, vhos
         return dumps(objects(columns, rows))
     shown = [each for each in columns if each.tsv and each.name != "vhost"]
     shown += [each for each in columns if vhosts and each.name == "vhost"]
-    lines: list[list[object]] = [[each.name for each in shown]]
-    lines += [[each.tsv(row) for each in shown if each.tsv] for row in rows]
-    return "\n".join("\t".join("" if value is None else printable(str(value)) for value in line) for line in lines)
+    return tsv(shown, rows)
+
+
+def tsv(columns: Sequence[Column[T]], rows: Sequence[T]) -> str:
+    """These columns, in this order."""
+    lines = [[each.name for each in columns], *([each.field(row) for each in columns] for row in rows)]
+    return "\n".join(map("\t".join, lines))
+
+
+def choose(names: str) -> list[Column[Diagnosis]]:
+    """The columns of queues with these names, separated by commas. Raises UsageError."""
+    known = {each.name: each for each in QUEUE_COLUMNS}
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"There is no column {name!r}", f"Choose from: {', '.join(known)}")
+    return [known[name] for name in wanted]
+
+
+def ordered(diagnoses: Sequence[Diagnosis], by: str) -> list[Diagnosis]:
+    """Sorted by a key of SORT_KEYS; within the same value they stay in their order."""
+    return sorted(diagnoses, key=SORT_KEYS[by])
 
 
 def reasons(diagnosis: Diagnosis) -> str:
@@ -100,9 +133,20 @@ def reasons(diagnosis: Diagnosis) -> str:
     return "; ".join([diagnosis.reason, *others])
 
 
-def _same(path: str, drawn: Drawn[T], name: str = "") -> Column[T]:
+def _same(path: str, drawn: Drawn[T], name: str = "", metric: str = "") -> Column[T]:
     """A column with the same value in JSON and TSV: the attribute of the row at this path."""
-    return Column(name or path.rpartition(".")[2], attrgetter(path), attrgetter(path), drawn)
+    return Column(name or path.rpartition(".")[2], attrgetter(path), attrgetter(path), drawn, metric)
+
+
+def _age(path: str, heading: str, metric: str) -> Column[Diagnosis]:
+    """Seconds in JSON, and elsewhere on request."""
+    seconds: Callable[[Diagnosis], float | None] = attrgetter(path)
+
+    def words(d: Diagnosis) -> str:
+        return "" if (age := seconds(d)) is None else about(age)
+
+    drawn = Drawn(heading, value=words, right=True, at_least=ON_REQUEST)
+    return Column(path, json=seconds, drawn=drawn, metric=metric)
 
 
 def _json(path: str, name: str = "") -> Column[T]:
@@ -184,9 +228,13 @@ HOLDER_COLUMNS: tuple[Column[HolderRow], ...] = (
 QUEUE_COLUMNS: tuple[Column[Diagnosis], ...] = (
     _same("queue.vhost", Drawn(folds_at=1)),
     _same("queue.name", Drawn(folds_at=12)),
-    _same("queue.messages_ready", Drawn("ready", is_figure=True)),
-    _same("queue.messages_unacknowledged", Drawn("unacknowledged", style=lambda _: "yellow", is_figure=True)),
-    _same("queue.consumers", Drawn(is_figure=True)),
+    _same("queue.messages_ready", Drawn("ready", is_figure=True), metric="Messages ready to be delivered"),
+    _same(
+        "queue.messages_unacknowledged",
+        Drawn("unacknowledged", style=lambda _: "yellow", is_figure=True),
+        metric="Messages delivered and not yet acknowledged",
+    ),
+    _same("queue.consumers", Drawn(is_figure=True), metric="Consumers of the queue"),
     _same("queue.state", Drawn(at_least=WIDE)),
     _same("queue.type", Drawn(at_least=WIDE)),
     _json("queue.durable"),
@@ -200,4 +248,14 @@ QUEUE_COLUMNS: tuple[Column[Diagnosis], ...] = (
     Column("held_seconds", json=lambda d: max(_known(h.held_seconds() for h in _histories(d)), default=None)),
     Column("last_ack", json=lambda d: _utc(d, max(_known(h.last_ack for h in _histories(d, acks=True)), default=None))),
     Column("holders", json=lambda d: objects(HOLDER_COLUMNS, [HolderRow(d, holder) for holder in d.holding])),
+    _age("oldest_ready_seconds", "oldest ready", "Age of the oldest ready message by its timestamp"),
+    _age("longest_held_seconds", "longest held", "How long a message has been held without an ack, at least"),
 )
+
+SORT_KEYS: dict[str, Callable[[Diagnosis], tuple[int | str, ...]]] = {
+    "name": lambda d: (d.queue.name, d.queue.vhost),
+    "ready": lambda d: (-d.queue.ready,),
+    "unacknowledged": lambda d: (-d.queue.held,),
+    "verdict": lambda d: (VERDICTS.index(d.verdict),),
+}
+"""The names first to last, the largest figure first, the worst verdict first."""

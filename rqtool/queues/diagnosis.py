@@ -30,6 +30,9 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 OUT_OF_REACH = {"down", "stopped", "crashed", "minority"}
 """States of a queue whose node, or whose majority, is away."""
 STUCK: tuple[Verdict, ...] = ("starved", "forgotten ack?")
+HEALTHY: tuple[Verdict, ...] = ("working", "ok")
+SKEW = 60.0
+"""Seconds by which the clock of a sender may be ahead of ours."""
 MOST_NAMED = 3
 """Holders that a reason names; the others are counted."""
 
@@ -122,6 +125,28 @@ class Diagnosis:
     def is_undecided(self) -> bool:
         """Whether the broker's history is too short for a verdict about the held messages."""
         return bool(self.queue.held and not self.basis.is_enough and (self.undecided or not self.holders))
+
+    @property
+    def oldest_ready_seconds(self) -> float | None:
+        """The age of the oldest ready message by its `timestamp`; None: none is ready, or it is not known.
+
+        While messages are held this is the most it can be: the broker names the oldest of ready and held ones.
+        """
+        sent = self.queue.head_timestamp
+        seconds = None if not sent else round(self.basis.clock.now.timestamp() - sent, 1)
+        # A timestamp in the future is in milliseconds, or from a clock that is wrong.
+        return None if not self.queue.ready or seconds is None or seconds < -SKEW else max(0.0, seconds)
+
+    @cached_property
+    def longest_held(self) -> Deliveries | None:
+        """The history that proves the longest time for which a message is held now; None: there is none."""
+        own = [holder.deliveries for holder in self.holding if holder.acks_are_its_own]
+        proofs = [each for each in (*own, self.history) if self.queue.held and each.held_seconds() is not None]
+        return max(proofs, key=lambda each: each.held_seconds() or 0, default=None)
+
+    @property
+    def longest_held_seconds(self) -> float | None:
+        return None if self.longest_held is None else self.longest_held.held_seconds()
 
     @cached_property
     def findings(self) -> list[Finding]:

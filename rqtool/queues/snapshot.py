@@ -13,9 +13,9 @@ from functools import partial
 from typing import TypeVar
 
 from rqtool.durations import about
-from rqtool.management.api import Management, below, having
+from rqtool.management.api import PAGE, Management, below, having
 from rqtool.management.fields import Row, at
-from rqtool.management.queue import Key, Queue, named, shown, with_consumers, with_returned
+from rqtool.management.queue import Key, Queue, is_glob, named, selects, shown, with_consumers, with_returned
 from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
@@ -52,11 +52,17 @@ class Snapshot:
 
 
 def take_snapshot(
-    api: Management, vhost: str | None, stuck_after: float, now: datetime, names: Collection[str] | None = None
+    api: Management,
+    vhost: str | None,
+    stuck_after: float,
+    now: datetime,
+    patterns: Collection[str] | None = None,
+    *,
+    age: float = 0,
 ) -> Snapshot:
-    """Diagnose every queue of a vhost, or (None) of all, or those with these names.
+    """Diagnose every queue of a vhost, or (None) of all, or those with these names or matching these globs.
 
-    Raises AccessRefused, Unreachable.
+    `age`: the seconds of history that the caller needs of every held message. Raises AccessRefused, Unreachable.
     """
     consumers = api.rows(f"/api/consumers{below(vhost)}", {"columns": _CONSUMER})
     sees_all = bool(api.tags() & _SEES_ALL)
@@ -68,16 +74,16 @@ def take_snapshot(
         queues = api.completed(vhost, only)
         return with_consumers(queues, consumers) if sees_all else queues
 
-    queues = shown(read_queues()) if names is None else named(read_queues(with_returned(names)), names)
+    queues = shown(read_queues()) if patterns is None else _asked(api, vhost, patterns, read_queues)
     known = queues
     holders: list[Holder] = []
     histories: dict[Key, Deliveries] = {}
     remembers = math.inf
     if any(queue.held for queue in queues):
         remembers = 0.0 if consumers is None else api.remembers()
-        window = _Window(stuck_after, remembers)
+        window = _Window(max(stuck_after, age), remembers)
         holders = _holders(api, vhost, consumers or [], window)
-        if names is not None and any(holder.queue is None for holder in holders):
+        if patterns is not None and any(holder.queue is None for holder in holders):
             # A channel without a consumer may hold messages of a queue that was not asked for.
             keys = {queue.key for queue in queues}
             known = [*queues, *(queue for queue in read_queues() if queue.key not in keys)]
@@ -89,6 +95,26 @@ def take_snapshot(
     by_queue = attribute(known, histories, holders)
     found = [Diagnosis(each, histories.get(each.key, Deliveries(0)), by_queue[each.key], basis) for each in queues]
     return Snapshot(found, _unseen(basis, found, has_statistics=consumers is not None))
+
+
+def _asked(
+    api: Management,
+    vhost: str | None,
+    patterns: Collection[str],
+    read_queues: Callable[[Collection[str] | None], list[Queue]],
+) -> list[Queue]:
+    """The queues with these names and matching these globs. A glob that is itself the name of a queue means that one.
+
+    A glob finds no queue that the list of all queues would hide.
+    """
+    globs = set(filter(is_glob, patterns))
+    there = {name for _, name in api.keys(vhost)} if globs else set()
+    literal = (set(patterns) - globs) | (globs & there)
+    names = literal | {name for name in there if selects(globs - there, name)}
+    wanted = with_returned(names)
+    queues = named(read_queues(wanted if len(wanted) <= PAGE else None), names)
+    listed = {queue.key for queue in shown(queues)}
+    return [queue for queue in queues if queue.name in literal or queue.key in listed]
 
 
 class _Window:

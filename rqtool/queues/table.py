@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rqtool.queues.columns import HOLDER_COLUMNS, QUEUE_COLUMNS, STYLES, VERY_WIDE, Column, T, holder_rows, reasons
-from rqtool.queues.diagnosis import Diagnosis
+from rqtool.queues.columns import (
+    HOLDER_COLUMNS,
+    QUEUE_COLUMNS,
+    STYLES,
+    VERY_WIDE,
+    Column,
+    Drawn,
+    T,
+    holder_rows,
+    reasons,
+)
+from rqtool.queues.diagnosis import HEALTHY, Diagnosis
 from rqtool.text import printable
 
 
@@ -26,27 +37,32 @@ def table(columns: Sequence[Column[T]], rows: Sequence[T], *, vhosts: bool, widt
         for each in columns
         if each.name != "vhost" and each.drawn and each.drawn.at_least <= width < each.drawn.below
     ]
+    return table_of(shown, rows)
+
+
+def table_of(columns: Sequence[Column[T]], rows: Sequence[T]) -> Table:
+    """These columns, in this order."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for column in shown:
-        if look := column.drawn:
-            drawn.add_column(
-                look.heading or column.name,
-                justify="right" if look.right or look.is_figure else "left",
-                no_wrap=not look.folds_at,
-                overflow="fold",
-                min_width=look.folds_at or None,
-            )
+    for column in columns:
+        look: Drawn[T] = column.drawn or Drawn(folds_at=1)
+        drawn.add_column(
+            look.heading or column.name,
+            justify="right" if look.right or look.is_figure else "left",
+            no_wrap=not look.folds_at,
+            overflow="fold",
+            min_width=look.folds_at or None,
+        )
     for row in rows:
-        drawn.add_row(*(_cell(column, row) for column in shown))
+        drawn.add_row(*(_cell(column, row) for column in columns))
     return drawn
 
 
 def _cell(column: Column[T], row: T) -> Text:
     look = column.drawn
-    value_of = (look and look.value) or column.tsv
-    if look is None or value_of is None:
-        return Text()
-    value, style = value_of(row), look.style(row)
+    if look is None:
+        return Text(column.field(row))
+    value_of = look.value or column.tsv
+    value, style = value_of(row) if value_of else None, look.style(row)
     if not look.is_figure:
         return text(value, style)
     return Text(f"{value:,}", style if value else "dim") if isinstance(value, int) else Text("?", "dim")
@@ -68,10 +84,43 @@ def reason_line(diagnosis: Diagnosis, reason: str, *, vhosts: bool) -> Text:
     return Text.assemble(text(f"{name}: ", STYLES[diagnosis.verdict]), text(reason), overflow="fold")
 
 
-def show(diagnoses: Sequence[Diagnosis], *, holders: bool, vhosts: bool) -> None:
-    """Print the queues, or who holds their messages."""
+def fitted(
+    diagnoses: Sequence[Diagnosis], draw: Callable[[Sequence[Diagnosis]], RenderableType], console: Console
+) -> RenderableType:
+    """All queues if they fit the screen; else those in trouble, as many of the healthy as fit, and the number left."""
+    room = console.height - 1  # the prompt
+    healthy = [each for each in diagnoses if each.verdict in HEALTHY]
+
+    def drawn(most: int) -> RenderableType:
+        left = {each.queue.key for each in healthy[most:]}
+        shown = draw([each for each in diagnoses if each.queue.key not in left])
+        dots = "…" if console.encoding.lower().startswith("utf") else "..."
+        count = f"{dots} and {len(left):,} healthy {'queue' if len(left) == 1 else 'queues'}: --all lists them"
+        return Group(shown, Text(count, style="dim")) if left else shown
+
+    def fits(most: int) -> bool:
+        return len(console.render_lines(drawn(most), pad=False)) <= room
+
+    in_trouble = len(diagnoses) - len(healthy)
+    if len(diagnoses) < room and fits(len(healthy)):
+        return drawn(len(healthy))
+    # A healthy queue takes a line or more: no more than `room` can fit.
+    return drawn(max(0, bisect(range(max(0, room - in_trouble)), 0, key=lambda most: 0 if fits(most) else 1) - 1))
+
+
+def show(
+    diagnoses: Sequence[Diagnosis], columns: Sequence[Column[Diagnosis]] | None, *, everything: bool, vhosts: bool
+) -> None:
+    """Print the queues, with these columns or (None) those that fit. `everything`: however many there are."""
     console = Console()
-    if holders:
-        console.print(table(HOLDER_COLUMNS, holder_rows(diagnoses), vhosts=vhosts, width=console.width))
-    else:
-        console.print(queue_table(diagnoses, vhosts=vhosts, width=console.width))
+
+    def draw(rows: Sequence[Diagnosis]) -> RenderableType:
+        return table_of(columns, rows) if columns else queue_table(rows, vhosts=vhosts, width=console.width)
+
+    console.print(draw(diagnoses) if everything else fitted(diagnoses, draw, console))
+
+
+def show_holders(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> None:
+    """Print who holds messages."""
+    console = Console()
+    console.print(table(HOLDER_COLUMNS, holder_rows(diagnoses), vhosts=vhosts, width=console.width))

@@ -192,7 +192,15 @@ def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
 
 def test_options_that_contradict_each_other(offline: Program) -> None:
     """They are refused before anything is asked."""
-    for words in (["--holders", "--watch"], ["--watch", "--json"], ["--stuck-after", "2h"], ["--stuck-after", "0s"]):
+    for words in (
+        ["--holders", "--watch"],
+        ["--watch", "--json"],
+        ["--stuck-after", "2h"],
+        ["--stuck-after", "0s"],
+        ["--columns", "name", "--json"],
+        ["--sort", "name", "--holders"],
+        ["--columns", "colour"],
+    ):
         assert offline("queues", *words).code == 2
     assert "--watch draws on a terminal" in offline("queues", "--watch", "5s").stderr
 
@@ -206,6 +214,8 @@ def test_options_that_contradict_each_other(offline: Program) -> None:
         (["--warn-ready", "many"], "is not a valid"),
         (["--stuck-after", "0s"], "at least 1s"),
         (["--stuck-after", "soon"], "is not a duration"),
+        (["--crit-age", "old"], "--crit-age: 'old' is not a duration"),
+        (["--sort", "name"], "don't go with"),
         (["--url", "http://here"], "amqp"),
         (["--url-file", "no such file"], "no such file"),
     ],

@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rqtool.management.queue import Queue, completed, named, read_queue, shown, with_consumers
+from rqtool.management.queue import Queue, completed, is_glob, named, read_queue, selects, shown, with_consumers
 
 LIVE = Queue("/", "q", 0, 0, None, "running", "quorum", True, messages=0)
 FULL = replace(LIVE, messages_ready=9, messages=9)
@@ -86,3 +88,20 @@ def test_who_takes_from_a_quarantine() -> None:
     consumers = [{"queue": {"vhost": "/", "name": name}} for name in ("q", "q", "q.returned")]
     found = with_consumers(queues, consumers)
     assert [queue.consumers for queue in found] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "glob"),
+    [("q", False), ("q*", True), ("q?", True), ("q[ab]", True), ("q[!a]", True), ("q[", False), ("q[]", False),
+     ("q[!]", False), ("q[]]", True), ("q]", False), ("", False)],
+)  # fmt: skip
+def test_what_is_a_glob(text: str, glob: bool) -> None:
+    """What fnmatch takes literally is a name."""
+    assert is_glob(text) is glob
+
+
+@given(st.text(alphabet="ab*?[]!-"), st.text(alphabet="ab*?[]!-"))
+def test_what_is_no_glob_matches_itself_alone(pattern: str, name: str) -> None:
+    """For every text of these signs."""
+    if not is_glob(pattern):
+        assert selects([pattern], name) == (pattern == name)

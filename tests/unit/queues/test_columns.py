@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
+from rqtool.errors import UsageError
 from rqtool.management.client import Client
 from rqtool.management.queue import Queue
 from rqtool.management.samples import Sample
-from rqtool.queues.columns import HOLDER_COLUMNS, QUEUE_COLUMNS, holder_rows, printed
+from rqtool.queues.columns import HOLDER_COLUMNS, QUEUE_COLUMNS, SORT_KEYS, choose, holder_rows, ordered, printed, tsv
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
@@ -96,6 +100,7 @@ def test_json_has_every_field_as_it_is() -> None:
         "state": "running", "type": "classic", "durable": True, "exclusive": None, "verdict": "forgotten ack?",
         "reason": reason, "findings": [{"verdict": "forgotten ack?", "reason": reason}], "stuck": 2,
         "stuck_after_seconds": 60.0, "held_since": "2026-01-01T13:55:00+00:00", "held_seconds": 300.0, "last_ack": None,
+        "oldest_ready_seconds": None, "longest_held_seconds": 300.0,
     }  # fmt: skip
     assert holders == [
         {
@@ -120,3 +125,31 @@ def test_holders_line_by_line() -> None:
         "task_queue\tshared\tweb-3\t4242\t10.0.0.7:5\t5\t2 shared\t2026-01-01T13:59:10+00:00\tworking",
         "task_queue\tyoung\tweb-3\t4242\t10.0.0.7:5\t0\t2\t2026-01-01T13:59:50+00:00\tworking",
     ]
+
+
+def test_chosen_columns() -> None:
+    """In the order given, in TSV; those that are in JSON alone are written as there, and unknown is empty."""
+    shown = choose("name, longest_held_seconds,durable,oldest_ready_seconds,findings")
+    assert tsv(shown, [judged(TASKS)]).split("\n") == [
+        "name\tlongest_held_seconds\tdurable\toldest_ready_seconds\tfindings",
+        'task_queue\t\ttrue\t\t[{"verdict": "ok", "reason": "3 ready"}]',
+    ]
+
+
+@pytest.mark.parametrize("names", ["", "name,", "nmae", "name,name2"])
+def test_a_column_that_does_not_exist(names: str) -> None:
+    """The error lists those that do."""
+    with pytest.raises(UsageError, match=r"There is no column .*messages_ready"):
+        choose(names)
+
+
+def test_the_order() -> None:
+    """Names first to last, figures from the largest, verdicts from the worst; ties stay as they were."""
+    queues = [
+        judged(replace(TASKS, name="b", messages_ready=1)),
+        judged(replace(TASKS, name="c", messages_ready=3)),
+        judged(replace(TASKS, name="a", messages_ready=1, consumers=0)),
+        replace(HELD, queue=replace(HELD.queue, name="d", messages_ready=None)),
+    ]
+    order = {by: "".join(each.queue.name for each in ordered(queues, by)) for by in SORT_KEYS}
+    assert order == {"name": "abcd", "ready": "cbad", "unacknowledged": "dbca", "verdict": "dabc"}

@@ -73,3 +73,33 @@ def test_a_getter_may_hold_messages_of_a_queue_that_was_not_asked_for() -> None:
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.holders == []
     assert None in api.asked_of_queues()
+
+
+def found(api: Answers, *patterns: str) -> list[str]:
+    return [each.queue.name for each in take_snapshot(api, "/", 60.0, NOW, patterns).diagnoses]
+
+
+MAILS = [queue(name, 0) for name in ("mail.a", "mail.b", "mail.b.dead", "mail.b.rqtool.new", "other")]
+
+
+def test_a_glob() -> None:
+    """It finds what it matches, without what the list of all hides; and names may stand beside it."""
+    assert found(Answers(MAILS, []), "mail.*") == ["mail.a", "mail.b"]
+    assert found(Answers(MAILS, []), "m?il.[!b]", "other") == ["mail.a", "other"]
+    assert found(Answers(MAILS, []), "mail.b.dead", "mail.*") == ["mail.a", "mail.b", "mail.b.dead"]
+    assert found(Answers(MAILS, []), "*.dead") == ["mail.b.dead"]
+    assert found(Answers(MAILS, []), "x*") == []
+
+
+def test_the_name_of_a_queue_is_no_glob() -> None:
+    """Even if it looks like one."""
+    queues = [queue(name, 0) for name in ("a*", "ab", "[red]x", "rx")]
+    assert found(Answers(queues, []), "a*", "[red]x") == ["[red]x", "a*"]
+
+
+def test_a_glob_that_matches_many_queues_asks_once() -> None:
+    """By name it would take many requests."""
+    queues = [queue(f"q{n}", 0) for n in range(600)]
+    api = Answers(queues, [])
+    assert len(found(api, "q*")) == 600
+    assert api.asked_of_queues() == [None, None, None]

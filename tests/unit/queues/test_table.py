@@ -13,13 +13,13 @@ from rich.console import Console
 from rqtool.management.client import Client
 from rqtool.management.queue import Queue
 from rqtool.management.samples import Sample
-from rqtool.queues.columns import HOLDER_COLUMNS, holder_rows
+from rqtool.queues.columns import HOLDER_COLUMNS, choose, holder_rows
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
 from rqtool.queues.screen import HEAD_LINES, Frame, draw
 from rqtool.queues.snapshot import Snapshot
-from rqtool.queues.table import queue_table, table
+from rqtool.queues.table import fitted, queue_table, table, table_of
 from rqtool.queues.trends import Trend
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
@@ -127,3 +127,51 @@ def test_a_queue_of_which_nothing_is_known() -> None:
     unknown = replace(judged(), queue=Queue("/", "q", None, None, None, None, None, None))
     lines = drawn(lambda console: draw(frame(unknown), NOW, console), 80)
     assert lines[HEAD_LINES].split()[:2] == ["q", "?"]
+
+
+def listed(*diagnoses: Diagnosis, height: int = 24, encoding: str = "utf-8") -> list[str]:
+    """What `fitted` draws on a terminal of 80 columns."""
+
+    def on(console: Console) -> object:
+        return fitted(diagnoses, lambda rows: queue_table(rows, vhosts=False, width=80), console)
+
+    return drawn(on, 80, height, encoding)
+
+
+def empty(name: str) -> Diagnosis:
+    return Diagnosis(Queue("/", name, 0, 0, 1, "running", "classic", True), Deliveries(0), [], Basis(60.0, CLOCK))
+
+
+def test_healthy_queues_that_do_not_fit_are_counted() -> None:
+    """As many as fit are listed, and all in trouble."""
+    lines = listed(judged(), *(empty(f"q{n}") for n in range(70)))
+    assert len(lines) == 23
+    assert sum(line.startswith("q") for line in lines) == 17
+    assert lines[-1] == "… and 53 healthy queues: --all lists them"
+    assert listed(*(empty(f"q{n}") for n in range(70)), encoding="ascii")[-1].startswith("... and 49 healthy")
+
+
+@pytest.mark.parametrize("count", [0, 1, 21])
+def test_what_fits_is_listed(count: int) -> None:
+    """Without a line about others."""
+    lines = listed(*(empty(f"q{n:02}") for n in range(count)))
+    assert [f"q{n:02}" for n in range(count)] == [line.split()[0] for line in lines[1:]]
+
+
+@pytest.mark.parametrize("height", [1, 2, 5, 24])
+def test_trouble_is_listed_even_where_it_does_not_fit(height: int) -> None:
+    """The healthy ones make room for it."""
+    lines = listed(*(judged(f"bad{n}") for n in range(30)), empty("fine"), height=height)
+    assert sum(line.startswith("bad") and ":" not in line.split()[0] for line in lines) == 30
+    assert lines[-1] == "… and 1 healthy queue: --all lists them"
+
+
+def test_columns_that_were_chosen() -> None:
+    """In their order, at any width; what no table draws by default too."""
+    columns = choose("longest_held_seconds,oldest_ready_seconds,durable,name,messages_ready")
+    lines = drawn(table_of(columns, [judged(), empty("q")]), 100)
+    assert [line.split() for line in lines] == [
+        ["longest", "held", "oldest", "ready", "durable", "name", "ready"],
+        ["9", "min", "true", "task_queue", "12,345"],
+        ["true", "q", "0"],
+    ]

@@ -1,0 +1,98 @@
+"""`rqtool queues --check` on the command line: its limits, its report, and UNKNOWN for whatever goes wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import typer
+
+from rqtool.cli.options import parse_option
+from rqtool.cli.output import complain, emit
+from rqtool.durations import parse_duration
+from rqtool.errors import RqtoolError
+from rqtool.output import OutputError, unwritable
+
+if TYPE_CHECKING:
+    from rqtool.queues.check import Check
+
+CHECK = "Limits for --check"
+Format = Literal["nagios", "prometheus", "json"]
+
+_LEVELS = {"warn": "WARNING", "crit": "CRITICAL"}
+_LIMITED = {
+    "ready": "messages are ready",
+    "held": "messages are held without an ack",
+    "stuck": "messages are held by suspects",
+    "dead": "tasks were given up",
+}
+
+
+def limit(level: str, metric: str, default: str = "no limit") -> Any:
+    return typer.Option(
+        f"--{level}-{metric}",
+        min=0,
+        metavar="N",
+        help=f"{_LEVELS[level]} if more than N {_LIMITED[metric]}.",
+        show_default=default,
+        rich_help_panel=CHECK,
+    )
+
+
+def age_limit(level: str) -> Any:
+    return typer.Option(
+        f"--{level}-age",
+        metavar="DURATION",
+        help=f"{_LEVELS[level]} if a message has been held, or ready since it was sent, for longer.",
+        show_default="no limit",
+        rich_help_panel=CHECK,
+    )
+
+
+def format_in(args: Sequence[str]) -> Format:
+    """The format that a command line asks for, which may have an error elsewhere."""
+    words = " ".join(args).replace("=", " ")
+    return next((form for form in get_args(Format) if f"--format {form}" in words), "nagios")
+
+
+@contextmanager
+def unknown_at_errors(form: str | None) -> Iterator[None]:
+    """What can't be checked is UNKNOWN. `form`: how --check says so; None: this is no check."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, OutputError):
+        raise
+    except Exception as error:
+        expected = isinstance(error, RqtoolError | typer.TyperException)
+        if form is None or (not expected and os.environ.get("RQTOOL_DEBUG")):
+            raise
+        from rqtool.queues.check import Check, Status
+
+        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
+        if form == "prometheus":
+            complain(result.text)  # its format has no room for words
+        raise typer.Exit(report(result, form)) from None
+
+
+def report(result: Check, form: str) -> int:
+    """Print the report of a check and return its exit code. A report that nobody can read is UNKNOWN."""
+    from rqtool.queues.check import Status
+    from rqtool.queues.formats import formatted
+
+    try:
+        emit(formatted(result, form))
+    except OutputError as error:
+        complain(str(unwritable(error)))
+        return Status.UNKNOWN
+    return result.status
+
+
+def age(level: str, text: str | None) -> float | None:
+    return None if text is None else parse_option(f"--{level}-age", text, parse_duration)
+
+
+def given(**limits: float | None) -> dict[str, float]:
+    return {metric: limit for metric, limit in limits.items() if limit is not None}

@@ -9,7 +9,7 @@ from rqtool.amqp.topology import dead_queue
 from rqtool.cli.options import Json, Quiet, with_broker
 from rqtool.cli.output import complain, put, talker
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import AccessRefused, Unreachable
+from rqtool.errors import AccessRefused, RqtoolError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,24 +27,27 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
     from rqtool.messages.overview import look
     from rqtool.messages.summary import SAMPLE
 
-    names = _dead_queues(endpoint)
+    names, down = _dead_queues(endpoint)
 
     async def show() -> int:
         summaries, problems = await look(endpoint, names)
         await put(_summary_format(json=json)(summaries, datetime.now(UTC)))
-        for error in problems:
+        for error in (problems := down + problems):
             complain(str(error))
         if not (summaries or problems):
             talker(quiet=quiet)("no dead tasks")
-        if any(each.tasks > each.sampled for each in summaries):
+        if any(0 < each.sampled < each.tasks for each in summaries):
             talker(quiet=quiet)(f"age and reasons are those of the oldest {SAMPLE} tasks of each queue")
         return problems[0].exit_code if problems else 0
 
     return asyncio.run(show())
 
 
-def _dead_queues(endpoint: Endpoint) -> list[str]:
-    """The queues of the vhost whose dead queues may have tasks. Raises Unreachable and AccessRefused."""
+def _dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
+    """Return the queues of the vhost whose dead queues may have tasks, and an error for each that is down.
+
+    Raises Unreachable and AccessRefused.
+    """
     from rqtool.management.api import Management
 
     try:
@@ -52,21 +55,16 @@ def _dead_queues(endpoint: Endpoint) -> list[str]:
     except (Unreachable, AccessRefused) as error:
         other = "Or look into one queue, without the API: rqtool dead list QUEUE"
         raise type(error)(error.what, f"{error.what_to_do}. {other}") from None
-    suffix = dead_queue("")
+    names, down = [], []
     for queue in found:
-        if queue.name.endswith(suffix) and queue.state == "down":
-            complain(f"{queue.name!r} is down: its tasks are not counted")
-    return [
-        queue.name.removesuffix(suffix)
-        for queue in found
-        if queue.name.endswith(suffix)
-        and queue.name != suffix
-        and queue.type in ("classic", "quorum")
-        and queue.state != "down"
-        and not queue.exclusive
-        # The API's figures of a quorum queue are seconds old.
-        and (queue.type == "quorum" or queue.messages != 0)
-    ]
+        name = queue.name.removesuffix(dead_queue(""))
+        if name in ("", queue.name) or queue.type == "stream" or queue.exclusive:
+            continue
+        if queue.state == "down":
+            down.append(RqtoolError(f"Queue {queue.name!r} is down, and its tasks are not counted", "Start its node"))
+        elif queue.type != "classic" or queue.messages != 0:  # a quorum queue's figures are seconds old
+            names.append(name)
+    return names, down
 
 
 def _summary_format(*, json: bool) -> Callable[[Sequence[Summary], datetime], str]:

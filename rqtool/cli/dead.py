@@ -1,4 +1,4 @@
-"""`rqtool dead list | retry | purge`."""
+"""`rqtool dead [list | show | retry | purge]`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from rqtool.amqp.topology import check_queue_name, dead_queue
+from rqtool.amqp.topology import dead_queue
+from rqtool.cli.dead_summary import summary
+from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, select
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Protocol
 
-    from rqtool.messages.dead_letters import Operation, Selection
+    from rqtool.messages.dead_letters import Operation
     from rqtool.messages.listing import DeadTask
 
     class Format(Protocol):
@@ -29,23 +32,19 @@ if TYPE_CHECKING:
         def __call__(self, tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str: ...
 
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+SUMMARY = "summary"
 
-# --id and --yes have no environment twins: a forgotten variable must not decide what is deleted.
-Ids = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--id",
-        metavar="ID",
-        allow_from_autoenv=False,
-        help="Only the task with this id; may be repeated.",
-        show_default="all",
-    ),
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
-]
+
+class DeadGroup(TyperGroup):
+    """`rqtool dead` alone is `rqtool dead summary`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        alone = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, [SUMMARY, *args] if alone and not ctx.resilient_parsing else args)
+
+
+app = typer.Typer(cls=DeadGroup, rich_markup_mode=None, add_completion=False)
+app.command(SUMMARY)(summary)
 
 
 @app.command("list")
@@ -54,6 +53,9 @@ def list_(
     *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
+    grep: Grep = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
     limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -74,8 +76,36 @@ def list_(
         await put(draw(tasks, now, first=first) + ("]\n" if json and not tasks else ""))
         first = False
 
-    listing = Listing(endpoint, _selection(queue, ids, limit), show)
+    listing = Listing(endpoint, select(queue, ids, limit, grep, reason, older_than), show)
     return _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
+
+
+@app.command("show")
+@with_broker(queue_argument=True)
+def show_(
+    *,
+    task: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a beginning that no other id has.")],
+    queue: QueueName = DEFAULT_QUEUE,
+    json: Json = False,
+    quiet: Quiet = False,
+    endpoint: Endpoint,
+) -> int:
+    """Show everything about one dead task: why it failed, its headers, the whole body. It stays where it is."""
+    import asyncio
+    from datetime import UTC, datetime
+
+    from rqtool.messages.dead_letters import Show
+    from rqtool.messages.detail import detail_as_json, detail_as_text
+
+    finding = Show(endpoint, select(queue, [task], 1))
+
+    async def show() -> int:
+        count = await finding.run()
+        if finding.detail is not None:
+            await put((detail_as_json if json else detail_as_text)(finding.detail, datetime.now(UTC)))
+        return count
+
+    return _end(finding, queue, asyncio.run(show()), quiet=quiet)
 
 
 @app.command()
@@ -84,7 +114,11 @@ def retry(
     *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
+    grep: Grep = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
     limit: Limit = None,
+    dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
@@ -92,14 +126,19 @@ def retry(
     """Put dead tasks back into their queue, as if they had never been tried."""
     import asyncio
 
-    from rqtool.messages.dead_letters import Retry
+    from rqtool.messages.dead_letters import Count, Retry
 
-    retrying = Retry(endpoint, _selection(queue, ids, limit), talker(quiet=quiet))
+    selection = select(queue, ids, limit, grep, reason, older_than)
+    retrying = Count(endpoint, selection) if dry_run else Retry(endpoint, selection, talker(quiet=quiet))
     count = asyncio.run(retrying.run())
     if json:
-        emit(dumps({"queue": queue, "retried": count}))
+        emit(
+            dumps(
+                {"queue": queue, "retried": 0, "would_retry": count} if dry_run else {"queue": queue, "retried": count}
+            )
+        )
     elif count and not quiet:
-        emit(f" [x] Put {plural(count, 'task')} back into {queue!r}")
+        emit(f" [x] {'Would put' if dry_run else 'Put'} {plural(count, 'task')} back into {queue!r}")
     return _end(retrying, queue, count, quiet=quiet)
 
 
@@ -109,7 +148,11 @@ def purge(
     *,
     queue: QueueName = DEFAULT_QUEUE,
     ids: Ids = None,
+    grep: Grep = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
     limit: Limit = None,
+    dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -118,31 +161,29 @@ def purge(
     """Delete dead tasks for good."""
     import asyncio
 
-    from rqtool.messages.dead_letters import Purge
+    from rqtool.messages.dead_letters import Count, Purge
 
-    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
+    if not (yes or dry_run or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
 
     async def confirm(count: int) -> bool:
         return await _ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
 
-    purging = Purge(endpoint, _selection(queue, ids, limit), None if yes else confirm)
+    selection = select(queue, ids, limit, grep, reason, older_than)
+    purging = Count(endpoint, selection) if dry_run else Purge(endpoint, selection, None if yes else confirm)
     count = asyncio.run(purging.run())
     if json:
-        emit(dumps({"queue": queue, "deleted": count}))
+        emit(
+            dumps(
+                {"queue": queue, "deleted": 0, "would_delete": count} if dry_run else {"queue": queue, "deleted": count}
+            )
+        )
     elif count and not quiet:
-        emit(f" [x] Deleted {plural(count, 'task')} of {dead_queue(queue)!r}")
-    if purging.declined:
+        emit(f" [x] {'Would delete' if dry_run else 'Deleted'} {plural(count, 'task')} of {dead_queue(queue)!r}")
+    if isinstance(purging, Purge) and purging.declined:
         talker(quiet=quiet)("nothing is deleted")
         return 0
     return _end(purging, queue, count, quiet=quiet)
-
-
-def _selection(queue: str, ids: list[str] | None, limit: int | None) -> Selection:
-    from rqtool.messages.dead_letters import Selection
-
-    check_queue_name(dead_queue(queue))
-    return Selection(queue, ids or [], limit)
 
 
 def _format(*, json: bool) -> Format:
@@ -164,9 +205,13 @@ def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:
     if operation.missing:
         names = ", ".join(repr(name) for name in operation.missing)
         complain(f"There is no task {names} in {dead_queue(queue)!r}. See the ids with: rqtool dead list")
+    for name, candidates in operation.ambiguous.items():
+        complain(f"{name!r} is ambiguous: {', '.join(candidates)}. Give more of the id")
+    if operation.missing or operation.ambiguous:
         return 1
     if not count:
-        talker(quiet=quiet)(f"there are no dead tasks in {dead_queue(queue)!r}")
+        none = "nothing matches among the dead tasks" if operation.ready else "there are no dead tasks"
+        talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}")
     return 0
 
 

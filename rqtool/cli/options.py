@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.models import ArgumentInfo
 
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.command import BROKER, OUTPUT
@@ -133,7 +134,7 @@ def with_broker(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a verb the broker's options, and pass it the `endpoint` that they name.
 
-    `api`: with --api-url. `queue_argument`: the verb's queue may be its first argument instead of --queue.
+    `api`: with --api-url. `queue_argument`: the verb's queue may be its last argument instead of --queue.
     """
     added = [option for option in _BROKER_OPTIONS if api or option.name != "api_url"]
 
@@ -153,11 +154,16 @@ def with_broker(
             if name != "endpoint"
         ]
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-        arguments = [_QUEUE_ARGUMENT] if queue_argument else []
-        run.__signature__ = own.replace(parameters=[context, *arguments, *kept, *added])  # type: ignore[attr-defined]
+        arguments = [each for each in kept if _is_argument(each)] + ([_QUEUE_ARGUMENT] if queue_argument else [])
+        options = [each for each in kept if not _is_argument(each)]
+        run.__signature__ = own.replace(parameters=[context, *arguments, *options, *added])  # type: ignore[attr-defined]
         return run
 
     return decorate
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return any(isinstance(each, ArgumentInfo) for each in getattr(parameter.annotation, "__metadata__", ()))
 
 
 def _queue(context: typer.Context, argument: str | None, option: str) -> str:

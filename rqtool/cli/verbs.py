@@ -22,7 +22,7 @@ VERBS = {
     "queues": "Show what is ready, what is held without an ack and by whom, and whether that is work or a forgotten "
     "ack.",
     "release": "Give back what is held without an ack: close the connections of those who forgot it.",
-    "dead": "List, retry or delete the tasks that failed for good.",
+    "dead": "List, show, retry or delete the tasks that failed for good.",
     "broker": "Run a private RabbitMQ on this machine.",
 }
 

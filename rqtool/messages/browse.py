@@ -41,7 +41,7 @@ _RETURNS, _ACQUIRED = "x-delivery-count", "x-acquired-count"
 
 
 class Browser:
-    """Reads what is in the dead queue of `queue` now.
+    """Reads what is in the dead queue of `queue` now: the `ready` messages that are there when it is opened.
 
     Every method raises Lost, and RqtoolError if reading would lose messages.
     """
@@ -50,6 +50,7 @@ class Browser:
         self._connection = connection
         self._queue = queue
         self._name = dead_queue(queue)
+        self.ready = 0
         self._batch: list[Delivery] = []
         self._tags: list[array[int]] = []
         self._returns_allowed: int | None = None
@@ -59,7 +60,7 @@ class Browser:
 
     async def open(self, *, returns: bool) -> None:
         """`returns`: some of what is read will be returned."""
-        self._left = await count_ready(self._connection, self._name)
+        self.ready = self._left = await count_ready(self._connection, self._name)
         if returns and self._left:
             self._most = LARGEST_BATCH_TO_RETURN
             self._returns_allowed = await self._find_returns_allowed()

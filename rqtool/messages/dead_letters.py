@@ -19,7 +19,9 @@ from rqtool.amqp.topology import at_home, dead_queue
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, Stopped, Unreachable
 from rqtool.messages.browse import Browser
-from rqtool.messages.listing import DeadTask, read_dead_task, task_id
+from rqtool.messages.detail import Detail
+from rqtool.messages.filter import ANY, Filter, Ids
+from rqtool.messages.listing import DeadTask, read_dead_task, task_id, unix_time
 from rqtool.signals import Signals
 from rqtool.text import plural
 
@@ -32,11 +34,19 @@ _NOT_FOUND, _CLOSED_IN_ORDER = 404, 200
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Dead tasks of `queue`: those with one of `ids` (empty: all), and of these the `limit` oldest (None: all)."""
+    """Dead tasks of `queue`: those that `ids` or unique beginnings of ids name (empty: all) and that are like `filter`,
+    and of these the `limit` oldest (None: all).
+    """
 
     queue: str
     ids: Sequence[str] = ()
     limit: int | None = None
+    filter: Filter = ANY
+
+    @property
+    def is_some(self) -> bool:
+        """Whether tasks may be read that are not meant."""
+        return bool(self.ids) or self.filter != ANY
 
 
 class Operation:
@@ -51,9 +61,9 @@ class Operation:
         self._endpoint = endpoint
         self._queue = selection.queue
         self._name = dead_queue(selection.queue)
-        self._ids = selection.ids
-        self._limit = selection.limit
-        self._found: set[str] = set()
+        self._selection = selection
+        self._ids: Ids[Delivery] = Ids(selection.ids)
+        self.ready = 0
         self._selected = 0
         self._handled = 0
         self._moving = False
@@ -71,7 +81,12 @@ class Operation:
     @property
     def missing(self) -> list[str]:
         """The ids that no task has; unknown, so empty, if the limit ended the search."""
-        return [] if self._full else [wanted for wanted in self._ids if wanted not in self._found]
+        return [] if self._full else self._ids.missing
+
+    @property
+    def ambiguous(self) -> dict[str, list[str]]:
+        """The beginnings that several ids have, and these ids."""
+        return {} if self._full else self._ids.ambiguous
 
     async def run(self) -> int:
         """Return how many tasks were listed, put back or deleted.
@@ -106,17 +121,17 @@ class Operation:
         connection = await connect(self._endpoint, "dead")
         browser = Browser(connection, self._queue)
         try:
-            await browser.open(returns=self.returns or bool(self._ids))
+            some = self._selection.is_some
+            await browser.open(returns=self.returns or some)
             while not self._signals.finish and (not self._full or browser.must_read_all):
-                batch = await browser.read(None if self._ids or self._full else self._room)
+                batch = await browser.read(None if some or self._full else self._room)
                 if not batch:
                     break
-                selected = [each for each in batch if self._matches(each)][: self._room]
-                self._selected += len(selected)
-                await self.handle(selected)
+                await self._select([each for each in batch if self._is_meant(each)] if some else batch)
                 if browser.lost.done():
                     raise browser.lost.result()
             if not self._signals.finish:
+                await self._select([each for each in self._ids.waiting() if self._is_like(each)])
                 await self.finish(browser)
         except Lost as lost:
             if lost.code != _NOT_FOUND or self._selected:
@@ -126,6 +141,7 @@ class Operation:
             await self.finish(browser)  # the first task that dies creates the dead queue
             return
         finally:
+            self.ready = browser.ready
             await self._close(browser, connection)
         # Tasks that were only listed are back in the queue in any case.
         if self.done and not (connection.lost.done() and connection.lost.result().code == _CLOSED_IN_ORDER):
@@ -144,20 +160,30 @@ class Operation:
     @property
     def _room(self) -> int | None:
         """How many more tasks may be selected; None: any number."""
-        return None if self._limit is None else self._limit - self._selected
+        limit = self._selection.limit
+        return None if limit is None else limit - self._selected
 
     @property
     def _full(self) -> bool:
         return self._room == 0
 
-    def _matches(self, delivery: Delivery) -> bool:
-        if not self._ids:
-            return True
-        name = task_id(delivery.message_id, delivery.headers)
-        if name is None or name not in self._ids:
-            return False
-        self._found.add(name)
-        return True
+    async def _select(self, tasks: list[Delivery]) -> None:
+        selected = tasks[: self._room]
+        self._selected += len(selected)
+        await self.handle(selected)
+
+    def _is_meant(self, delivery: Delivery) -> bool:
+        if self._selection.ids:
+            name = task_id(delivery.message_id, delivery.headers)
+            return self._ids.chooses(name, delivery, len(delivery.body)) and self._is_like(delivery)
+        return self._is_like(delivery)
+
+    def _is_like(self, delivery: Delivery) -> bool:
+        return self._selection.filter.matches(self.read(delivery), delivery.body)
+
+    def read(self, delivery: Delivery) -> DeadTask:
+        timestamp = delivery.properties.timestamp
+        return read_dead_task(self._queue, delivery.message_id, timestamp, delivery.headers, delivery.body)
 
 
 class Listing(Operation):
@@ -174,16 +200,29 @@ class Listing(Operation):
 
     async def handle(self, tasks: list[Delivery]) -> None:
         if tasks:
-            await self._show(
-                [
-                    read_dead_task(self._queue, each.message_id, each.properties.timestamp, each.headers, each.body)
-                    for each in tasks
-                ]
-            )
+            await self._show([self.read(each) for each in tasks])
         self._handled += len(tasks)
 
     async def finish(self, browser: Browser) -> None:  # noqa: ARG002
         await self._show([])
+
+
+class Count(Operation):
+    """Counts tasks, and leaves them in the queue, in order."""
+
+    async def handle(self, tasks: list[Delivery]) -> None:
+        self._handled += len(tasks)
+
+
+class Show(Operation):
+    """Finds one task, and leaves it in the queue; `detail` is None if it is not there."""
+
+    detail: Detail | None = None
+
+    async def handle(self, tasks: list[Delivery]) -> None:
+        for each in tasks:
+            self.detail = Detail(self.read(each), unix_time(each.properties.timestamp), each.headers, each.body)
+        self._handled += len(tasks)
 
 
 class Retry(Operation):

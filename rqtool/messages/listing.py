@@ -16,6 +16,10 @@ from rqtool.text import SHOWN, printable
 DEAD_COLUMNS = ("id", "age", "attempts", "worker", "reason", "body")
 HEAD = 1_000
 """Bytes of a body that are shown."""
+CUT = "…"
+"""Stands for what is left out."""
+SHORT_ID, _ID_START, _ID_END = 16, 8, 7
+"""Characters of an id in a narrow table: the ids of one `rqtool send` differ at their ends alone."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
@@ -41,6 +45,20 @@ class DeadTask:
         return "; ".join(lines[:1] + broker)
 
     @property
+    def why(self) -> str:
+        """The reason, with the last line of stderr or of the traceback in it."""
+        lines = (self.error or "").strip().splitlines()
+        if not lines or lines[-1].endswith(lines[0]):
+            return self.reason
+        return self.reason.replace(lines[0], f"{lines[0]}: {lines[-1].strip()}", 1)
+
+    @property
+    def short_id(self) -> str:
+        """The id, or its beginning and its end."""
+        name = self.id or ""
+        return name if len(name) <= SHORT_ID else f"{name[:_ID_START]}{CUT}{name[-_ID_END:]}"
+
+    @property
     def text(self) -> str | None:
         """The start of the body; None if it is not UTF-8."""
         try:
@@ -52,20 +70,28 @@ class DeadTask:
     def shown(self) -> str:
         """The start of the body, safe to print."""
         text = repr(self.head) if self.text is None else printable(self.text)
-        return f"{text}…" if self.body_bytes > len(self.head) else text
+        return f"{text}{CUT}" if self.body_bytes > len(self.head) else text
 
     def seconds(self, now: datetime) -> int | None:
-        """How long ago it failed; never negative, even if the clocks differ."""
-        return None if self.failed_at is None else max(0, int((now - self.failed_at).total_seconds()))
+        return seconds_since(self.failed_at, now)
 
     def age(self, now: datetime) -> str:
-        seconds = self.seconds(now)
-        if seconds is None:
-            return ""
-        return next((f"{seconds // size}{unit}" for size, unit in _UNITS if seconds >= size), f"{seconds}s")
+        return short_age(self.seconds(now))
 
     def attempts_shown(self) -> str:
         return "" if self.attempts is None else str(self.attempts)
+
+
+def seconds_since(time: datetime | None, now: datetime) -> int | None:
+    """How long ago it was; never negative, even if the clocks differ."""
+    return None if time is None else max(0, int((now - time).total_seconds()))
+
+
+def short_age(seconds: int | None) -> str:
+    """Seconds in one unit, rounded down: `59m`; empty if they are unknown."""
+    if seconds is None:
+        return ""
+    return next((f"{seconds // size}{unit}" for size, unit in _UNITS if seconds >= size), f"{seconds}s")
 
 
 def task_id(message_id: object, found: headers.Headers) -> str | None:
@@ -80,7 +106,7 @@ def read_dead_task(queue: str, message_id: object, timestamp: object, found: hea
     return DeadTask(
         queue=queue,
         id=task_id(message_id, found),
-        failed_at=_iso(headers.text(found, headers.FAILED_AT)) or _utc(death.get("time")) or _unix(timestamp),
+        failed_at=_iso(headers.text(found, headers.FAILED_AT)) or _utc(death.get("time")) or unix_time(timestamp),
         attempts=int(headers.count(found, headers.ATTEMPTS)) or None,
         worker=headers.text(found, headers.WORKER) or None,
         error=headers.text(found, headers.ERROR) or None,
@@ -104,11 +130,11 @@ def dead_as_json(tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> st
 
     It has `body` if its start is UTF-8, else `body_base64`.
     """
-    objects = (json.dumps(_dead_object(task, now)) for task in tasks)
+    objects = (json.dumps(dead_object(task, now)) for task in tasks)
     return ("[" if first else ",\n" if tasks else "") + ",\n".join(objects)
 
 
-def _dead_object(task: DeadTask, now: datetime) -> dict[str, object]:
+def dead_object(task: DeadTask, now: datetime) -> dict[str, object]:
     body = {"body_base64": b64encode(task.head).decode()} if task.text is None else {"body": task.text}
     return {
         "id": task.id,
@@ -131,7 +157,7 @@ def _iso(text: str) -> datetime | None:
         return None
 
 
-def _unix(timestamp: object) -> datetime | None:
+def unix_time(timestamp: object) -> datetime | None:
     try:
         return datetime.fromtimestamp(timestamp, UTC) if isinstance(timestamp, int) else None
     except (ValueError, OverflowError, OSError):

@@ -79,7 +79,7 @@ def test_one_value_given_twice(arguments: str, option: str, monkeypatch: pytest.
     assert f"rqtool: {option} takes one value and is given more than once. See: rqtool " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["list", "retry", "purge --yes"])
+@pytest.mark.parametrize("verb", ["list", "show an-id", "retry", "purge --yes"])
 def test_a_queue_named_twice(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """As the first argument and with -q: a usage error, even if it is the same name."""
     assert run(monkeypatch, "dead", *verb.split(), "photos", "-q", "photos") == 2

@@ -1,0 +1,88 @@
+"""Options that choose tasks, and the selection that they make."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rqtool.amqp.topology import check_queue_name, dead_queue
+from rqtool.cli.options import parse_option
+from rqtool.durations import parse_duration
+from rqtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from rqtool.messages.dead_letters import Selection
+
+# None of these has an environment twin: a forgotten variable must not decide what is deleted.
+Ids = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id",
+        metavar="ID",
+        allow_from_autoenv=False,
+        help="Only the task with this id, or whose id alone begins so; may be repeated.",
+        show_default="all",
+    ),
+]
+Grep = Annotated[
+    str | None,
+    typer.Option(
+        "--grep",
+        metavar="RE",
+        allow_from_autoenv=False,
+        help="Only tasks with this regular expression in a line of their body.",
+        show_default="all",
+    ),
+]
+Reason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason",
+        metavar="RE",
+        allow_from_autoenv=False,
+        help="Only tasks with this in their reason or in what is kept of stderr.",
+        show_default="all",
+    ),
+]
+OlderThan = Annotated[
+    str | None,
+    typer.Option(
+        "--older-than",
+        metavar="DURATION",
+        allow_from_autoenv=False,
+        help="Only tasks that failed for good longer ago: 10m, 24h.",
+        show_default="all",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", allow_from_autoenv=False, help="Say what would happen, and change nothing.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
+]
+
+
+def select(
+    queue: str,
+    ids: list[str] | None,
+    limit: int | None,
+    grep: str | None = None,
+    reason: str | None = None,
+    older_than: str | None = None,
+) -> Selection:
+    """Return the dead tasks of a queue that these options choose. Raises UsageError."""
+    from rqtool.messages.dead_letters import Selection
+    from rqtool.messages.filter import Filter, parse_pattern
+
+    check_queue_name(dead_queue(queue))
+    if "" in (ids or []):
+        raise UsageError("An empty id names no task", "See the ids with: rqtool dead list")
+    like = Filter(
+        None if grep is None else parse_option("--grep", grep, parse_pattern),
+        None if reason is None else parse_option("--reason", reason, parse_pattern),
+        None if older_than is None else time() - parse_option("--older-than", older_than, parse_duration),
+    )
+    return Selection(queue, ids or [], limit, like)

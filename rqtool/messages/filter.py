@@ -1,0 +1,129 @@
+"""Which tasks are meant: by id, or by what they are. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from rqtool.errors import RqtoolError, UsageError
+from rqtool.messages.listing import CUT, DeadTask
+
+T = TypeVar("T")
+
+CANDIDATES = 10
+"""Ids that an error names."""
+MOST_HELD, MOST_BYTES = 500, 64 * 1024 * 1024
+"""Of the tasks with one id that are kept until it is known to be the only one that begins so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a task must be like; None: it does not matter. Patterns are searched for line by line, as grep does.
+
+    `grep`: in its body; `reason`: in what `list` shows as the reason, and in the whole error with the end of stderr;
+    `failed_before`: in seconds since the epoch. A task that failed at an unknown time does not match it.
+    """
+
+    grep: re.Pattern[str] | None = None
+    reason: re.Pattern[str] | None = None
+    failed_before: float | None = None
+
+    def matches(self, task: DeadTask, body: bytes) -> bool:
+        if self.failed_before is not None and (
+            task.failed_at is None or task.failed_at.timestamp() > self.failed_before
+        ):
+            return False
+        if self.reason is not None and not self.reason.search(f"{task.reason}\n{task.error or ''}"):
+            return False
+        return self.grep is None or self.grep.search(body.decode(errors="surrogateescape")) is not None
+
+
+ANY = Filter()
+
+
+def parse_pattern(text: str) -> re.Pattern[str]:
+    """Return a regular expression of Python. Raises UsageError."""
+    try:
+        return re.compile(text, re.MULTILINE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f"{text!r} is no regular expression: {error}", "See: pydoc re") from None
+
+
+@dataclass
+class _Begun(Generic[T]):
+    """Tasks with one id that begins with what was asked for, and the first other ids that do."""
+
+    ids: list[str] = field(default_factory=list)
+    tasks: list[tuple[int, T]] = field(default_factory=list)
+    bytes: int = 0
+    more: bool = False
+
+    def note(self, name: str) -> None:
+        if name in self.ids:
+            return
+        if len(self.ids) == CANDIDATES:
+            self.more = True
+            return
+        self.ids.append(name)
+        if len(self.ids) > 1:
+            self.tasks.clear()
+
+
+class Ids(Generic[T]):
+    """Finds, among tasks that pass by once, those that are meant by ids, or by unique beginnings of ids.
+
+    A task with the very id is chosen at once. One whose id only begins so must wait until all have passed, since
+    another one may begin so too. `9f3c2a1b…000002a`, as the table shows a long id, is its beginning and its end.
+    """
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._exact: set[str] = set()
+        self._begun: dict[str, _Begun[T]] = {each: _Begun() for each in wanted}
+        self._starts = tuple(each.partition(CUT)[0] for each in wanted)
+        self._position = 0
+
+    def chooses(self, name: str | None, task: T, size: int) -> bool:
+        """Whether the next task is chosen now; `size`: its bytes. Raises RqtoolError if too much would have to wait."""
+        self._position += 1
+        if name is None or not name.startswith(self._starts):  # soon said, also where a thousand ids are wanted
+            return False
+        is_exact = name in self._begun
+        if is_exact:
+            self._exact.add(name)
+            self._begun[name].tasks.clear()
+        for wanted, begun in self._begun.items():
+            if wanted in self._exact or not _abbreviates(wanted, name):
+                continue
+            begun.note(name)
+            if not is_exact and len(begun.ids) == 1:
+                begun.tasks.append((self._position, task))
+                begun.bytes += size
+                if len(begun.tasks) > MOST_HELD or (len(begun.tasks) > 1 and begun.bytes > MOST_BYTES):
+                    raise RqtoolError(f"{wanted!r} stands for many tasks with the id {name!r}", "Give the whole id")
+        return is_exact
+
+    def waiting(self) -> list[T]:
+        """The other tasks that are chosen, in their order, now that all have passed."""
+        tasks = {position: task for begun in self._begun.values() for position, task in begun.tasks}
+        return [tasks[position] for position in sorted(tasks)]
+
+    @property
+    def missing(self) -> list[str]:
+        """What no task has as its id, nor as the beginning of it."""
+        return [wanted for wanted, begun in self._begun.items() if wanted not in self._exact and not begun.ids]
+
+    @property
+    def ambiguous(self) -> dict[str, list[str]]:
+        """What several ids begin with, and these: the first of them, and `…` if there are more."""
+        return {
+            wanted: begun.ids + ([CUT] if begun.more else [])
+            for wanted, begun in self._begun.items()
+            if wanted not in self._exact and len(begun.ids) > 1
+        }
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    start, _, end = short.partition(CUT)
+    return start != "" and name.startswith(start) and name.endswith(end) and len(name) >= len(start) + len(end)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, ERROR, FAILED_AT, WORKER
-from tests.integration.test_dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
+from tests.dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
 from tests.tools import Program, Vhost, eventually
 
 RUN = "9f3c2a1b-1111-4222-8333-"

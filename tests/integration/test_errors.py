@@ -129,10 +129,11 @@ def test_user_without_the_management_tag(rqtool: Program, user: Vhost) -> None:
 
 
 def test_management_plugin_off(rqtool: Program, node: Node, closed_port: int) -> None:
-    """69, and the command that turns it on; likewise where something else answers."""
-    hint = "rabbitmq-plugins enable rabbitmq_management"
-    expect(rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{closed_port}"}), 69, hint)
-    expect(rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{node.amqp_port}"}), 69, hint)
+    """69, and the command that turns it on; where another program answers, the port that is meant."""
+    off = rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{closed_port}"})
+    expect(off, 69, "rabbitmq-plugins enable rabbitmq_management")
+    wrong_port = rqtool("queues", env={"RQTOOL_API_URL": f"http://127.0.0.1:{node.amqp_port}"})
+    expect(wrong_port, 69, "--api-url", "default port is 15672")
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def vhost(broker: PrivateBroker, node: Node, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def old_places(vhost: Vhost) -> None:
     """The queues beside the tutorial's are there, too, so that no test waits until those are old enough."""
-    for place in sibling_queues("task_queue", [("100ms", 0.1), ("200ms", 0.2), ("1s", 1.0), ("3s", 3.0)]):
+    for place in sibling_queues("task_queue", [("100ms", 0.1), ("200ms", 0.2), ("1s", 1.0), ("6s", 6.0)]):
         vhost.declare(place.name, **sibling_arguments(place, None))
 
 

@@ -97,8 +97,8 @@ def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None
 def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) -> None:
     """Tasks that wait in queues of any delay are not done; they come here."""
     rqtool("send", "1")
-    other = rqtool.start("work", "--retry-delays", "3s", "--", *FAIL)
-    other.says("attempt 2 follows in 3s")
+    other = rqtool.start("work", "--retry-delays", "6s", "--", *FAIL)
+    other.says("attempt 2 follows in 6s")
     other.signal(signal.SIGTERM)
     assert other.wait().code == 0
     drainer = rqtool("work", "--drain", "--retry-delays", "none", "--", *FAIL)
@@ -112,10 +112,14 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
     """A task whose time is over and for which home has no room is neither ready nor held, and not forgotten."""
     vhost.declare("task_queue", **FULL)
     rqtool("send", "1")
-    assert rqtool("work", "--max-tasks", "1", "--retry-delays", "1s", "--", *FAIL).code == 0
+    fail = 'echo "$(cat) $RQTOOL_TASK_ATTEMPT" >> log; while [ ! -e go ]; do sleep 0.05; done; exit 1'
+    worker = rqtool.start("work", "--max-tasks", "1", "--retry-delays", "1s", "--", "sh", "-c", fail)
+    eventually(lambda: log_of(rqtool) == ["1 1"])
     rqtool("send", "in the way")
-    eventually(lambda: vhost.row("task_queue.retry.1s").get("messages_ready") == 0, 20)
-    assert len(vhost.bodies()) == 1
+    (rqtool.cwd / "go").touch()
+    assert worker.wait().code == 0
+    eventually(lambda: vhost.ready("task_queue.retry.1s") == 0, 20)
+    assert vhost.bodies() == [b"in the way"]
     # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *FAIL)
     eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr, 60)

@@ -134,7 +134,8 @@ class Operation:
                 await self._select([each for each in self._ids.waiting() if self._is_like(each)])
                 await self.finish(browser)
         except Lost as lost:
-            if lost.code != _NOT_FOUND or self._selected:
+            # A queue whose node is down is "not found" as well.
+            if lost.code != _NOT_FOUND or "no queue" not in lost.text or self._selected:
                 raise_refusal(lost, f"tasks of queue {self._name!r}")
             if not await is_there(connection, self._queue):
                 raise RqtoolError(f"There is no queue {self._queue!r}", "See the names with: rqtool queues") from None

@@ -35,9 +35,9 @@ class Filter:
             task.failed_at is None or task.failed_at.timestamp() > self.failed_before
         ):
             return False
-        if self.reason is not None and not self.reason.search(f"{task.reason}\n{task.error or ''}"):
+        if self.reason is not None and not _in_a_line(self.reason, f"{task.reason}\n{task.error or ''}"):
             return False
-        return self.grep is None or self.grep.search(body.decode(errors="surrogateescape")) is not None
+        return self.grep is None or _in_a_line(self.grep, body.decode(errors="surrogateescape"))
 
 
 ANY = Filter()
@@ -46,9 +46,13 @@ ANY = Filter()
 def parse_pattern(text: str) -> re.Pattern[str]:
     """Return a regular expression of Python. Raises UsageError."""
     try:
-        return re.compile(text, re.MULTILINE)
+        return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(f"{text!r} is no regular expression: {error}", "See: pydoc re") from None
+
+
+def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:
+    return any(pattern.search(line) for line in text.split("\n"))
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rqtool.amqp.connect import connect
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import RqtoolError, Stopped, Unreachable
+from rqtool.errors import RqtoolError, Stopped
 from rqtool.messages.dead_letters import Listing, Selection
 from rqtool.messages.listing import DeadTask
 from rqtool.messages.summary import SAMPLE, Summary, sum_up
@@ -14,8 +15,9 @@ from rqtool.messages.summary import SAMPLE, Summary, sum_up
 async def look(endpoint: Endpoint, queues: Sequence[str]) -> tuple[list[Summary], list[RqtoolError]]:
     """Return a summary for each queue that has dead tasks, and the errors of those that could not be read.
 
-    Raises Unreachable, and Stopped after a signal.
+    Raises Unreachable and AccessRefused if there is no connection to be had at all, and Stopped after a signal.
     """
+    await (await connect(endpoint, "dead")).close()
     summaries: list[Summary] = []
     problems: list[RqtoolError] = []
     for queue in queues:
@@ -27,7 +29,7 @@ async def look(endpoint: Endpoint, queues: Sequence[str]) -> tuple[list[Summary]
         listing = Listing(endpoint, Selection(queue, limit=SAMPLE), collect)
         try:
             await listing.run()
-        except (Stopped, Unreachable):
+        except Stopped:
             raise
         except RqtoolError as error:
             problems.append(error)

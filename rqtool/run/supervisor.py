@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from rqtool.durations import format_duration
@@ -24,6 +25,8 @@ CUT_SECONDS = 0.2
 """How long a runner may take to end at once by itself."""
 _RETRY = 0.02
 """Seconds until a full socket is tried again: nothing reports that it has room."""
+_REMEMBERED = 1000
+"""Suspects; more of them are as good as none."""
 
 
 class Supervisor:
@@ -40,7 +43,7 @@ class Supervisor:
         """Whether nothing is to wait behind what is at work."""
         self._since = 0.0
         """When the last answer came, or, after a pause, the first task."""
-        self._suspects: set[tuple[str, bytes]] = set()
+        self._suspects: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         """Tasks that have blocked the process that they shared: their next attempt here runs alone."""
         self._runner: Runner | None = None
         self._is_ready = False
@@ -130,6 +133,7 @@ class Supervisor:
             try:
                 head = pack_task(task, again=entry.again) if self._launcher.wants_task else b""
                 if not self._runner.give(entry.number, head, task.body):
+                    entry.ends_at = None  # its time begins when it is handed over
                     if begins and self._retry is None:  # else the next answer will do
                         self._retry = asyncio.get_running_loop().call_later(_RETRY, self._try_again)
                     return
@@ -174,7 +178,7 @@ class Supervisor:
 
     def _end(self, entry: Entry, outcome: Outcome) -> None:
         if self._suspects:
-            self._suspects.discard(_key(entry.run.task))
+            self._suspects.pop(_key(entry.run.task), None)
         killed = self._launcher.is_killed and not isinstance(outcome, Done)
         entry.run.ended(Failed("killed") if killed else outcome)
 
@@ -273,7 +277,9 @@ class Supervisor:
         for entry in late:
             self._end(entry, Failed(f"timed out after {format_duration(self._timeout or 0.0)}"))
             if entry.group is not None:
-                self._suspects.add(_key(entry.run.task))
+                self._suspects[_key(entry.run.task)] = None
+                if len(self._suspects) > _REMEMBERED:
+                    self._suspects.popitem(last=False)
 
 
 def _late(entries: Iterable[Entry]) -> list[Entry]:

@@ -55,9 +55,10 @@ class Drain:
             if subscription is None or subscription.lost.done() or not self._jobs.idle:
                 continue
             self._movement |= self._jobs.has_moved_some
-            now = time.monotonic()
-            self._empty_since = (self._empty_since or now) if await self._is_empty(subscription.connection) else None
-            surely = self._empty_since is not None and time.monotonic() - self._empty_since >= self._pause
+            empty = await self._is_empty(subscription.connection)
+            now = time.monotonic()  # behind the look, which may have taken long
+            self._empty_since = (self._empty_since or now) if empty else None
+            surely = self._empty_since is not None and now - self._empty_since >= self._pause
             if surely and self._jobs.idle and self._jobs.received == seen:
                 supervisor.drained()
                 return

@@ -27,6 +27,8 @@ def task(body: bytes = b"", error: str = "", at: int | None = FAILED_AT) -> Dead
         ("[é]", "café".encode(), True),
         ("\udcff", b"\x00\xff", True),
         ("x", b"", False),
+        (r"a\sb", b"a\nb", False),
+        ("a[^z]*b", b"a\nb", False),
     ],
 )
 def test_grep(pattern: str, body: bytes, found: bool) -> None:

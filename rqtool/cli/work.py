@@ -10,6 +10,7 @@ import typer
 
 from rqtool.amqp.topology import check_sibling_names, dead_queue
 from rqtool.cli.command import OUTPUT, Command
+from rqtool.cli.jobs import parse_jobs
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
@@ -18,7 +19,7 @@ from rqtool.text import plural
 from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
 if TYPE_CHECKING:
-    from rqtool.run.pool import Pool
+    from rqtool.run.encoding import Spec
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -28,7 +29,7 @@ RETRIES, LIMITS = "Retries", "Limits and stopping"
 EXAMPLES = """\
 \b
 Examples:
-  rqtool work -- ./convert.sh {}           {} is the task; stdin has it too
+  rqtool work -- ./convert.sh {} {.}.png   {} is the task; stdin has it too
   rqtool work -q mail -j 8 -- ./send-mail  eight at a time, from queue mail
   rqtool work --drain -- ./convert.sh {}   exit when everything is done
   rqtool work --call tasks:resize          call a Python function instead
@@ -81,12 +82,31 @@ def work(
         list[str] | None,
         typer.Argument(
             metavar="[-- CMD [ARG]...]",
-            help="Run this for each task, with the task on stdin. An argument {} is replaced by the task. Without CMD "
-            "and --call the worker pretends: one second per dot in the task.",
+            help="Run this for each task, with the task on stdin. {} in an argument is the task, {.} the task without "
+            "extension, {/} its base name, {//} its directory, {/.} its base name without extension. Without CMD and "
+            "--call the worker pretends: one second per dot in the task.",
         ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=1000, metavar="N", help="Run N tasks at once.")] = 1,
+    placeholder: Annotated[
+        str | None,
+        typer.Option(
+            "-I",
+            metavar="STR",
+            help="Let STR stand for the task instead of {}; {.}, {/}, {//} and {/.} stay.",
+            show_default="{}",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            parser=parse_jobs,
+            metavar="N",
+            help="Run N tasks at once. N%: of the cores, at least one; 'auto': as many as there are cores.",
+        ),
+    ] = 1,
     prefetch: Annotated[
         int | None,
         typer.Option(
@@ -161,6 +181,7 @@ def work(
     import asyncio
 
     from rqtool.management.api import Management
+    from rqtool.run.pool import Pool
     from rqtool.work.events import Events, JsonEvents
     from rqtool.work.options import WorkOptions
     from rqtool.work.output import WorkerOutput
@@ -178,11 +199,11 @@ def work(
         grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
     check_sibling_names(queue, [delay.name for delay in options.retry_delays])
-    pool = _pool(command or [], call, jobs, timeout, json=json)
+    spec = _spec(command or [], placeholder, call, timeout)
+    # Beside JSON on stdout the work's own output would be noise.
+    pool = Pool(spec, jobs, stdout=2 if json else None)
     out = WorkerOutput(quiet=quiet)
     say = out.say
-    if any("{}" in argument and argument != "{}" for argument in command or []):
-        say("only an argument that is {} and nothing else is replaced by the task; the others stay as they are")
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
     events = JsonEvents(out) if json else Events(out, quiet=quiet)
@@ -197,9 +218,10 @@ def work(
     return 1 if dead and (drain or max_tasks is not None) else 0
 
 
-def _pool(command: list[str], call: str | None, jobs: int, timeout: str | None, *, json: bool) -> Pool:
+def _spec(command: list[str], placeholder: str | None, call: str | None, timeout: str | None) -> Spec:
+    from rqtool.run.code import check_placeholders
     from rqtool.run.encoding import PRETENDED, Spec
-    from rqtool.run.pool import Pool
+    from rqtool.run.placeholders import WHOLE
     from rqtool.run.target import split
 
     seconds = None if timeout is None else parse_option("--timeout", timeout, parse_duration)
@@ -209,10 +231,12 @@ def _pool(command: list[str], call: str | None, jobs: int, timeout: str | None, 
         raise UsageError("--call and a command contradict each other", "Use one of the two")
     if seconds is not None and not command and call is None:
         raise UsageError("--timeout is for a command or for --call", "Name one, or leave --timeout out")
+    if placeholder is not None and not command:
+        raise UsageError("-I is for a command", "Name one, or leave -I out")
+    if placeholder == "":
+        raise UsageError("-I: the placeholder is empty", "Give it letters that stand nowhere else in the command")
     if command:
-        spec = Spec("command", command, seconds)
-    else:
-        spec = Spec("function", [call or PRETENDED], seconds)
-        split(spec.what[0])
-    # Beside JSON on stdout the work's own output would be noise.
-    return Pool(spec, jobs, stdout=2 if json else None)
+        check_placeholders(command, placeholder or WHOLE)
+        return Spec("command", command, seconds, placeholder=placeholder or WHOLE)
+    split(call or PRETENDED)
+    return Spec("function", [call or PRETENDED], seconds)

@@ -1,7 +1,7 @@
 """Runs commands in a runner process, each in a process group of its own: one loop that blocks as long as it likes.
 
-The body is on stdin, as a file: a command that never reads it blocks nothing, at any size. An argument `{}` is
-replaced by the body. What the command writes to stderr is passed on to our own.
+The body is on stdin, as a file: a command that never reads it blocks nothing, at any size. Placeholders
+in the arguments are replaced by it. What the command writes to stderr is passed on to our own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rqtool.run.child import Worker
 from rqtool.run.command_process import PREFIX, CommandProcess, spawn, variables_of
 from rqtool.run.encoding import Spec, unpack_task
 from rqtool.run.outcome import Failed, Outcome, OutputGone, judge_exit, judge_start
+from rqtool.run.placeholders import Template
 from rqtool.run.process_group import KILL_AFTER, signal_group
 
 END_OF_STDERR = 0.2
@@ -46,8 +47,7 @@ class Commands:
     def __init__(self, worker: Worker, spec: Spec, groups: mmap) -> None:
         self._worker = worker
         self._program = spec.what[0]
-        self._command = [os.fsencode(argument) for argument in spec.what]
-        self._takes_body = b"{}" in self._command
+        self._template = Template(spec.what, spec.placeholder)
         self._timeout = spec.timeout
         self._groups = memoryview(groups).cast("i")
         self._free = list(range(spec.width))
@@ -137,11 +137,10 @@ class Commands:
         """Start the command of a task. Returns an outcome if it could not be started."""
         try:
             taken.check()
-            arguments = self._command
-            if self._takes_body:
-                file = taken.file
-                body = taken.body if file is None else os.pread(file, os.fstat(file).st_size, 0)
-                arguments = [body if argument == b"{}" else argument for argument in arguments]
+            body = taken.body
+            if taken.file is not None and self._template.takes_body:
+                body = os.pread(taken.file, os.fstat(taken.file).st_size, 0)
+            arguments = self._template.fill(body)
             if taken.file is None:
                 taken.file = file_with(taken.body)
             environment = self._environment | variables_of(unpack_task(taken.head, b""))

@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
+from rqtool.run.placeholders import WHOLE
 from rqtool.run.task import Task
 
 PRETENDED = "rqtool.run.pretend:work"
@@ -25,13 +26,14 @@ _VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGon
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What a runner does: `what` is a command with its arguments, or MODULE:FUNCTION alone; `timeout` in seconds,
-    `width` tasks at once.
+    `width` tasks at once, `placeholder` what stands for the task in the arguments.
     """
 
     kind: Literal["command", "function"]
     what: list[str]
     timeout: float | None
     width: int = 1
+    placeholder: str = WHOLE
 
     @property
     def runs(self) -> str:

@@ -99,12 +99,14 @@ def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outc
     """Judge why a command could not be started."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
         return shortage(error)
-    why = str(error)
-    if isinstance(error, OSError):
-        why = (error.strerror or why).lower()
-        if error.errno in _NOT_RUNNABLE and error.filename is not None:
-            return CannotRun(f"The command can't be run: {program}: {why}")
-    return Failed(why)  # too long an argument list, a NUL in the body: the next task may be fine
+    if isinstance(error, ValueError):
+        return Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
+    why = (error.strerror or str(error)).lower()
+    if error.errno in _NOT_RUNNABLE and error.filename is not None:
+        return CannotRun(f"The command can't be run: {program}: {why}")
+    if error.errno == errno.E2BIG:
+        why += " (128 KiB for one argument on Linux): the task can be read from stdin"
+    return Failed(why)  # the next task may be fine
 
 
 def shortage(error: OSError | MemoryError) -> Shortage:

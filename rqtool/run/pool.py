@@ -8,12 +8,12 @@ when the task before them turns out to be slow, and when the worker is to stop.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 
 from rqtool.run.encoding import Spec
 from rqtool.run.lane import Lane, Pace, Run
 from rqtool.run.launcher import Launcher
+from rqtool.run.processors import processors
 from rqtool.run.supervisor import SLOW, Supervisor
 
 
@@ -42,7 +42,7 @@ class Pool:
     async def open(self) -> None:
         """Get ready: import the function, however long that takes. Raises UsageError if no task could be run."""
         if self.spec.kind == "command":
-            number = min(self.jobs, _processors())
+            number = min(self.jobs, processors())
             widths = [self.jobs // number + (n < self.jobs % number) for n in range(number)]
             self._supervisors = [Supervisor(self._launcher, self._pace, width) for width in widths]
             await asyncio.gather(*(each.start() for each in self._supervisors))
@@ -89,9 +89,3 @@ class Pool:
         self._watch = None
         if any(each.lane.is_ahead for each in self._supervisors):
             self._watch = asyncio.get_running_loop().call_later(SLOW, self._look)
-
-
-def _processors() -> int:
-    """Return how many this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

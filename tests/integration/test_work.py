@@ -52,6 +52,23 @@ def test_a_command_gets_body_and_metadata(rqtool: Program, vhost: Vhost) -> None
     assert not (rqtool.cwd / "pwned").exists()
 
 
+def test_hostile_tasks_are_data(rqtool: Program, vhost: Vhost) -> None:
+    """In every form, under another placeholder too, with jobs by the core: each argument arrives byte for byte."""
+    bodies = [b"$(touch x)", b"; touch x", b"'\"`touch x`", b"a\nb", b"-rf", b"\xff\xfe"]
+    publish(vhost, *bodies, b"\0", b"x" * 200_000)
+    command = ["sh", "-c", 'printf "%s\\0" "$@" > $$', "sh", "@@", "{}", "--in=@@", "@@.bak"]
+    ended = rqtool("work", "--drain", "-j", "50%", "-I", "@@", "--retry-delays", "none", "--", *command)
+
+    assert ended.code == 1
+    written = sorted(path.read_bytes() for path in rqtool.cwd.iterdir())
+    assert written == sorted(b"%s\0{}\0--in=%s\0%s.bak\0" % (body, body, body) for body in bodies)
+    errors = [(properties.headers or {})["x-rqtool-error"] for properties, _ in vhost.take_all("task_queue.dead")]
+    assert sorted(error.split(":")[0] for error in errors) == [
+        "a NUL byte, which no argument can hold",
+        "argument list too long (128 KiB for one argument on Linux)",
+    ]
+
+
 def test_a_command_sends_where_it_says(rqtool: Program, vhost: Vhost) -> None:
     """A command that calls `rqtool send` sends into the queue that its own line names, or the default; not into the
     worker's, where it would feed itself forever.

@@ -17,8 +17,9 @@ from tests.unit.cli.test_help import Captured, run
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
         ("work --concurrency 4", "No such option: --concurrency. See: rqtool work --help."),
         ("work -x", "No such option: -x. See: rqtool work --help."),
-        ("work -j four", "-j/--jobs: 'four' is not a number from 1 to 1,000. See: rqtool work --help."),
-        ("work -j 0", "-j/--jobs: 0 is not a number from 1 to 1,000. See: rqtool work --help."),
+        ("work -j four", "-j/--jobs: 'four' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
+        ("work -j 0", "-j/--jobs: '0' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
+        ("work -j x%", "-j/--jobs: 'x%' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
         ("work --max-tasks 0", "--max-tasks: 0 is not a number of at least 1. See: rqtool work --help."),
         ("work --type x", "--type: 'x' is not one of 'classic', 'quorum'. See: rqtool work --help."),
     ],
@@ -52,6 +53,21 @@ def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captu
     assert run(monkeypatch, "work", "--drain", "--") == 2
     expected = "rqtool: There is no command after --. Name one, or leave the -- out to pretend.\n"
     assert capsys.readouterr() == ("", expected)
+
+
+def test_an_empty_placeholder(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """It would be everywhere."""
+    assert run(monkeypatch, "work", "-I", "", "--", "true") == 2
+    assert capsys.readouterr().err.startswith("rqtool: -I: the placeholder is empty. ")
+
+
+def test_a_task_is_no_code(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The command line is refused before a broker is asked for anything."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1")
+    assert run(monkeypatch, "work", "--", "env", "sh", "-ec", "echo {.}") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("rqtool: The code of sh holds a placeholder: a task is data and never code. Give it ")
+    assert """sh -c 'work "$1"' sh {}""" in error
 
 
 def test_a_wrong_value_in_the_environment(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

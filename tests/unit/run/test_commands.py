@@ -22,6 +22,7 @@ import pytest
 from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected
+from rqtool.run.placeholders import Template
 from rqtool.run.pool import Pool
 from rqtool.run.process_group import KILL_AFTER
 from rqtool.run.task import Task
@@ -32,6 +33,28 @@ TASK = Task(body=b"task...", queue="q", message_id="id 1", attempt=1, redelivere
 BODY = ("sh", "-c", 'eval "$(cat)"')
 """A command that does what the body says."""
 LARGE = b"0123456789" * 500_000
+HOSTILE = [
+    b"$(touch x)",
+    b"; touch x",
+    b"`touch x`",
+    b"| touch x",
+    b"'; touch x; '",
+    b'"; touch x; "',
+    b"a\ntouch x\n",
+    b"\\",
+    b"*",
+    b"~",
+    b"-rf",
+    b"--help",
+    b"--",
+    b"-cimport os; os.system('touch x')",
+    b"../../etc/passwd",
+    b"%s%n$0{}{.}",
+    b"\xff\xfe'\x80 \xc3",
+    b"\r\n\t\x1b[2J",
+    b"",
+    b"x" * 100_000,
+]
 
 
 @contextmanager
@@ -300,15 +323,39 @@ class TestBody:
         task = replace(TASK, body=b"\xff 'a' $(touch %s) \"c\"\n" % bytes(tmp_path / "made"))
         long = replace(TASK, body=b"x" * 100_000)
         command = ("sh", "-c", 'printf "<%s>" "$@"', "$HOME", "{}", "x{}", "{}")
-        assert _output(*command, task=task) == b"<%s><x{}><%s>" % (task.body, task.body)
-        assert _output(*command, task=long) == b"<%s><x{}><%s>" % (long.body, long.body)
+        assert _output(*command, task=task) == b"<%s><x%s><%s>" % (task.body, task.body, task.body)
+        assert _output(*command, task=long) == b"<%s><x%s><%s>" % (long.body, long.body, long.body)
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("body", HOSTILE)
+    @pytest.mark.parametrize("command", [("printf", "%s\\0"), ("sh", "-c", 'printf "%s\\0" "$@"', "sh")])
+    def test_hostile_bodies(
+        self, body: bytes, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever a task says, it is data, byte for byte, in every form and on stdin."""
+        monkeypatch.chdir(tmp_path)
+        forms = ("{}", "--in={}", "{}.bak", "{.}", "{/}", "{//}", "{/.}")
+        filled = Template(list(forms)).fill(body)
+        assert filled[:3] == [body, b"--in=" + body, body + b".bak"]
+        output = _output(*command, *forms, task=replace(TASK, body=body))
+        assert output == b"".join(argument + b"\0" for argument in filled)
+        assert _output("cat", task=replace(TASK, body=body)) == body
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_body_that_is_no_argument_runs_nothing(self, tmp_path: Path) -> None:
+        """The command is not started without it."""
+        with driving("touch", str(tmp_path / "made"), "{}") as pool:
+            outcomes = pool.work_off(*tasks(b"\0; touch made", b"x" * 200_000))
+        assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
         assert list(tmp_path.iterdir()) == []
 
     def test_a_body_that_is_no_argument_fails(self) -> None:
         """What can't be an argument is this task's own failure; the worker goes on."""
         with driving("true", "{}") as pool:
             outcomes = pool.work_off(*tasks(b"a\0b", LARGE, b"fine"))
-        assert outcomes == [Failed("embedded null byte"), Failed("argument list too long"), Done(0)]
+        nul = Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
+        long = Failed("argument list too long (128 KiB for one argument on Linux): the task can be read from stdin")
+        assert outcomes == [nul, long, Done(0)]
 
     def test_tasks_at_once_have_their_own_stdin(self) -> None:
         """They don't get each other's body or environment."""

@@ -91,7 +91,8 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         "stuck": sum(each.stuck for each in asked),
         "dead": sum(each.queue.ready for each in dead),
     }
-    statuses = [thresholds.status(metric, value) for metric, value in values.items()]
+    limited = {metric: thresholds.status(metric, value) for metric, value in values.items()}
+    statuses = list(limited.values())
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     texts = [text for each in worst_first if (text := _trouble(each))]
     texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.queue.ready and each not in asked]
@@ -105,6 +106,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     statuses += [status for status, _ in judged]
     bad = sorted((pair for pair in judged if pair[0]), key=lambda pair: -_SEVERITY.index(pair[0]))
     texts = [age.text for _, age in bad] + texts
+    texts = [_exceeded(metric, values[metric], thresholds) for metric in ("ready", "held") if limited[metric]] + texts
     if unseen and values["held"] and not values["stuck"]:
         statuses.append(Status.UNKNOWN)
         texts.append(unseen)
@@ -124,6 +126,12 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         performance += f" {metric}={'U' if seconds is None else f'{seconds:.0f}s'};{limits};0"
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
     return Check(status, text, performance, figures, diagnoses)
+
+
+def _exceeded(metric: str, value: int, thresholds: Thresholds) -> str:
+    crit = thresholds.crit.get(metric)
+    limit = crit if crit is not None and value > crit else thresholds.warn[metric]
+    return f"{value:,} {metric}, more than the limit of {limit:,.0f}"
 
 
 def _age_status(age: Age, thresholds: Thresholds) -> Status:

@@ -113,12 +113,15 @@ def tsv(columns: Sequence[Column[T]], rows: Sequence[T]) -> str:
 
 
 def choose(names: str) -> list[Column[Diagnosis]]:
-    """The columns of queues with these names, separated by commas. Raises UsageError."""
-    known = {each.name: each for each in QUEUE_COLUMNS}
+    """The columns of queues with these names or headings, separated by commas. Raises UsageError."""
+    names_of = {each.drawn.heading: each for each in QUEUE_COLUMNS if each.drawn and each.drawn.heading}
+    known = names_of | {each.name: each for each in QUEUE_COLUMNS}
     wanted = [name.strip() for name in names.split(",")]
     for name in wanted:
         if name not in known:
-            raise UsageError(f"There is no column {name!r}", f"Choose from: {', '.join(known)}")
+            raise UsageError(
+                f"There is no column {name!r}", f"Choose from: {', '.join(each.name for each in QUEUE_COLUMNS)}"
+            )
     return [known[name] for name in wanted]
 
 

@@ -70,10 +70,8 @@ def parameters() -> list[tuple[str, str]]:
     """Every option of every verb: (verb, option)."""
     group = typer.main.get_command(app)
     found = []
-    verbs = {verb: [group.commands[verb]] for verb in ("send", "work", "queues", "release")}  # type: ignore[attr-defined]
-    verbs["broker"] = list(group.commands["broker"].commands.values())  # type: ignore[attr-defined]
-    verbs["dead"] = list(group.commands["dead"].commands.values())  # type: ignore[attr-defined]
-    for verb, commands in verbs.items():
+    for verb, command in group.commands.items():  # type: ignore[attr-defined]
+        commands = [*command.commands.values()] if hasattr(command, "commands") else [command]
         options = {o for command in commands for parameter in command.params for o in parameter.opts if o[0] == "-"}
         found += [(verb, option) for option in sorted(options)]
     return found

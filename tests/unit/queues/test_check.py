@@ -68,6 +68,14 @@ def test_thresholds(seen: Diagnosis, status: Status) -> None:
     assert check([seen], limits, [], "").status == status
 
 
+def test_the_limit_that_is_exceeded_is_named_first() -> None:
+    """A trouble that has been there all along does not stand in front of what is new."""
+    limits = Thresholds({"ready": 10}, {"ready": 20})
+    found = check([queue(ready=15, consumers=0)], limits, [], "")
+    assert found.line.startswith("RQTOOL WARNING: 15 ready, more than the limit of 10. ")
+    assert "more than the limit of 20. " in check([queue(ready=21)], limits, [], "").line
+
+
 def test_every_trouble_of_a_queue_counts() -> None:
     """A queue that is not durable is a WARNING, though its forgotten ack comes first and is tolerated here."""
     seen = queue(ready=1, held=1, stuck=True)

@@ -56,11 +56,14 @@ def test_hostile_tasks_are_data(rqtool: Program, vhost: Vhost) -> None:
     """In every form, under another placeholder too, with jobs by the core: each argument arrives byte for byte."""
     bodies = [b"$(touch x)", b"; touch x", b"'\"`touch x`", b"a\nb", b"-rf", b"\xff\xfe"]
     publish(vhost, *bodies, b"\0", b"x" * 200_000)
-    command = ["sh", "-c", 'printf "%s\\0" "$@" > $$', "sh", "@@", "{}", "--in=@@", "@@.bak"]
+    command = ["sh", "-c", 'printf "%s\\0" "$@" > seen/$$', "sh", "@@", "{}", "--in=@@", "@@.bak"]
+    seen = rqtool.cwd / "seen"
+    seen.mkdir()
     ended = rqtool("work", "--drain", "-j", "50%", "-I", "@@", "--retry-delays", "none", "--", *command)
 
     assert ended.code == 1
-    written = sorted(path.read_bytes() for path in rqtool.cwd.iterdir())
+    assert not (rqtool.cwd / "x").exists()
+    written = sorted(path.read_bytes() for path in seen.iterdir())
     assert written == sorted(b"%s\0{}\0--in=%s\0%s.bak\0" % (body, body, body) for body in bodies)
     errors = [(properties.headers or {})["x-rqtool-error"] for properties, _ in vhost.take_all("task_queue.dead")]
     assert sorted(error.split(":")[0] for error in errors) == [

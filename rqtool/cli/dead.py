@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
@@ -204,14 +205,17 @@ def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:
     """Say what was not there, and return the exit code."""
     if operation.missing:
         names = ", ".join(repr(name) for name in operation.missing)
-        complain(f"There is no task {names} in {dead_queue(queue)!r}. See the ids with: rqtool dead list")
+        there = f"in {dead_queue(queue)!r}. See the ids with: rqtool dead list {shlex.quote(queue)}"
+        complain(f"There is no task {names} {there}")
     for name, candidates in operation.ambiguous.items():
         complain(f"{name!r} is ambiguous: {', '.join(candidates)}. Give more of the id")
     if operation.missing or operation.ambiguous:
         return 1
     if not count:
         none = "nothing matches among the dead tasks" if operation.ready else "there are no dead tasks"
-        talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}")
+        home = queue.removesuffix(dead_queue(""))
+        hint = f"; those of {home!r}: rqtool dead list {shlex.quote(home)}" if home != queue else ""
+        talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}{hint}")
     return 0
 
 

@@ -119,7 +119,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     for metric in (READY, HELD) if thresholds.ages else ():
         known = [age.seconds for age in ages if age.metric == metric]
         known += [None] if metric == HELD and unseen and values["held"] else []
-        seconds = None if None in known else max((each for each in known if each is not None), default=0.0)
+        seconds = None if unsure or None in known else max((each for each in known if each is not None), default=0.0)
         figures[f"{metric}_seconds"] = seconds
         counts.append(f"{metric.replace('_', ' ')} {'?' if seconds is None else about(seconds)}")
         limits = ";".join(f"{each['age']:g}" if "age" in each else "" for each in (thresholds.warn, thresholds.crit))

@@ -126,6 +126,8 @@ def test_what_is_not_known_is_not_empty() -> None:
         "? dead | ready=U;;;0 held=U;;;0 stuck=0;;0;0 dead=U;0;;0"
     )
     assert check([new, queue(ready=3, consumers=0)], DEFAULT, [], "").status is Status.WARNING
+    aged = check([new], replace(DEFAULT, warn={**DEFAULT.warn, "age": 60.0}), [], "")
+    assert "oldest ready ?, longest held ? | " in aged.line
 
 
 def test_a_queue_that_may_drop_tasks() -> None:

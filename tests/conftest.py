@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from rqtool.amqp.topology import sibling_arguments, sibling_queues
 from rqtool.private_broker.cluster import PrivateBroker
@@ -20,7 +20,10 @@ for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")
 
 
 # `make check` is to be quick; `make test` looks harder.
-settings.register_profile("quick", max_examples=20)
+# How long an example takes to draw is up to the machine: the first one waits while Hypothesis reads the whole source.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.load_profile("default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

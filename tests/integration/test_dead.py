@@ -1,4 +1,4 @@
-"""`rqtool dead`: looking changes nothing, and who may not or can not is told so."""
+"""`rqtool dead`: listing changes nothing; missing rights and a missing broker are errors."""
 
 from __future__ import annotations
 

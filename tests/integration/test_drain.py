@@ -71,7 +71,7 @@ def test_drain_with_a_management_api_that_goes(rqtool: Program, vhost: Vhost) ->
 
 
 def test_ctrl_c_while_the_management_api_says_nothing(rqtool: Program, vhost: Vhost) -> None:
-    """A worker that is told to stop does not wait for it."""
+    """A worker that must stop does not wait for it."""
     api = Proxy(vhost.node.api_port)
     api.stall()
     try:

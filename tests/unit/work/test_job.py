@@ -125,7 +125,7 @@ class TestOrder:
         assert held.idle
 
     def test_enough_taken_on(self) -> None:
-        """A withdrawn task counts until it goes back; what was done counts for ever."""
+        """A withdrawn task counts until it goes back; what was done stays counted."""
         held = Jobs(QUEUE, most=2)
         first, second = take(held, Delivery("a")), take(held, Delivery("b"))
         held.settle(first, acked=True)

@@ -22,20 +22,20 @@ def begun(rqtool: Program) -> list[str]:
 
 @pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str, scale: int) -> None:
-    """Two workers of 25 jobs with all hands full: everything is done, nothing is dead."""
-    tasks = [f"{n}" for n in range(400 * scale)]
+def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
+    tasks = [f"{n}" for n in range(1_000)]
     assert rqtool("send", "--type", kind, input=lines(*(task.encode() for task in tasks))).code == 0
     command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
     for round_ in range(3):
-        workers = [rqtool.start(*command) for _ in range(2)]
+        workers = [rqtool.start(*command) for _ in range(4)]
         seen = len(begun(rqtool))
-        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 50, 40)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100, 40)  # type: ignore[misc]
         for worker in workers:
             worker.kill()
         assert len(set(begun(rqtool))) < len(tasks), round_
-    ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(2)]]
-    assert [ended.code for ended in ends] == [0] * 2, ends
+    ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(4)]]
+    assert [ended.code for ended in ends] == [0] * 4, ends
     assert set(tasks) == set(begun(rqtool))
     assert vhost.bodies("task_queue.dead") == []
 

@@ -37,7 +37,7 @@ from rqtool.amqp.topology import (
     sibling_arguments,
 )
 from rqtool.dropping import drops
-from rqtool.errors import AccessRefused, UnsafeQueue
+from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
 
 _RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
 _MOST_ARGUMENTS = 20
@@ -223,6 +223,10 @@ async def _check_exists(connection: Connection, queue: str) -> None:
     try:
         await connection.declare(queue, None)
     except Lost as lost:
+        if lost.code == NOT_FOUND and queue.startswith("amq."):
+            raise UsageError(
+                f"There is no queue {queue!r}, and names with amq. are the broker's", "Use another name"
+            ) from None
         if lost.code == NOT_FOUND:
             raise AccessRefused(
                 f"Queue {queue!r} does not exist and this user may not create it",

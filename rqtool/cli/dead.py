@@ -37,11 +37,14 @@ SUMMARY = "summary"
 
 
 class DeadGroup(TyperGroup):
-    """`rqtool dead` alone is `rqtool dead summary`."""
+    """`rqtool dead` alone is `rqtool dead summary`; with a queue instead of a command it is `rqtool dead list`."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        alone = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
-        return super().parse_args(ctx, [SUMMARY, *args] if alone and not ctx.resilient_parsing else args)
+        first = args[0] if args else ""
+        if first not in (*self.commands, *ctx.help_option_names) and not ctx.resilient_parsing:
+            named = first[:1] not in ("", "-") or any(arg.startswith(("-q", "--queue")) for arg in args)
+            args = ["list" if named else SUMMARY, *args]
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(cls=DeadGroup, rich_markup_mode=None, add_completion=False)
@@ -91,7 +94,7 @@ def show_(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show everything about one dead task: why it failed, its headers, the whole body. It stays where it is."""
+    """Show one dead task in full. Why it failed, its headers, the whole body; it stays where it is."""
     import asyncio
     from datetime import UTC, datetime
 
@@ -124,7 +127,7 @@ def retry(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Put dead tasks back into their queue, as if they had never been tried."""
+    """Put dead tasks back into their queue, as if never tried."""
     import asyncio
 
     from rqtool.messages.dead_letters import Count, Retry

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @with_broker(api=True)
 def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> int:
-    """Sum up every dead queue of the vhost: how many tasks, since when, why. The same as `rqtool dead` alone."""
+    """Sum up every dead queue of the vhost. How many tasks, since when, why; the same as `rqtool dead` alone."""
     import asyncio
     from datetime import UTC, datetime
 

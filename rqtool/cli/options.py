@@ -98,6 +98,30 @@ _BROKER_OPTIONS = [
     ),
     _file("url_file", "Read the broker's URL from this file. --url takes precedence."),
     _parameter(
+        "profile",
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            envvar="RQTOOL_PROFILE",
+            help="Take what is not given of these options from this table of ~/.config/rqtool/config.toml.",
+            show_default="none",
+            rich_help_panel=BROKER,
+        ),
+    ),
+    _parameter(
+        "vhost",
+        str | None,
+        typer.Option(
+            "--vhost",
+            metavar="NAME",
+            envvar="RQTOOL_VHOST",
+            help="The virtual host.",
+            show_default="the URL's",
+            rich_help_panel=BROKER,
+        ),
+    ),
+    _parameter(
         "api_url",
         str | None,
         typer.Option(
@@ -146,7 +170,7 @@ def with_broker(
             given = {option.name: values.pop(option.name) for option in added}
             if queue_argument:
                 values["queue"] = _queue(context, values.pop(_QUEUE_ARGUMENT.name), values["queue"])
-            return verb(**values, endpoint=_endpoint(context, **given))
+            return verb(**values, endpoint=_endpoint(context, given))
 
         kept = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
@@ -170,43 +194,51 @@ def _queue(context: typer.Context, argument: str | None, option: str) -> str:
     """Return the queue's name. Raises UsageError for one that is named twice."""
     if argument is None:
         return option
-    if _is_typed(context, "queue"):
+    if is_typed(context, "queue"):
         raise UsageError("The queue is named twice: as an argument and with --queue", "Use one of the two")
     return check_queue_name(argument)
 
 
-def _endpoint(
-    context: typer.Context,
-    url: str | None,
-    url_file: Path | None,
-    tls_ca: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure: bool,
-    api_url: str | None = None,
-) -> Endpoint:
+def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
     from rqtool.endpoint.find import find_endpoint
     from rqtool.endpoint.tls import TLSOptions
 
-    if url_file is not None and _is_typed(context, "url_file"):
-        if _is_typed(context, "url"):
+    if given["url_file"] is not None and is_typed(context, "url_file"):
+        if is_typed(context, "url"):
             raise UsageError("--url and --url-file contradict each other", "Use one of the two")
-        url = None  # the command line takes precedence over the environment
-    tls = TLSOptions(tls_ca, tls_cert, tls_key, insecure)
-    private = None
+        given["url"] = None  # the command line takes precedence over the environment
+    if (name := given.pop("profile")) is not None:
+        given = _with_profile(context, given, name)
+    tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], given["insecure"])
+    url, url_file, private = given["url"], given["url_file"], None
     if not (url or url_file):
         from rqtool.private_broker.cluster import private_endpoint  # 20 ms
 
         private = private_endpoint()
-    endpoint = find_endpoint(url, api_url, url_file=url_file, private=private, tls=tls)
-    if insecure:
+    endpoint = find_endpoint(
+        url, given.get("api_url"), url_file=url_file, private=private, tls=tls, vhost=given["vhost"]
+    )
+    if tls.insecure:
         complain("--insecure: certificates are not checked; a man in the middle can read and change everything.")
     elif tls.given and endpoint.tls is None:
         complain("no address begins with amqps:// or https://: nothing is encrypted, and the --tls options do nothing.")
     return endpoint
 
 
-def _is_typed(context: typer.Context, name: str) -> bool:
+def _with_profile(context: typer.Context, given: dict[str, Any], name: str) -> dict[str, Any]:
+    """Fill in a profile. A variable that is set somewhere and forgotten is named when it beats the profile."""
+    from rqtool.endpoint.profiles import config_file, read_profile, with_profile
+
+    values, ignored = with_profile(given, read_profile(config_file(), name))
+    for key in ignored:
+        if given.get(key) and not is_typed(context, key):
+            complain(
+                f"--{key.replace('_', '-')} is set in the environment, and takes precedence over profile {name!r}."
+            )
+    return values
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
     """Whether the option is on the command line, and not from the environment."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -9,12 +9,11 @@ import typer
 
 from rqtool.cli.check import CHECK, Format, age, age_limit, format_in, given, limit, report, unknown_at_errors
 from rqtool.cli.command import Command
-from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
+from rqtool.cli.options import Json, Quiet, StuckAfter, is_typed, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-from rqtool.text import is_text
 
 if TYPE_CHECKING:
     from rqtool.queues.snapshot import Snapshot
@@ -48,12 +47,17 @@ class QueuesCommand(Command):
         with unknown_at_errors(format_in(args[:end]) if "--check" in args[:end] else None):
             if "--watch" in args[:end]:
                 at = args.index("--watch")
-                given = at + 1 < end and is_duration(args[at + 1])
+                given = at + 1 < end and (is_duration(args[at + 1]) or args[at + 1].isdecimal())  # 5: an error
                 args[at : at + 2 if given else at + 1] = [f"--watch={args[at + 1] if given else WATCH_DURATION}"]
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        with unknown_at_errors((ctx.params.get("form") or "nagios") if ctx.params.get("check") else None):
+        params = ctx.params
+        with unknown_at_errors((params.get("form") or "nagios") if params.get("check") else None):
+            if params["all_vhosts"] and is_typed(ctx, "vhost"):
+                raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
+            if params["form"] and is_typed(ctx, "form") and not params["check"]:
+                raise UsageError("--format is for --check", "Add --check, or leave --format out")
             return super().invoke(ctx)
 
 
@@ -66,6 +70,18 @@ def queues(
         typer.Argument(
             metavar="[PATTERN]...",
             help="Only these queues, and those for their tasks that came back: names, or globs with *, ? and [...].",
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="PATTERN",
+            # A forgotten variable must not hide the other queues.
+            allow_from_autoenv=False,
+            help="The same as one PATTERN.",
+            show_default="every queue",
         ),
     ] = None,
     everything: Annotated[
@@ -123,9 +139,6 @@ def queues(
         ),
     ] = None,
     stuck_after: StuckAfter = "60s",
-    vhost: Annotated[
-        str | None, typer.Option("--vhost", metavar="NAME", help="The vhost.", show_default="the URL's")
-    ] = None,
     all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Every vhost.")] = False,
     warn_ready: Annotated[int | None, limit("warn", "ready")] = None,
     crit_ready: Annotated[int | None, limit("crit", "ready")] = None,
@@ -141,10 +154,9 @@ def queues(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    if vhost is not None and all_vhosts:
-        raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
-    if vhost is not None and not is_text(vhost):
-        raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
+    if queue is not None and names:
+        raise UsageError("The queues are named twice: as arguments and with --queue", "Use one of the two")
+    names = [queue] if queue is not None else names or []
     if sum([watch is not None, check, json]) > 1 or (holders and (check or watch is not None)):
         raise UsageError("--watch, --check, --json and --holders don't go together", "Only --holders --json does")
     if (everything or sort or chosen) and (watch is not None or check or holders):
@@ -154,7 +166,7 @@ def queues(
     if chosen is not None and json:
         raise UsageError("--columns and --json don't go together", "Use one of the two: JSON has every key")
     seconds = parse_stuck_after(stuck_after)
-    where = None if all_vhosts else vhost or endpoint.vhost
+    where = None if all_vhosts else endpoint.vhost
     if watch is not None:
         return _watch(endpoint, where, names, seconds, watch)
     if check:
@@ -166,7 +178,7 @@ def queues(
         limits = Thresholds(warn, crit)
         patterns = names and [*names, *(f"{name}.dead" for name in names)]
         found = _snapshot(endpoint, where, patterns, seconds, age=max(limits.ages, default=0))
-        result = judge(found.diagnoses, limits, names or [], found.unseen)
+        result = judge(found.diagnoses, limits, names, found.unseen)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
 
@@ -194,7 +206,7 @@ def queues(
         complain(f"{found.unseen}.")
     from rqtool.management.queue import is_glob, selects
 
-    missing = [n for n in names or [] if not any(selects([n], each.queue.name) for each in found.diagnoses)]
+    missing = [n for n in names if not any(selects([n], each.queue.name) for each in found.diagnoses)]
     for name in missing:
         what = f"No queue here matches {name!r}" if is_glob(name) else f"There is no queue {name!r} here"
         complain(f"{what}. See the names with: rqtool queues --all-vhosts")
@@ -213,7 +225,7 @@ def _snapshot(
     return take_snapshot(api, where, stuck_after, datetime.now().astimezone(), patterns or None, age=age)
 
 
-def _watch(endpoint: Endpoint, where: str | None, names: list[str] | None, stuck_after: float, every: str) -> int:
+def _watch(endpoint: Endpoint, where: str | None, names: list[str], stuck_after: float, every: str) -> int:
     seconds = parse_duration(every)
     if seconds < SHORTEST_WATCH:
         raise UsageError(f"--watch {every} would only keep the broker busy", "Give it 200ms or more")

@@ -13,7 +13,7 @@ from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_
 from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-from rqtool.text import is_text, plural
+from rqtool.text import plural
 
 if TYPE_CHECKING:
     from rqtool.queues.release import Plan, Released
@@ -35,11 +35,14 @@ delivers them to other consumers.
 
 
 @app.command(help=EXAMPLES)
-@with_broker(api=True)
+@with_broker(api=True, queue_argument=True)
 def release(
     *,
-    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.", callback=check_queue_name)],
-    # Neither --holder nor --yes has an environment twin: a forgotten variable must not choose what to disconnect.
+    # Neither this nor --holder nor --yes has an environment twin: a forgotten variable must not disconnect anybody.
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", "-q", metavar="NAME", allow_from_autoenv=False, help="The queue.", show_default="none"),
+    ] = None,
     holders: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,9 +56,6 @@ def release(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
     stuck_after: StuckAfter = "60s",
-    vhost: Annotated[
-        str | None, typer.Option("--vhost", metavar="NAME", help="The queue's vhost.", show_default="the URL's")
-    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
@@ -64,11 +64,12 @@ def release(
     from rqtool.queues.release import Release
 
     seconds = parse_stuck_after(stuck_after)
-    if vhost is not None and not is_text(vhost):
-        raise UsageError(f"{vhost!r} is no vhost", "Give a name in UTF-8")
+    if queue is None:
+        raise UsageError("No queue is named", "Give its name: rqtool release QUEUE")
+    check_queue_name(queue)
     if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
-    job = Release(Management(endpoint.api_urls, endpoint.tls), vhost or endpoint.vhost, queue, holders or [], seconds)
+    job = Release(Management(endpoint.api_urls, endpoint.tls), endpoint.vhost, queue, holders or [], seconds)
     plan = job.plan()
     if not plan.targets:
         if not quiet:

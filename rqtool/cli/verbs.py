@@ -19,9 +19,8 @@ from rqtool.cli.output import emit
 VERBS = {
     "send": "Send tasks. A task counts as sent when the broker has confirmed it.",
     "work": "Take tasks; acknowledge each one when its work is done.",
-    "queues": "Show what is ready, what is held without an ack and by whom, and whether that is work or a forgotten "
-    "ack.",
-    "release": "Give back what is held without an ack: close the connections of those who forgot it.",
+    "queues": "Show what is ready, what is held and by whom, and a verdict.",
+    "release": "Give back held messages: close connections that forgot to ack.",
     "dead": "List, show, retry or delete the tasks that failed for good.",
     "broker": "Run a private RabbitMQ on this machine.",
 }

@@ -206,6 +206,9 @@ def work(
     say = out.say
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
+    if queue.endswith(dead_queue("")):
+        home = shlex.quote(queue.removesuffix(dead_queue("")))
+        say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")
     events = JsonEvents(out) if json else Events(out, quiet=quiet)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():

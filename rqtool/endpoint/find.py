@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rqtool.endpoint.tls import TLSOptions, tls_context
-from rqtool.endpoint.urls import AMQP_FORM, BrokerURL, Endpoint, derive_api_url, parse_api_urls, parse_broker_urls
+from rqtool.endpoint.urls import (
+    AMQP_FORM,
+    BrokerURL,
+    Endpoint,
+    check_vhost,
+    derive_api_url,
+    parse_api_urls,
+    parse_broker_urls,
+)
 from rqtool.errors import UsageError
 
 DEFAULT_URL = "amqp://guest:guest@localhost:5672/"
@@ -18,8 +27,10 @@ def find_endpoint(
     url_file: Path | None = None,
     private: Endpoint | None = None,
     tls: TLSOptions | None = None,
+    vhost: str | None = None,
 ) -> Endpoint:
-    """Resolve the options and their environment twins; `url` precedes `url_file`, and both precede `private`.
+    """Resolve the options and their environment twins; `url` precedes `url_file`, and both precede `private`. `vhost`
+    takes the place of the URL's.
 
     Raises UsageError for a bad URL or an unusable file. The private broker's management API goes with that broker only:
     figures of one broker beside the tasks of another would mislead.
@@ -32,6 +43,8 @@ def find_endpoint(
         urls = _read(url_file)
     else:
         urls = parse_broker_urls(url or DEFAULT_URL)
+    if vhost is not None:
+        urls = tuple(replace(each, vhost=check_vhost(vhost)) for each in urls)
     if len({each.vhost for each in urls}) > 1:
         raise UsageError("The URLs name different vhosts", "Name nodes of one cluster, with the same vhost at the end")
     if api_url:

@@ -106,8 +106,7 @@ def _parse_broker_url(text: str) -> BrokerURL:
     user = unquote(parts.username) if parts.username is not None else "guest"
     password = unquote(parts.password) if parts.password is not None else ("guest" if user == "guest" else "")
     vhost = unquote(parts.path[1:]) or "/"
-    if len(vhost.encode()) > LONGEST_VHOST:
-        raise UsageError(f"A vhost of more than {LONGEST_VHOST} bytes", f"Write {AMQP_FORM}")
+    check_vhost(vhost)
     return BrokerURL(
         tls=tls,
         host=parts.hostname,
@@ -117,6 +116,15 @@ def _parse_broker_url(text: str) -> BrokerURL:
         vhost=vhost,
         query=parts.query,
     )
+
+
+def check_vhost(name: str) -> str:
+    """Return the name. Raises UsageError for one that no vhost can have."""
+    if not name or not is_text(name):
+        raise UsageError(f"{name!r} is no vhost", "Give a name in UTF-8")
+    if len(name.encode()) > LONGEST_VHOST:
+        raise UsageError(f"A vhost of more than {LONGEST_VHOST} bytes", "Give a shorter name")
+    return name
 
 
 def parse_api_urls(text: str, login: BrokerURL) -> tuple[ApiURL, ...]:

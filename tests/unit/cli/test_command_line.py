@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.cli.test_help import Captured, run
@@ -95,11 +97,53 @@ def test_one_value_given_twice(arguments: str, option: str, monkeypatch: pytest.
     assert f"rqtool: {option} takes one value and is given more than once. See: rqtool " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["list", "show an-id", "retry", "purge --yes"])
+@pytest.mark.parametrize(
+    "verb", ["dead", "dead list", "dead show an-id", "dead retry", "dead purge --yes", "release --yes", "queues"]
+)
 def test_a_queue_named_twice(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """As the first argument and with -q: a usage error, even if it is the same name."""
-    assert run(monkeypatch, "dead", *verb.split(), "photos", "-q", "photos") == 2
-    assert "The queue is named twice: as an argument and with --queue. " in capsys.readouterr().err
+    assert run(monkeypatch, *verb.split(), "photos", "-q", "photos") == 2
+    assert "named twice: as " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["queues", "release --yes", "dead", "dead list", "dead retry", "send x", "work"])
+def test_one_way_of_naming(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """-q and --vhost on every verb: the error is that no broker is there."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+    monkeypatch.setenv("RQTOOL_API_URL", "http://127.0.0.1:1/")
+    assert run(monkeypatch, *verb.split(), "-q", "photos", "--vhost", "mail") == 69
+    assert run(monkeypatch, *verb.split(), "-q", "photos", "--vhost", "") == 2
+    assert "rqtool: '' is no vhost. " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("release --yes", "No queue is named"),
+        ("queues --format json", "--format is for --check"),
+        ("queues --watch 5", "'5' is not a duration"),
+        ("queues --all-vhosts --vhost x", "--vhost and --all-vhosts contradict"),
+    ],
+)
+def test_contradictions(line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    assert run(monkeypatch, *line.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """Its broker is used; a variable that beats it is named."""
+    (tmp_path / "rqtool").mkdir()
+    (tmp_path / "rqtool" / "config.toml").write_text('[far]\nurl = "amqp://127.0.0.1:1/far"\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("RQTOOL_URL", "AMQP_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(monkeypatch, "send", "x", "--profile", "far") == 69
+    assert "amqp://127.0.0.1:1/far" in capsys.readouterr().err
+    monkeypatch.setenv("AMQP_URL", "amqp://127.0.0.1:1/near")
+    assert run(monkeypatch, "send", "x", "--profile", "far") == 69
+    said = capsys.readouterr().err
+    assert "rqtool: --url is set in the environment, and takes precedence over profile 'far'." in said
+    assert "amqp://127.0.0.1:1/near" in said
 
 
 def test_what_may_be_repeated(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -74,5 +74,5 @@ def test_the_brokers_options_come_last(verb: str, monkeypatch: pytest.MonkeyPatc
     broker = help_of(monkeypatch, capsys, *verb.split(), "--help").partition("\nBroker:\n")[2].partition("\n\n")[0]
     options = [line.split()[0] for line in broker.splitlines() if line.startswith("  --")]
     assert [option for option in options if option != "--api-url"] == [
-        "--url", "--url-file", "--tls-ca", "--tls-cert", "--tls-key", "--insecure",
+        "--url", "--url-file", "--profile", "--vhost", "--tls-ca", "--tls-cert", "--tls-key", "--insecure",
     ]  # fmt: skip

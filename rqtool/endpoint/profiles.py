@@ -1,0 +1,67 @@
+"""Profiles: named brokers in `config.toml`, such as
+
+[staging]
+url = "amqps://me:secret@staging.example/"
+vhost = "mail"
+tls-ca = "/etc/ssl/staging.pem"
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from rqtool.errors import UsageError
+
+KEYS = ("url", "url-file", "api-url", "vhost", "tls-ca", "tls-cert", "tls-key", "insecure")
+"""What a profile may set: the options of these names."""
+_FILES = ("url-file", "tls-ca", "tls-cert", "tls-key")
+_WHERE = ("url", "url_file", "api_url", "vhost")
+
+Values = dict[str, str | bool | Path | None]
+
+
+def config_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """`rqtool/config.toml` in the user's configuration folder."""
+    folder = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(folder, "rqtool", "config.toml").expanduser()
+
+
+def read_profile(file: Path, name: str) -> Values:
+    """Return the settings of a profile by the options' parameter names. Its files are relative to the folder of `file`.
+
+    Raises UsageError for a file that can't be used, an unknown profile, and a key that is unknown. It quotes no value:
+    one may contain a password.
+    """
+    try:
+        profiles = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not TOML"
+        raise UsageError(f"Profile {name!r}: {file} can't be read: {why}", f"Write a table [{name}] into it") from None
+    table = profiles.get(name)
+    if not isinstance(table, dict):
+        names = ", ".join(key for key, value in profiles.items() if isinstance(value, dict)) or "none"
+        raise UsageError(f"There is no profile {name!r} in {file}", f"It has: {names}")
+    for key, value in table.items():
+        if key not in KEYS:
+            raise UsageError(f"Profile {name!r} has an unknown key {key!r}", f"Use some of: {', '.join(KEYS)}")
+        kind = bool if key == "insecure" else str
+        if not isinstance(value, kind):
+            raise UsageError(
+                f"Profile {name!r}: {key} is no {'true or false' if kind is bool else 'text'}", "Correct it"
+            )
+    paths = {key: file.parent / Path(table[key]).expanduser() for key in _FILES if key in table}
+    return {key.replace("-", "_"): value for key, value in (table | paths).items()}
+
+
+def with_profile(given: Values, profile: Values) -> tuple[Values, list[str]]:
+    """Fill what is not `given` from a profile. Returns the values, and the keys of the profile that don't count.
+
+    Where the broker is given, nothing of the profile says where: an API of one broker beside the tasks of another would
+    mislead.
+    """
+    elsewhere = bool(given.get("url") or given.get("url_file")) and ("url" in profile or "url_file" in profile)
+    ignored = [key for key in profile if given.get(key) or (elsewhere and key in _WHERE)]
+    return given | {key: value for key, value in profile.items() if key not in ignored}, ignored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -165,6 +166,16 @@ def work(
         int | None,
         typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit", rich_help_panel=LIMITS),
     ] = None,
+    health_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--health-file",
+            metavar="FILE",
+            help="Touch this file every 5 s while the worker is alive, for liveness probes; it is removed at the end.",
+            show_default="none",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     accept_loss: AcceptLoss = False,
     json: Json = False,
@@ -191,6 +202,7 @@ def work(
         queue=queue,
         kind=type,
         accept_loss=accept_loss,
+        health_file=health_file,
         jobs=jobs,
         prefetch=prefetch,
         max_tasks=max_tasks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rqtool.amqp.topology import Destination, QueueType, sibling_queues
 from rqtool.work.retry import Delay
@@ -24,6 +25,7 @@ class WorkOptions:
     drain: bool = False
     grace: float | None = None
     accept_loss: bool = False
+    health_file: Path | None = None
 
     @property
     def places(self) -> list[Destination]:

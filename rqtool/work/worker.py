@@ -20,6 +20,7 @@ from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.policies import warn_of_policies
 from rqtool.work.prefetch import AdaptivePrefetch, Prefetch
 from rqtool.work.quarantine import Quarantine
+from rqtool.work.service import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.supervisor import Supervisor
@@ -73,6 +74,7 @@ class Worker:
     def _start_the_rest(self) -> None:
         """Start what runs beside the loop."""
         options, vhost, start = self._options, self._endpoint.vhost, self._supervisor.start
+        start(report_health(options.health_file, self._session, self._jobs, self._supervisor))
         start(Quarantine(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.prefetch is None:
             start(AdaptivePrefetch(self._prefetch, self._jobs, self._session, self._dispatcher, self._supervisor).run())

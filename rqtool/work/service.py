@@ -1,0 +1,106 @@
+"""Lets a service manager see that a worker is alive: systemd's notify protocol, and a file for liveness probes.
+
+https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+
+from rqtool.errors import UsageError
+from rqtool.text import plural
+from rqtool.work.jobs import Jobs
+from rqtool.work.session import Session
+from rqtool.work.supervisor import Supervisor
+
+PERIOD = 5.0
+"""Seconds between two signs of life, unless the watchdog wants them sooner."""
+STOPPING = "STOPPING=1"
+POLL = 0.2
+"""Seconds between two looks at whether the worker has become ready, or is stopping."""
+
+
+class ServiceManager:
+    """The systemd that started us, if one did. Its variables are removed from the environment: they are not meant for
+    our commands.
+    """
+
+    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        self._address = environment.pop("NOTIFY_SOCKET", "")
+        microseconds = environment.pop("WATCHDOG_USEC", "")
+        mine = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        watchdog = int(microseconds) / 1e6 if self._address and mine and microseconds.isdecimal() else 0.0
+        self.period = min(watchdog / 2, PERIOD) if watchdog else PERIOD
+        """Seconds between two signs of life."""
+
+    def tell(self, *lines: str) -> None:
+        """Send `NAME=VALUE` lines. A manager that is gone is no reason to stop."""
+        if self._address:
+            address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.setblocking(False)
+                end.sendto("\n".join(lines).encode(), address)
+
+
+class HealthFile:
+    """Exists while the worker does; its modification time is the last sign of life."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def create(self) -> None:
+        """Raises UsageError if it can't be written."""
+        try:
+            self._path.write_text(f"{os.getpid()}\n")
+        except OSError as error:
+            raise UsageError(f"--health-file {self._path}: {(error.strerror or '').lower()}", "Name another") from None
+
+    def touch(self) -> None:
+        with suppress(OSError):
+            os.utime(self._path)
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            self._path.unlink()
+
+
+async def report_health(path: Path | None, session: Session, jobs: Jobs, supervisor: Supervisor) -> None:
+    """Give signs of life for as long as the event loop turns. Never ends. Raises UsageError."""
+    manager = ServiceManager()
+    file = None if path is None else HealthFile(path)
+    if file is not None:
+        file.create()
+    loop = asyncio.get_running_loop()
+    said, due = "", 0.0
+    try:
+        while True:
+            state = _state(session, supervisor, said)
+            if state != said or loop.time() >= due:
+                due = loop.time() + manager.period
+                manager.tell(*[state] * (state != said), "WATCHDOG=1", f"STATUS={_status(session, jobs)}")
+                said = state
+                if file is not None:
+                    file.touch()
+            await asyncio.sleep(min(POLL, manager.period))
+    finally:
+        if said != STOPPING:
+            manager.tell(STOPPING)
+        if file is not None:
+            file.remove()
+
+
+def _state(session: Session, supervisor: Supervisor, said: str) -> str:
+    if supervisor.stopping:
+        return STOPPING
+    return "READY=1" if said or session.is_open else ""
+
+
+def _status(session: Session, jobs: Jobs) -> str:
+    if not session.is_open:
+        return "not connected"
+    return f"{plural(jobs.at_work, 'task')} in work, {plural(jobs.count['settled'], 'task')} settled"

@@ -13,6 +13,7 @@ from typer.models import ArgumentInfo
 
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.command import BROKER, OUTPUT
+from rqtool.cli.completion import queue_names
 from rqtool.cli.output import complain
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
@@ -24,7 +25,15 @@ T = TypeVar("T")
 
 QueueName = Annotated[
     str,
-    typer.Option("--queue", "-q", metavar="NAME", envvar="RQTOOL_QUEUE", help="The queue.", callback=check_queue_name),
+    typer.Option(
+        "--queue",
+        "-q",
+        metavar="NAME",
+        envvar="RQTOOL_QUEUE",
+        help="The queue.",
+        callback=check_queue_name,
+        autocompletion=queue_names,
+    ),
 ]
 Kind = Annotated[
     Literal["classic", "quorum"] | None,
@@ -149,7 +158,9 @@ _BROKER_OPTIONS = [
     ),
 ]
 _QUEUE_ARGUMENT = _parameter(
-    "queue_argument", str | None, typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.")
+    "queue_argument",
+    str | None,
+    typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.", autocompletion=queue_names),
 )
 
 
@@ -199,6 +210,11 @@ def _queue(context: typer.Context, argument: str | None, option: str) -> str:
     return check_queue_name(argument)
 
 
+def endpoint_of(context: typer.Context) -> Endpoint:
+    """Where the broker of an unfinished command line is. Raises UsageError."""
+    return _endpoint(context, {option.name: context.params.get(option.name) for option in _BROKER_OPTIONS})
+
+
 def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
     from rqtool.endpoint.find import find_endpoint
     from rqtool.endpoint.tls import TLSOptions
@@ -209,7 +225,7 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
         given["url"] = None  # the command line takes precedence over the environment
     if (name := given.pop("profile")) is not None:
         given = _with_profile(context, given, name)
-    tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], given["insecure"])
+    tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
     if not (url or url_file):
         from rqtool.private_broker.cluster import private_endpoint  # 20 ms

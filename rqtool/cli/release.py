@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name
+from rqtool.cli.completion import queue_names
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
 from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
@@ -41,7 +42,15 @@ def release(
     # Neither this nor --holder nor --yes has an environment twin: a forgotten variable must not disconnect anybody.
     queue: Annotated[
         str | None,
-        typer.Option("--queue", "-q", metavar="NAME", allow_from_autoenv=False, help="The queue.", show_default="none"),
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="NAME",
+            allow_from_autoenv=False,
+            help="The queue.",
+            show_default="none",
+            autocompletion=queue_names,
+        ),
     ] = None,
     holders: Annotated[
         list[str] | None,

@@ -245,7 +245,7 @@ QUEUE_COLUMNS: tuple[Column[Diagnosis], ...] = (
     _same("verdict", Drawn(style=lambda d: STYLES[d.verdict])),
     _same("reason", Drawn(value=reasons, folds_at=1, at_least=VERY_WIDE)),
     Column("findings", json=lambda d: [asdict(finding) for finding in d.findings]),
-    _json("stuck"),
+    Column("stuck", json=attrgetter("stuck"), metric="Messages held by those who seem to have forgotten them"),
     _json("basis.stuck_after", "stuck_after_seconds"),
     Column("held_since", json=lambda d: _utc(d, min(_known(h.held_since for h in _histories(d)), default=None))),
     Column("held_seconds", json=lambda d: max(_known(h.held_seconds() for h in _histories(d)), default=None)),

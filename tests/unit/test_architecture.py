@@ -21,7 +21,13 @@ LONGEST = 300
 MOST_AT_THE_ROOT = 8
 MOST_ARGUMENTS = 6
 LONGEST_FOLDER = 2_400
-THREADS = {"rqtool.cli.output", "rqtool.management.in_thread", "rqtool.queues.watch", "rqtool.send.input"}
+THREADS = {
+    "rqtool.cli.completion",
+    "rqtool.cli.output",
+    "rqtool.management.in_thread",
+    "rqtool.queues.watch",
+    "rqtool.send.input",
+}
 
 IMPURE = {"pika", "urllib3", "subprocess", "socket", "asyncio"}
 

@@ -30,6 +30,8 @@ def test_prometheus() -> None:
         'rqtool_queue_messages_unacknowledged{vhost="/",queue="b\\\\\\"\\n"} 0',
         'rqtool_queue_consumers{vhost="/",queue="a"} 0',
         'rqtool_queue_consumers{vhost="/",queue="b\\\\\\"\\n"} 0',
+        'rqtool_queue_stuck{vhost="/",queue="a"} 0',
+        'rqtool_queue_stuck{vhost="/",queue="b\\\\\\"\\n"} 0',
         'rqtool_queue_oldest_ready_seconds{vhost="/",queue="a"} 60.0',
         'rqtool_queue_verdict{vhost="/",queue="a",verdict="no consumers"} 1',
         'rqtool_queue_verdict{vhost="/",queue="b\\\\\\"\\n",verdict="unknown"} 1',

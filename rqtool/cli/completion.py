@@ -1,0 +1,45 @@
+"""Completion of queue names on the command line. Silent where no broker answers in time.
+
+The ids of dead tasks are not completed: looking at them is a delivery, which the Tab key must not cause.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Set as AbstractSet
+from contextlib import redirect_stderr, suppress
+
+import typer
+
+SECONDS = 0.2
+"""How long a broker may take: somebody waits at the keyboard."""
+
+_BESIDE = (".returned", ".quarantine", ".retry.", ".delay.", ".rqtool.new")
+
+
+def queue_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The queues of the vhost, without those that rqtool keeps beside them for tasks on their way."""
+    names = _names(context)
+    return sorted(name for name in names if name.startswith(incomplete) and not _is_beside(name, names))
+
+
+def _is_beside(name: str, names: AbstractSet[str]) -> bool:
+    return any(mark in name and name.rpartition(mark)[0] in names for mark in _BESIDE)
+
+
+def _names(context: typer.Context) -> AbstractSet[str]:
+    found: set[str] = set()
+
+    def look() -> None:
+        from rqtool.cli.options import endpoint_of
+        from rqtool.management.api import Management
+
+        with suppress(Exception), redirect_stderr(io.StringIO()):
+            endpoint = endpoint_of(context)
+            found.update(name for _, name in Management(endpoint.api_urls, endpoint.tls).keys(endpoint.vhost))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(SECONDS)
+    return set(found)

@@ -21,8 +21,8 @@ test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup
 
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
-	$(BIN)/python -m pytest tests/faults --ignore tests/faults/test_cluster.py
-	$(BIN)/python -m pytest --nodes 3 --scale 3 tests/faults $(CLUSTERED)
+	$(BIN)/python -m pytest --scale 4 tests/faults tests/integration/test_worker_crashes.py --ignore tests/faults/test_cluster.py
+	$(BIN)/python -m pytest --nodes 3 --scale 4 tests/faults $(CLUSTERED)
 
 # What decides a soak; the same seed has the same load and faults again.
 SEED ?= 1

@@ -126,10 +126,10 @@ def longest_run_in_order(numbers: Sequence[int]) -> int:
     return len(ends)
 
 
-def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost, scale: int) -> None:
+def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> None:
     """Several tasks that kill their workers, which run many others beside them: only they are given up."""
-    bad = {f"bad {n}" for n in range(2)}
-    good = {f"{n}" for n in range(200 * scale)}
+    bad = {f"bad {n}" for n in range(3)}
+    good = {f"{n}" for n in range(600)}
     tasks = sorted(good | bad, key=lambda task: random.random())
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
     script = f'b=$(cat); case $b in bad*) {KILL_WORKER}; exit;; esac; sleep 0.1; echo "$b" >> log'
@@ -188,9 +188,9 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
         assert not vhost.exists(f"{queue}.dead") or vhost.bodies(f"{queue}.dead") == []
 
 
-def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost, scale: int) -> None:
+def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost) -> None:
     """A third of the attempts fail, four workers, one of them killed after every 50 tasks: all is completed or dead."""
-    tasks = [f"{n}" for n in range(600 * scale)]
+    tasks = [f"{n}" for n in range(2_000)]
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
     script = '[ $(( $$ % 3 )) != 0 ] || exit 1; echo "$1" >> done'
     command = ["work", "-j", "2", "--prefetch", "20", "--retry-delays", "200ms,400ms", "--quiet", "--drain", "--"]

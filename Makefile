@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CLUSTERED := $(patsubst %,tests/integration/test_%.py, \
 	worker_crashes retries returned work drain ack_timeout faults send)
 
-.PHONY: help demo test test-faults soak check bench pictures clean
+.PHONY: help demo test test-faults soak check bench docs pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,10 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
-pictures: $(VENV)/installed rabbitmq ## the README's pictures, from a real run of three minutes
+docs: $(VENV)/installed ## docs/reference.md and the man pages, from the program's own help
+	$(BIN)/python scripts/reference.py
+
+pictures: $(VENV)/installed rabbitmq ## the documentation's pictures, from a real run of three minutes
 	$(BIN)/python scripts/pictures.py
 
 clean: ## remove what was built

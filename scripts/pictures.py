@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The pictures of the README, from a real run on a RabbitMQ of its own: `make pictures`. Takes three minutes."""
+"""The pictures of the documentation, from a real run on a RabbitMQ of its own: `make pictures`. Takes three minutes."""
 
 from __future__ import annotations
 

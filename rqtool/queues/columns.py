@@ -1,6 +1,6 @@
 """The columns of queues and of holders: one list of each, from which TSV, JSON and the tables follow. Pure.
 
-The first TSV columns of queues are those of rabbitmqctl; the README names the keys in JSON.
+The first TSV columns of queues are those of rabbitmqctl; docs/output.md names the keys in JSON.
 """
 
 from __future__ import annotations

@@ -205,6 +205,6 @@ class Workers:
 
 
 def most_twice(worker: Worker) -> int:
-    """How many tasks are done twice where this worker is killed, by README's table."""
+    """How many tasks are done twice where this worker is killed, by the table of docs/guarantees.md."""
     processes = 1 if worker.call == "do_async" else worker.jobs
     return (100 if worker.call else 2) * processes

@@ -115,7 +115,7 @@ def test_a_task_that_is_done_and_dead_is_a_duplicate() -> None:
 
 
 def test_a_worker_that_was_killed_explains_as_many_as_it_may_have_had() -> None:
-    """Duplicates beyond README's number are too many."""
+    """Duplicates beyond the documented number are too many."""
     copies = [done("a")] + [done("a", redelivered=True)] * 3
     assert account(copies, faults=[fault("kill worker", 2), fault("kill worker", 1)]).settled
     assert account(copies, faults=[fault("kill worker", 2)]).excess == {REDELIVERED: 1}
@@ -165,7 +165,7 @@ def test_what_is_done_long_after_its_worker_was_killed_is_a_ghosts_work() -> Non
     "kind", ["term worker", "hup worker", "stall output", "memory alarm", "disk alarm", "interrupt sender"]
 )
 def test_faults_after_which_nothing_is_done_twice(kind: str) -> None:
-    """README's table says "nothing" for them."""
+    """The table of docs/guarantees.md says "nothing" for them."""
     assert account([done("a"), done("a", redelivered=True)], faults=[fault(kind)]).excess == {REDELIVERED: 1}
     assert account([done("a"), done("a")], faults=[fault(kind)]).excess == {SENT_TWICE: 1}
 

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/*.md")))]
+EXAMPLES = [str(each.relative_to(ROOT)) for each in sorted(ROOT.glob("examples/*/*"))]
+COMMAND = re.compile(r"\brqtool (send|work|queues|release|dead|broker)\b([^`\n|>;]*)")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
 
@@ -33,6 +35,16 @@ def test_links(name: str) -> None:
             target = page.parent / path if path else page
             assert target.exists(), path
             assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("name", [*PAGES, *EXAMPLES])
+def test_options_that_are_used_exist(name: str) -> None:
+    """Of `rqtool VERB`, in the text and in examples; a list in YAML is a command line, too."""
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    for verb, line in COMMAND.findall((ROOT / name).read_text().replace("[rqtool, ", "rqtool ").replace(", ", " ")):
+        section = reference.partition(f"\n## rqtool {verb}\n")[2].partition("\n## ")[0]
+        for option in re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", line.partition(" -- ")[0]):
+            assert re.search(rf"`([^`]*, )?{option}[` ,]", section), f"rqtool {verb}{line}: {option}"
 
 
 def anchors(page: Path) -> set[str]:

@@ -25,6 +25,7 @@ from rqtool.endpoint.find import find_endpoint
 from rqtool.endpoint.urls import Endpoint
 from rqtool.management.api import Management
 from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.queues.columns import ordered
 from rqtool.queues.screen import draw
 from rqtool.queues.snapshot import take_snapshot
 from rqtool.queues.table import queue_table
@@ -99,7 +100,7 @@ def run(url: str, endpoint: Endpoint, folder: Path, environment: dict[str, str])
         time.sleep(SECONDS)
         now = datetime.now().astimezone()
         seen = take_snapshot(Management(endpoint.api_urls), endpoint.vhost, 60.0, now)
-        table = queue_table(seen.diagnoses, vhosts=False, width=WIDTH)
+        table = queue_table(ordered(seen.diagnoses, "verdict"), vhosts=False, width=WIDTH)
         photograph("queues", "rqtool queues", table, WIDTH, HEIGHT)
         frame = Watch(endpoint, endpoint.vhost, None, 60.0, 2.0).ask(Management(endpoint.api_urls))
         screen = Console(width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True)

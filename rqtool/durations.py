@@ -41,3 +41,14 @@ def about(seconds: float) -> str:
     """Return a duration in one unit, rounded down: `45 s`, `12 min`, `3 h`, `2 d`."""
     whole = max(0, int(seconds))
     return next((f"{whole // size} {unit}" for size, unit in _WORDS if whole >= size), f"{whole} s")
+
+
+def clock(seconds: float) -> str:
+    """Return a duration to read: `0.4s`, `12s`, `1m 12s`, `2h 5m`, `3d 4h`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f}s"
+    whole = round(seconds)
+    for size, unit, smaller, less in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller}{less}"
+    return f"{whole}s"

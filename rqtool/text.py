@@ -38,3 +38,8 @@ def encodable(text: str) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 task`, `1,000 tasks`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def start_of(body: bytes) -> str:
+    """Return the first hundred characters of a body, with replacement characters for what is not UTF-8."""
+    return body[:400].decode(errors="replace")[:100]  # UTF-8 has four bytes a character at most

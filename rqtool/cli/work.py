@@ -162,6 +162,26 @@ def work(
             rich_help_panel=LIMITS,
         ),
     ] = False,
+    halt: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Stop after N failed attempts in a row, with exit code 1. Exit codes 65 and 75 count neither as a "
+            "failure nor as a success.",
+            show_default="no limit",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
+    no_brake: Annotated[
+        bool,
+        typer.Option(
+            "--no-brake",
+            help="Don't slow down after ten failed attempts in a row. Otherwise one task at a time begins then, with "
+            "pauses of up to 30 s, until one succeeds.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = False,
     max_tasks: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit", rich_help_panel=LIMITS),
@@ -207,6 +227,8 @@ def work(
         prefetch=prefetch,
         max_tasks=max_tasks,
         drain=drain,
+        halt=halt,
+        brake=not no_brake,
         retry_delays=parse_option("--retry-delays", retry_delays, parse_delays),
         grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
@@ -225,7 +247,7 @@ def work(
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
-    dead = asyncio.run(working.run())
+    dead = asyncio.run(working.run()).dead
     if dead:
         say(
             f"{plural(dead, 'task')} ended in {dead_queue(queue)!r}; see: rqtool dead list --queue {shlex.quote(queue)}"

@@ -6,11 +6,15 @@ import asyncio
 import time
 
 from rqtool.amqp.consumer import Delivery
+from rqtool.errors import RqtoolError
 from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage
 from rqtool.run.pool import Pool
+from rqtool.text import plural
+from rqtool.work.brake import TOLERATED, Brake
 from rqtool.work.events import Events
 from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
+from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import Source, Step
 from rqtool.work.prefetch import Prefetch
 from rqtool.work.session import Session
@@ -18,24 +22,26 @@ from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription
 from rqtool.work.supervisor import Supervisor
 
-LONGEST_PAUSE = 30.0
-"""Seconds between two attempts to start a task where the machine is short of something."""
-
 
 class Dispatcher:
     """Every job's way: `receive`, `begin_jobs`, and then the pool calls `begun`, `ended` or `withdrawn`."""
 
     def __init__(
-        self, jobs: Jobs, pool: Pool, settler: Settler, prefetch: Prefetch, events: Events, supervisor: Supervisor
+        self, options: WorkOptions, jobs: Jobs, pool: Pool, settler: Settler, events: Events, supervisor: Supervisor
     ) -> None:
+        self._halt = options.halt
         self._jobs = jobs
         self._pool = pool
         self._settler = settler
-        self._prefetch = prefetch
         self._events = events
         self._supervisor = supervisor
-        self._shortages = 0
-        self._short_until = 0.0
+        self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
+        self._shortage = Brake()
+        """On while the machine is short of what a task needs to begin."""
+        self._failures = Brake(TOLERATED if options.brake else None)
+        """On while what the tasks need seems to be broken."""
+        self._probe: Job | None = None
+        """The task that shows whether it still is."""
         self.suspended = False
         """Set while a task of the quarantine is to run alone."""
 
@@ -79,7 +85,7 @@ class Dispatcher:
     @property
     def is_hungry(self) -> bool:
         """Whether a task could begin at once, and none is here."""
-        free = self._jobs.at_work < self._pool.jobs and not self._is_short and not self.suspended
+        free = self._jobs.at_work < self._pool.jobs and self._may_begin and not self.suspended
         return free and not (self._jobs.waiting or self._settler.is_stuck or self._events.out.is_waiting)
 
     def begin_jobs(self, session: Session) -> None:
@@ -116,13 +122,20 @@ class Dispatcher:
 
     @property
     def _has_room(self) -> bool:
-        return self._jobs.in_pool < self._pool.capacity and not self._is_short
+        # Behind a failure nothing is handed over ahead: it would begin before it is known whether to go on.
+        most = self._pool.jobs if self._failures.in_a_row else self._pool.capacity
+        return self._jobs.in_pool < most and self._may_begin
 
     @property
-    def _is_short(self) -> bool:
-        return self._shortages > 0 and time.monotonic() < self._short_until
+    def _may_begin(self) -> bool:
+        """Whether no brake keeps the next task from beginning; one that is on lets one at a time begin, as a probe."""
+        now = time.monotonic()
+        if self._shortage.pauses(now) or self._failures.pauses(now):
+            return False
+        return not self._failures.is_on or self._probe is None or not self._probe.is_in_pool
 
     def _begin(self, job: Job) -> None:
+        self._probe = job if self._failures.is_on else None
         self._jobs.hand_over(job)
         self._pool.begin(job)
 
@@ -161,22 +174,45 @@ class Dispatcher:
         if isinstance(outcome, Shortage):
             self._wait_for_room(job, outcome.why)
             return
-        self._shortages = 0
-        self._prefetch.took(seconds)
-        if not isinstance(outcome, Done):
+        self._shortage.release()
+        self.prefetch.took(seconds)
+        if isinstance(outcome, Done):
+            self._succeeded()
+        else:
             if isinstance(outcome, Failed | Rejected):
                 self._events.failed(job.task, outcome, seconds)
+            if isinstance(outcome, Failed):
+                self._failed(outcome.why)
             self._pool.withdraw()  # nothing begins before it is known that this one can be stored
         self._settler.conclude(job, outcome, seconds)
 
     def _wait_for_room(self, job: Job, reason: str) -> None:
         """Try again what could not begin here, after a pause that grows."""
-        if not self._shortages:
+        if not self._shortage.is_on:
             self._events.shortage(reason)
-        if not self._is_short:
-            self._shortages += 1
-            seconds = min(2.0 ** (self._shortages - 1), LONGEST_PAUSE)
-            self._short_until = time.monotonic() + seconds
-            asyncio.get_running_loop().call_later(seconds + 0.01, self._supervisor.changed)
+        self._wake_after(self._shortage.failed(time.monotonic()))
         self._pool.withdraw()
         self.withdrawn(job)
+
+    def _succeeded(self) -> None:
+        if self._failures.is_on:
+            self._events.released()
+            self._supervisor.changed()
+        self._failures.release()
+
+    def _failed(self, reason: str) -> None:
+        """Brake, or halt, where failures follow each other: what the tasks need is broken. A task that asks for another
+        attempt, or says that none can succeed, speaks of itself, and counts neither as a failure nor as a success.
+        """
+        was_on = self._failures.is_on
+        self._wake_after(self._failures.failed(time.monotonic()))
+        in_a_row = self._failures.in_a_row
+        if in_a_row == self._halt:
+            what = f"Stopped by --halt: {plural(in_a_row, 'attempt')} failed in a row (the last one: {reason})"
+            self._supervisor.fail(RqtoolError(what, "Check what the tasks depend on, then start the worker again"))
+        elif self._failures.is_on and not was_on:
+            self._events.braked(in_a_row, reason)
+
+    def _wake_after(self, seconds: float) -> None:
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds + 0.01, self._supervisor.changed)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from rqtool.run.outcome import Outcome, Postponed, why
 from rqtool.run.task import Task
-from rqtool.text import quoted
+from rqtool.text import quoted, start_of
+from rqtool.work.brake import LONGEST
 from rqtool.work.job import Result
 from rqtool.work.output import WorkerOutput
 
@@ -41,7 +42,7 @@ class Events:
 
     def done(self, task: Task, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002
         if not self._quiet:
-            self.out.emit(" [x] Done")
+            self.out.emit(f" [x] Done {quoted(task.body)}")
 
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None:
         """The attempt failed. Lines for people wait for what becomes of the task."""
@@ -59,6 +60,14 @@ class Events:
         """No task can begin here for now."""
         self.complain(f"no task can be started here for now ({why}); trying again")
 
+    def braked(self, in_a_row: int, why: str) -> None:
+        """One attempt after the other fails: from now on one at a time begins, with pauses."""
+        then = f"one at a time from now on, with pauses up to {LONGEST:.0f} s, until one succeeds"
+        self.complain(f"{in_a_row} attempts failed in a row (the last one: {why}); {then}")
+
+    def released(self) -> None:
+        self.say("an attempt succeeded: full speed again")
+
     def connection_lost(self, reason: str) -> None:
         self.say(f"connection lost: {reason}; trying again")
 
@@ -67,9 +76,9 @@ class Events:
 
 
 class JsonEvents(Events):
-    """A JSON object per event and line. Each has `event` and `time` (UTC); those of a task have `id`, `attempt` and
-    `redelivered`; those of an attempt that ended `seconds`, `exit_code` (null where there was no command), and `why` it
-    was not done; `delay`, `queue`, `in_hand` and `url` where they apply.
+    """A JSON object per event and line. Each has `event` and `time` (UTC); those of a task have `id`, `task` (the start
+    of its body), `attempt` and `redelivered`; those of an attempt that ended `seconds`, `exit_code` (null where there
+    was no command), and `why` it was not done; `delay`, `queue`, `in_hand` and `url` where they apply.
     """
 
     def received(self, task: Task) -> None:
@@ -95,6 +104,14 @@ class JsonEvents(Events):
         super().shortage(why)
         self._emit("shortage", None, why=why)
 
+    def braked(self, in_a_row: int, why: str) -> None:
+        super().braked(in_a_row, why)
+        self._emit("braked", None, why=why)
+
+    def released(self) -> None:
+        super().released()
+        self._emit("released", None)
+
     def connection_lost(self, reason: str) -> None:
         super().connection_lost(reason)
         self._emit("connection_lost", None, why=reason)
@@ -106,7 +123,8 @@ class JsonEvents(Events):
     def _emit(self, event: str, task: Task | None, **more: object) -> None:
         row: dict[str, object] = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         if task is not None:
-            row |= {"id": task.message_id, "attempt": task.attempt, "redelivered": task.redelivered}
+            row |= {"id": task.message_id, "task": start_of(task.body)}
+            row |= {"attempt": task.attempt, "redelivered": task.redelivered}
         self.out.emit(json.dumps(row | more))
 
 

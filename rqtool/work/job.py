@@ -110,6 +110,10 @@ class Job:
         """Whether it counts as taken on by the worker, and has no result yet."""
         return self.state in _AT_WORK
 
+    @property
+    def is_in_pool(self) -> bool:
+        return self.state in ("handed over", "running")
+
     # Called by the pool.
 
     def begun(self) -> None:

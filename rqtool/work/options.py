@@ -14,7 +14,7 @@ MOST_PREFETCH = 65_535
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """`grace` in seconds; None: no limit."""
+    """`grace` in seconds; None: no limit. `halt`: the failed attempts in a row that end the worker."""
 
     queue: str
     retry_delays: tuple[Delay, ...]
@@ -26,6 +26,8 @@ class WorkOptions:
     grace: float | None = None
     accept_loss: bool = False
     health_file: Path | None = None
+    halt: int | None = None
+    brake: bool = True
 
     @property
     def places(self) -> list[Destination]:

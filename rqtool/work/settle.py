@@ -22,7 +22,7 @@ from rqtool.amqp.topology import Destination, dead, quarantine, returned, waitin
 from rqtool.amqp.window import Message
 from rqtool.errors import RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
-from rqtool.run.outcome import Failed, Outcome, OutputGone, why
+from rqtool.run.outcome import Failed, Outcome, OutputGone, Postponed, why
 from rqtool.text import plural
 from rqtool.work.events import Events
 from rqtool.work.job import Job, Result
@@ -31,6 +31,7 @@ from rqtool.work.options import WorkOptions
 from rqtool.work.poison import DEATHS, Source
 from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
+from rqtool.work.tally import Tally
 
 
 class Settler:
@@ -47,8 +48,7 @@ class Settler:
         self._moves: set[asyncio.Task[None]] = set()
         self._unacked: set[str] = set()
         self._in_trouble = 0
-        self.dead = 0
-        """How many tasks went to the dead queue."""
+        self.tally = Tally()
 
     @property
     def is_stuck(self) -> bool:
@@ -68,6 +68,7 @@ class Settler:
         match judge(outcome, job.task.attempt, self._options.retry_delays):
             case "done":
                 self._acknowledge(job)
+                self.tally.done += 1
                 self._events.done(job.task, outcome, seconds)
             case "return":
                 self.return_to_queue(job)
@@ -147,11 +148,8 @@ class Settler:
             if stored:
                 result, job.result = job.result, None
                 self._acknowledge(job)
-                if result is not None and result.delay:
-                    self._events.retry(result)
-                elif result is not None:
-                    self.dead += 1
-                    self._events.dead(result)
+                if result is not None:
+                    self._report(result)
             elif job.result is not None:  # the task comes again, and its result is known
                 self._jobs.settle(job, acked=False)
             else:
@@ -159,6 +157,15 @@ class Settler:
         await asyncio.sleep(0)  # until the ack is written
         self._unacked.discard(copy.token)
         self._supervisor.changed()
+
+    def _report(self, result: Result) -> None:
+        self.tally.failed += not isinstance(result.outcome, Postponed)
+        if result.delay:
+            self.tally.retried += 1
+            self._events.retry(result)
+        else:
+            self.tally.dead += 1
+            self._events.dead(result)
 
     async def _store(self, job: Job, place: Destination, copy: Message) -> bool:
         """Try until the copy is confirmed, or the original is not ours any more. Returns whether it is confirmed.

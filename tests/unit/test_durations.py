@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.durations import format_duration, parse_duration
+from rqtool.durations import clock, format_duration, parse_duration
 from rqtool.errors import UsageError
 from tests.parsing import value_or_refusal
 
@@ -106,3 +106,22 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
     """A finite number of seconds that is not below 0, or an error on one line."""
     found = value_or_refusal(parse_duration, text)
     assert found.isprintable() if isinstance(found, str) else 0 <= found < 1e13
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-0.1, "0.0s"),
+        (0.44, "0.4s"),
+        (9.96, "10s"),
+        (59.4, "59s"),
+        (59.6, "1m 0s"),
+        (72, "1m 12s"),
+        (3599.4, "59m 59s"),
+        (7500, "2h 5m"),
+        (90_000, "1d 1h"),
+    ],
+)
+def test_a_duration_to_read(seconds: float, text: str) -> None:
+    """Two units at most."""
+    assert clock(seconds) == text

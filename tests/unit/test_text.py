@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.text import SHOWN, plural, printable, quoted
+from rqtool.text import SHOWN, plural, printable, quoted, start_of
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,12 @@ def test_a_cut_inside_a_character_does_not_make_text_bytes(offset: int) -> None:
 def test_plural(count: int, text: str) -> None:
     """One is singular, all else plural, with thousands set apart."""
     assert text == plural(count, "task")
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"", ""), (b"a\n", "a\n"), (b"\x89PNG", "\ufffdPNG"), ("😀".encode() * 200, "😀" * 100), (b"x" * 101, "x" * 100)],
+)
+def test_the_start_of_a_body(body: bytes, text: str) -> None:
+    """A hundred characters, as text whatever it is."""
+    assert start_of(body) == text

@@ -130,7 +130,7 @@ def test_the_last_attempt() -> None:
     settling.delivery.headers["x-rqtool-attempts"] = 1
     job = take(settling.jobs, settling.delivery)
     assert settling.conclude(FAILED, job) == ["sent to q.dead", "confirmed", "acked", "dead in q.dead"]
-    assert settling.settler.dead == 1
+    assert settling.settler.tally.dead == 1
 
 
 @pytest.mark.parametrize("problem", [Lost(0, "gone"), NotTaken("no queue took it")])

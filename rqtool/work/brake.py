@@ -1,0 +1,49 @@
+"""When a worker pauses, since what its tasks need is broken or short. Pure.
+
+A broken downstream fails every task. Without a pause a worker would use up all attempts of a whole queue in the time
+that it takes to notice.
+"""
+
+from __future__ import annotations
+
+TOLERATED = 9
+"""Attempts that may fail in a row before a worker pauses."""
+FIRST, LONGEST = 1.0, 30.0
+"""Seconds: the first pause, and the longest one."""
+
+
+class Brake:
+    """Pauses that grow while one failure follows the other, from the one after `tolerated` on; None: never.
+
+    What fails during a pause had begun before it, and does not prolong it. Times are in seconds, of any clock that only
+    goes forward.
+    """
+
+    def __init__(self, tolerated: int | None = 0) -> None:
+        self._tolerated = tolerated
+        self.release()
+
+    def release(self) -> None:
+        """Something succeeded: full speed."""
+        self.in_a_row = 0
+        """Failures since the last success."""
+        self._pause = 0.0
+        self._until = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there was a pause, and no success since."""
+        return self._pause > 0
+
+    def pauses(self, now: float) -> bool:
+        """Whether nothing is to begin at the moment."""
+        return self._pause > 0 and now < self._until
+
+    def failed(self, now: float) -> float:
+        """Count a failure. Returns the length of the pause that begins with it, 0 for none."""
+        self.in_a_row += 1
+        if self._tolerated is None or self.in_a_row <= self._tolerated or self.pauses(now):
+            return 0.0
+        self._pause = min(2 * self._pause, LONGEST) if self.is_on else FIRST
+        self._until = now + self._pause
+        return self._pause

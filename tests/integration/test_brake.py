@@ -1,0 +1,86 @@
+"""A worker whose tasks all fail, since what they need is broken: it stops, or slows down, and keeps the queue."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from itertools import pairwise
+
+import pytest
+
+from tests.tools import Program, Vhost, eventually, lines
+
+TRY = ["sh", "-c", 'echo "$1" >> log; [ -e up ]', "sh", "{}"]
+"""A command that fails until the service is up."""
+
+
+def log_of(rqtool: Program) -> list[str]:
+    path = rqtool.cwd / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def send(rqtool: Program, count: int) -> None:
+    rqtool("send", "--quiet", input=lines(*[f"{n}".encode() for n in range(count)]))
+
+
+@pytest.mark.usefixtures("old_places")
+@pytest.mark.parametrize("more", [[], ["-j", "4"], ["-j", "4", "--prefetch", "50"]], ids=" ".join)
+def test_halt_keeps_the_queue(rqtool: Program, vhost: Vhost, more: list[str]) -> None:
+    """Three failures in a row: no further task begins, what is in hand goes back, exit code 1 and why."""
+    send(rqtool, 1000)
+    ended = rqtool("work", "--halt", "3", "--retry-delays", "6s", *more, "--", *TRY)
+
+    assert ended.code == 1
+    assert "rqtool: Stopped by --halt: 3 attempts failed in a row (the last one: exit code 1). Check " in ended.stderr
+    touched = len(log_of(rqtool))
+    assert 3 <= touched <= 3 + 4
+    assert f"rqtool: 0 done, {touched} retried in " in ended.stderr
+    eventually(lambda: vhost.figures() == (1000 - touched, 0))
+    assert vhost.ready("task_queue.retry.6s") == touched
+
+
+@pytest.mark.usefixtures("old_places")
+def test_what_resets_halt_and_what_does_not_count(rqtool: Program, vhost: Vhost) -> None:
+    """A task that is done resets it; 65 and 75 neither count nor reset."""
+    rqtool("send", "1", "1", "0", "1", "65", "75", "1", "75", "1", "0")
+    ended = rqtool("work", "--halt", "3", "--retry-delays", "6s", "--", "sh", "-c", "exit $(cat)")
+    assert (ended.code, "Stopped by --halt: 3 attempts failed in a row" in ended.stderr) == (1, True)
+    assert "rqtool: 1 done, 1 failed and dead, 7 retried in " in ended.stderr
+    eventually(lambda: vhost.bodies() == [b"0"])
+
+
+@pytest.mark.usefixtures("old_places")
+def test_the_brake(rqtool: Program, vhost: Vhost) -> None:
+    """Behind ten failures in a row tasks begin one at a time, with pauses, until one succeeds; it is said once."""
+    send(rqtool, 300)
+    worker = rqtool.start(
+        "work", "--drain", "--json", "-j", "2", "--prefetch", "20", "--retry-delays", "6s", "--", *TRY
+    )
+    worker.says(
+        "attempts failed in a row (the last one: exit code 1); one at a time from now on, with pauses up to 30 s"
+    )
+    eventually(lambda: len(log_of(rqtool)) >= 13, 30)
+    assert len(log_of(rqtool)) < 20
+    (rqtool.cwd / "up").touch()
+    ended = worker.wait()
+
+    assert ended.code == 0
+    assert ended.stderr.count("attempts failed in a row") == ended.stderr.count("full speed again") == 1
+    events = [json.loads(line)["event"] for line in ended.stdout.splitlines()]
+    braked, released = events.index("braked"), events.index("released")
+    probes = [event for event in events[braked:released] if event in ("received", "failed")]
+    assert ("received", "received") not in pairwise(probes)
+    assert re.search(r"^rqtool: 300 done, \d+ retried in ", ended.stderr, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("old_places")
+def test_a_pause_holds_up_no_end(rqtool: Program, vhost: Vhost) -> None:
+    """Ctrl-C during a pause ends at once, and gives back what was in hand."""
+    send(rqtool, 50)
+    worker = rqtool.start("work", "--retry-delays", "6s", "--prefetch", "30", "--", *TRY)
+    eventually(lambda: len(log_of(rqtool)) >= 13, 30)  # the next pause takes eight seconds
+    worker.signal(signal.SIGINT)
+    assert worker.wait(5).code == 0
+    assert len(log_of(rqtool)) == 13
+    eventually(lambda: vhost.ready() + vhost.ready("task_queue.retry.6s") == 50)

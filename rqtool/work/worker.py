@@ -69,7 +69,8 @@ class Worker:
                 await self._pool.close()
                 if self._session.subscription is not None:
                     await self._session.subscription.connection.close()
-                    self._events.say(self._settler.tally.line(time.monotonic() - began))
+                    if self._events.out.error is None:  # else its reader has left, and the error is all there is to say
+                        self._events.say(self._settler.tally.line(time.monotonic() - began))
         if self._supervisor.error is not None:
             raise self._supervisor.error
         return self._settler.tally

@@ -11,15 +11,16 @@ import typer
 
 from rqtool.amqp.headers import COPY
 from rqtool.amqp.topology import LONGEST_NAME
+from rqtool.cli.command import OUTPUT
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
-from rqtool.cli.output import complain, emit, talker
+from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import OutputError, unwritable
-from rqtool.text import is_text, quoted
+from rqtool.text import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from rqtool.amqp.window import Message
     from rqtool.send.input import Batch
@@ -127,6 +128,15 @@ def send(
     content_type: Annotated[
         str | None, typer.Option(metavar="TYPE", help="For instance application/json.", rich_help_panel=PROPERTIES)
     ] = None,
+    ids: Annotated[
+        bool,
+        typer.Option(
+            "--ids",
+            help="Print the id of each task that is confirmed, in their order, and nothing else. With --json: an "
+            "object with the id and the start of each task, then the result.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
@@ -136,6 +146,7 @@ def send(
     from rqtool.amqp.message import Envelope
     from rqtool.durations import parse_duration
     from rqtool.send.options import SendOptions
+    from rqtool.send.report import id_line, json_line, sent_line
     from rqtool.send.sender import Sender
     from rqtool.send.unsent import UnsentFile
 
@@ -168,7 +179,8 @@ def send(
     )
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
-    display = _Display(named=bool(named), quiet=quiet, json=json)
+    line = (json_line if json else id_line) if ids else sent_line if named and not (quiet or json) else None
+    display = _Display(line, quiet=quiet, progress=not (named or quiet or json or ids or os.isatty(0)))
     try:
         report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
     finally:
@@ -176,10 +188,11 @@ def send(
         unwritten = unsent_file.error if unsent_file else None
         if unwritten is not None:
             complain(str(unwritten))
+    display.flush()
     error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
         display.print(report.json())
-    elif not (named or quiet or error):
+    elif not (named or quiet or ids or error):
         display.print(report.line())
     if error is not None:
         complain(str(error))
@@ -191,30 +204,47 @@ def send(
 
 
 class _Display:
-    """Prints a line for each named task that is confirmed; for a stream shows a figure, on a terminal."""
+    """Prints a `line` for each task that is confirmed, or shows a figure, on a terminal."""
 
-    def __init__(self, *, named: bool, quiet: bool, json: bool) -> None:
+    def __init__(self, line: Callable[[Message], str] | None, *, quiet: bool, progress: bool) -> None:
         self.say = talker(quiet=quiet)
-        self._lines = named and not (quiet or json)
+        self._line = line
+        self._lines: list[str] = []
         self._count = 0
         self.error: OutputError | None = None
         self._progress = None
-        if not (named or quiet or json or os.isatty(0)) and sys.stderr.isatty():
+        if progress and sys.stderr.isatty():
             from rqtool.send.progress import SendProgress
 
             self._progress = SendProgress()
 
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
-        if self._lines:
-            for message in messages:
-                self.print(f" [x] Sent {quoted(message.body)}")
+        if self._line is not None and self.error is None:
+            self._lines += map(self._line, messages)
         if self._progress is not None:
             self._progress.show(self._count)
 
     def stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._lines)
+
+    async def catch_up(self) -> None:
+        lines, self._lines = self._lines, []
+        try:
+            await put("\n".join([*lines, ""]))
+        except OutputError as error:
+            self.error = error
+
+    def flush(self) -> None:
+        """Print what has not been written."""
+        if self._lines:
+            self.print("\n".join(self._lines))
+            self._lines = []
 
     def print(self, line: str) -> None:
         """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""

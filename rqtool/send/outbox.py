@@ -29,6 +29,9 @@ class Outbox:
         self._seal = seal
         self._skip = skip
         self._position = 0
+        self._answered = skip
+        """Everything before this position is confirmed or refused; what comes behind it and is so, too, is here."""
+        self._answered_ahead: dict[int, Message | None] = {}
         self._waiting: deque[Message] = deque()
         self._window = Window(0, 0)
         self.confirmed = 0
@@ -69,7 +72,7 @@ class Outbox:
             if self.size_limit is None or size <= self.size_limit:
                 return message
             why = f"it has {size:,} bytes and the broker takes {self.size_limit:,} (max_message_size)"
-            self.refused.append(Refusal(message, why))
+            self._refuse(message, why)
         return None
 
     def read(self) -> tuple[int, bytes] | None:
@@ -81,13 +84,28 @@ class Outbox:
                 return position, body
         return None
 
-    def settle(self, settled: Settled) -> None:
-        """Record what the broker answered about messages of the window."""
+    def settle(self, settled: Settled) -> list[Message]:
+        """Record what the broker answered about messages of the window.
+
+        Returns what is confirmed, in the order of the input: each message once, and none before all that precede it are
+        confirmed or refused.
+        """
         self.confirmed += len(settled.confirmed)
-        if settled.returned:
+        self._answered_ahead.update((message.position, message) for message in settled.confirmed)
+        for message in settled.returned:
             self.queue_gone = True
-            self.refused += [Refusal(message, "no queue took it: the queue is gone") for message in settled.returned]
+            self._refuse(message, "no queue took it: the queue is gone")
         self.nacked += settled.nacked
+        confirmed = []
+        while self._answered in self._answered_ahead:
+            if (answered := self._answered_ahead.pop(self._answered)) is not None:
+                confirmed.append(answered)
+            self._answered += 1
+        return confirmed
+
+    def confirmed_ahead(self) -> list[Message]:
+        """Return, in order, what is confirmed behind a message that is neither confirmed nor refused."""
+        return _in_order([message for message in self._answered_ahead.values() if message is not None])
 
     def retry_nacked(self) -> None:
         """Publish the nacked messages again."""
@@ -107,6 +125,10 @@ class Outbox:
         if self.queue_gone:
             return self._skip
         return max(self._skip, min((message.position for message in self.unconfirmed()), default=self._position))
+
+    def _refuse(self, message: Message, why: str) -> None:
+        self.refused.append(Refusal(message, why))
+        self._answered_ahead[message.position] = None
 
     def _resend(self, messages: Iterable[Message]) -> None:
         self._waiting = deque(_in_order([*messages, *self._waiting]))

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from rqtool.amqp.window import Message
 from rqtool.errors import RqtoolError
 from rqtool.send.outbox import Refusal
-from rqtool.text import plural
+from rqtool.text import plural, quoted, start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,19 @@ class Report:
                 "seconds": round(self.seconds, 3),
             }
         )
+
+
+def sent_line(message: Message) -> str:
+    return f" [x] Sent {quoted(message.body)}"
+
+
+def id_line(message: Message) -> str:
+    return message.token
+
+
+def json_line(message: Message) -> str:
+    """The same `id` and `task` as in a worker's events about it."""
+    return json.dumps({"id": message.token, "task": start_of(message.body)})
 
 
 def why_incomplete(refused: list[Refusal], error: Exception | None, *, ended: bool) -> str | None:

@@ -46,7 +46,14 @@ class Display(Protocol):
         """Show a line for people."""
 
     def confirmed(self, messages: list[Message]) -> None:
-        """Show that the broker has confirmed these."""
+        """Show that the broker has confirmed these. In the order of the input, over all calls."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was shown that has not been written."""
+
+    async def catch_up(self) -> None:
+        """Write it, however long its reader takes."""
 
 
 class GaveUp(Exception):
@@ -91,6 +98,7 @@ class Sender:
             finally:
                 self._outbox.stopped = True
                 self._outbox.disconnected()  # no later confirm changes what is reported and written to --unsent
+                self._display.confirmed(self._outbox.confirmed_ahead())
                 resume_at = self._outbox.resume_at()
                 unconfirmed = self._outbox.unconfirmed()
                 if self._unsent is not None:
@@ -120,6 +128,8 @@ class Sender:
                 self._publish(publisher)
                 if self._outbox.settled and (self._outbox.stopped or self._outbox.queue_gone or self._input.ended):
                     return
+                if self._display.is_behind:  # meanwhile nothing more is published
+                    await self._signals.interrupt(self._display.catch_up(), self._may_leave)
                 await self._wake.wait()
                 if self._signals.leave:
                     raise GaveUp("stopped")
@@ -239,11 +249,10 @@ class Sender:
     def _settled(self, settled: Settled) -> None:
         if settled.nacked and not self._outbox.nacked:
             asyncio.get_running_loop().call_later(NACK_DELAY, self._retry_nacked)
-        self._outbox.settle(settled)
+        self._display.confirmed(self._outbox.settle(settled))
         if settled.confirmed:
             self._give_up.restart()
             self._connects = 0
-            self._display.confirmed(settled.confirmed)
         self._wake.set()
 
     def _retry_nacked(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
 
 SOON_FULL: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
 
@@ -111,6 +112,55 @@ def test_json(rqtool: Program) -> None:
     result = json.loads(ended.stdout)
     expected = {"queue": "task_queue", "sent": 2, "confirmed": 2, "unconfirmed": 0, "resume_at": 2, "problem": None}
     assert {key: result[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("guarantee", ["confirm", "tx", "none"])
+def test_ids_join_what_was_sent_with_what_workers_do(rqtool: Program, vhost: Vhost, guarantee: str) -> None:
+    """--ids prints the ids of messages and events in the order of the tasks, and nothing else."""
+    bodies = [f"task {n}".encode() for n in range(400)]
+    sent = rqtool("send", "--ids", "--guarantee", guarantee, input=lines(*bodies))
+    named = rqtool("send", "--ids", "--json", "--quiet", "a" * 200, os.fsdecode(b"\xff"))
+
+    assert (sent.code, sent.stderr) == (named.code, named.stderr) == (0, "")
+    *tasks, result = map(json.loads, named.stdout.splitlines())
+    assert result["sent"] == 2
+    assert [task["task"] for task in tasks] == ["a" * 100, "\ufffd"]
+    ids = [*sent.stdout.splitlines(), *(task["id"] for task in tasks)]
+    worked = rqtool("work", "--json", "--max-tasks", "402", "--call", "builtins:len")
+    events = [json.loads(line) for line in worked.stdout.splitlines()]
+    done = [event for event in events if event["event"] == "done"]
+    assert [event["id"] for event in done] == ids
+    assert [event["task"] for event in done[:400]] == [body.decode() for body in bodies]
+    assert [{"id": event["id"], "task": event["task"]} for event in done[400:]] == tasks
+
+
+def test_ids_of_what_is_confirmed(rqtool: Program, vhost: Vhost) -> None:
+    """A task that the queue does not take has none."""
+    vhost.declare("task_queue", **SOON_FULL)
+    ended = rqtool("send", "--ids", "--give-up", "1s", "a", "b", "c", "d", "e")
+    assert ended.code == 1
+    assert ended.stdout.splitlines() == [properties.message_id for properties, _ in vhost.take_all()]
+    assert len(ended.stdout.splitlines()) == 3
+
+
+def test_ids_that_nobody_reads(rqtool: Program, vhost: Vhost) -> None:
+    """They stop the sending, and not the heartbeats: when they are read, all goes on, and nothing was sent twice."""
+    tasks = rqtool.cwd / "tasks"
+    tasks.write_bytes(lines(*[b"%d" % n for n in range(20_000)]))
+    url = f"{vhost.url}?heartbeat=2"
+    sender = subprocess.Popen(
+        [*PYTHON, "send", "--url", url, "--ids", "--from", tasks], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=clean_environment(),
+    )  # fmt: skip
+    try:
+        eventually(lambda: vhost.ready() > 1000)
+        throughout(lambda: vhost.ready() < 20_000, 6)
+        out, err = sender.communicate(timeout=30)
+    finally:
+        sender.kill()
+        sender.wait()
+    assert (sender.returncode, err) == (0, b"")
+    assert (len(set(out.split())), vhost.ready()) == (20_000, 20_000)
 
 
 def test_no_input_is_no_error(rqtool: Program, vhost: Vhost) -> None:

@@ -27,6 +27,8 @@ class Run:
     def __init__(self, *tasks: bytes, skip: int = 0) -> None:
         self.input = deque(tasks)
         self.outbox = Outbox(self._take, seal, skip)
+        self.shown: list[int] = []
+        """The positions that a user has seen as confirmed."""
         self.connect()
 
     def _take(self) -> bytes | None:
@@ -47,7 +49,7 @@ class Run:
     def ack(self, tag: int, *, multiple: bool = False) -> list[Message]:
         """Return what it confirmed."""
         settled = self.window.ack(tag, multiple=multiple)
-        self.outbox.settle(settled)
+        self.shown += positions(self.outbox.settle(settled))
         return settled.confirmed
 
     def nack(self, tag: int, *, multiple: bool = False) -> None:
@@ -136,6 +138,9 @@ class Broker(RuleBasedStateMachine):
         missing = [place for place in range(self.skip, read) if place not in self.kept]
         assert positions(outbox.unconfirmed()) == missing
         refused = {refusal.message.position for refusal in outbox.refused}
+        behind = positions(outbox.confirmed_ahead())
+        assert self.run.shown + behind == sorted(self.kept)
+        assert not behind or min(set(missing) - refused) < behind[0]
         assert refused >= self.refused
         assert outbox.queue_gone is bool(self.refused)
         assert outbox.settled is (set(missing) == refused)
@@ -223,6 +228,21 @@ def test_nothing_is_published_while_nacked_tasks_wait() -> None:
     assert run.publish() == []
     run.outbox.retry_nacked()
     assert positions(run.publish()) == [0, 1, 2]
+
+
+def test_confirms_are_shown_in_the_order_of_the_input() -> None:
+    """What overtakes waits for what it has overtaken, and for nothing that was refused."""
+    run = Run(b"a", b"b", b"c", b"d", b"e", skip=1)
+    run.publish()
+    run.ack(2)
+    run.ack(3)
+    assert run.shown == []
+    run.window.mark_returned("id 1")
+    run.ack(1)
+    assert run.shown == [2, 3]
+    assert run.outbox.confirmed_ahead() == []
+    run.outbox.disconnected()
+    assert run.shown == [2, 3]
 
 
 def test_a_returned_task_is_not_confirmed() -> None:

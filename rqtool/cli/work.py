@@ -198,6 +198,15 @@ def work(
     ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     accept_loss: AcceptLoss = False,
+    bar: Annotated[
+        bool,
+        typer.Option(
+            "--bar",
+            help="Show on the last line of the terminal what is done, failed, running and left, the rate and the time "
+            "that is left. Neither Received nor Done is printed.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     json: Json = False,
     quiet: Annotated[
         bool,
@@ -216,6 +225,7 @@ def work(
     from rqtool.work.events import Events, JsonEvents
     from rqtool.work.options import WorkOptions
     from rqtool.work.output import WorkerOutput
+    from rqtool.work.progress import can_draw
     from rqtool.work.worker import Worker
 
     options = WorkOptions(
@@ -229,6 +239,7 @@ def work(
         drain=drain,
         halt=halt,
         brake=not no_brake,
+        bar=bar and can_draw(),
         retry_delays=parse_option("--retry-delays", retry_delays, parse_delays),
         grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
@@ -243,7 +254,7 @@ def work(
     if queue.endswith(dead_queue("")):
         home = shlex.quote(queue.removesuffix(dead_queue("")))
         say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")
-    events = JsonEvents(out) if json else Events(out, quiet=quiet)
+    events = JsonEvents(out) if json else Events(out, quiet=quiet or bar)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")

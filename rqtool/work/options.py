@@ -28,6 +28,7 @@ class WorkOptions:
     health_file: Path | None = None
     halt: int | None = None
     brake: bool = True
+    bar: bool = False
 
     @property
     def places(self) -> list[Destination]:

@@ -55,6 +55,12 @@ class WorkerOutput:
             self._stderr.write(_encoded(f"rqtool: {printable(text)}\n", sys.stderr))
             self._wait_for(self._stderr)
 
+    def draw(self, codes: str) -> None:
+        """Write codes for the terminal to stderr."""
+        with suppress(OSError):
+            self._stderr.write(codes.encode())
+            self._wait_for(self._stderr)
+
     def say(self, text: str) -> None:
         if not self._quiet:
             self.complain(text)

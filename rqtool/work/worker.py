@@ -20,6 +20,7 @@ from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.policies import warn_of_policies
 from rqtool.work.prefetch import AdaptivePrefetch
+from rqtool.work.progress import Progress
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.service import report_health
 from rqtool.work.session import Session
@@ -82,6 +83,10 @@ class Worker:
         start(Quarantine(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.prefetch is None:
             start(AdaptivePrefetch(self._jobs, self._session, self._dispatcher, self._supervisor).run())
+        if options.bar:
+            progress = Progress(self._session, self._jobs, self._settler.tally, self._events.out)
+            start(progress.ask())
+            start(progress.draw())
         start(watch_consumers(self._session, self._jobs, self._dispatcher, self._events))
         queues = [options.queue, *(place.name for place in options.places)]
         start(warn_of_policies(self._api, vhost, queues, self._events))

@@ -63,9 +63,9 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self._leader, keys)
 
-    def end(self) -> int:
+    def end(self, seconds: float = 10) -> int:
         """The exit code; what it wrote last is read."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read()
             select.select([self._leader], [], [], 0.05)

@@ -1,0 +1,75 @@
+"""The text of a worker's progress line. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from rqtool.durations import clock
+from rqtool.work.tally import rate
+
+RATE_SECONDS, ETA_SECONDS = 10.0, 30.0
+"""The time from which the rate of this worker, and that of the whole queue, are taken."""
+SHORTEST, LONGEST = 8, 40
+"""Characters of the bar itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`left`: tasks that have not begun, None: not known yet."""
+
+    done: int
+    failed: int
+    running: int
+    left: int | None
+
+
+class Trend:
+    """How much a figure has changed per second in the last `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, figure: int) -> float:
+        """Returns the change per second, 0 where too little is known."""
+        self._seen.append((now, figure))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self._seconds:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return (figure - before) / (now - then) if now - then >= 1 else 0.0
+
+
+class Bar:
+    """A line for each set of figures. The time that is left comes from how fast the queue empties, whoever empties it;
+    the bar is the part that is gone of the most that was there.
+    """
+
+    def __init__(self) -> None:
+        self._done = Trend(RATE_SECONDS)
+        self._left = Trend(ETA_SECONDS)
+        self._most = 0
+
+    def line(self, figures: Figures, now: float, width: int) -> str:
+        """Return at most `width` characters."""
+        per_second = self._done.add(now, figures.done)
+        parts = [f"{figures.done:,} done", f"{figures.failed:,} failed", f"{figures.running:,} running"]
+        parts += [rate(per_second, 1.0) or "0/s"]
+        if figures.left is None:
+            parts += ["? left", "ETA ?"]
+            return ", ".join(parts)[:width]
+        emptying = -self._left.add(now, figures.left)
+        eta = figures.left / emptying if emptying > 0 else None
+        parts += [f"{figures.left:,} left", f"ETA {'?' if eta is None else _rounded(eta)}"]
+        text = ", ".join(parts)
+        there = figures.left + figures.running
+        self._most = max(self._most, there) if there else 0
+        size = min(width - len(text) - 3, LONGEST)
+        if size >= SHORTEST and self._most:
+            gone = size * (self._most - there) // self._most
+            text = f"[{'#' * gone}{'.' * (size - gone)}] {text}"
+        return text[:width]
+
+
+def _rounded(seconds: float) -> str:
+    return f"{round(seconds)}s" if seconds < 59.5 else clock(seconds)

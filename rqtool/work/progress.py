@@ -1,0 +1,82 @@
+"""Draws a worker's progress on the last line of the terminal, which it takes out of the part that scrolls.
+
+So what is printed, by us or by commands that write to the terminal themselves, scrolls above it and tears nothing.
+Codes: https://vt100.net/docs/vt510-rm/DECSTBM.html, DECSC, DECRC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from rqtool.amqp.errors import Lost
+from rqtool.work.bar import Bar, Figures
+from rqtool.work.jobs import Jobs
+from rqtool.work.output import WorkerOutput
+from rqtool.work.session import Session
+from rqtool.work.tally import Tally
+
+DRAW, ASK = 0.2, 1.0
+"""Seconds between two looks at the worker, and between two questions to the broker."""
+SAVE, RESTORE = "\x1b7", "\x1b8"
+_MARGINS, _ALL, _CLEAR = "\x1b[1;{}r", "\x1b[r", "\x1b[{};1H\x1b[K"
+
+
+def can_draw() -> bool:
+    """Whether stderr is a terminal that knows such codes."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Figures of a worker, drawn for as long as it runs."""
+
+    session: Session
+    jobs: Jobs
+    tally: Tally
+    out: WorkerOutput
+    _bar: Bar = field(default_factory=Bar)
+    _ready: int | None = None
+    _size: os.terminal_size | None = None
+
+    async def ask(self) -> None:
+        """Ask the broker again and again how much is ready. Never ends."""
+        while True:
+            if (subscription := self.session.subscription) is not None:
+                with suppress(Lost):  # the worker opens another connection
+                    self._ready = await subscription.count_ready()
+            await asyncio.sleep(ASK)
+
+    async def draw(self) -> None:
+        """Draw again and again, and clean up at the end. Never ends."""
+        drawn = ""
+        try:
+            while True:
+                with suppress(OSError):
+                    size = os.get_terminal_size(2)
+                    line = self._bar.line(self._figures, time.monotonic(), size.columns - 1)
+                    if (line, size) != (drawn, self._size) and not self.out.is_waiting:
+                        self.out.draw(self._make_room(size) + f"{SAVE}{_CLEAR.format(size.lines)}{line}{RESTORE}")
+                        drawn = line
+                await asyncio.sleep(DRAW)
+        finally:
+            if self._size is not None:
+                self.out.draw(f"{SAVE}{_ALL}{_CLEAR.format(self._size.lines)}{RESTORE}")
+
+    def _make_room(self, size: os.terminal_size) -> str:
+        """Let all lines scroll but the last one. The cursor, which may be there, moves above it."""
+        if size == self._size:
+            return ""
+        self._size = size
+        return f"\n{SAVE}{_MARGINS.format(size.lines - 1)}{RESTORE}\x1b[A"
+
+    @property
+    def _figures(self) -> Figures:
+        count = self.jobs.count
+        here = count["waiting"] + count["handed over"] + count["withdrawn"]
+        left = None if self._ready is None else self._ready + here
+        return Figures(self.tally.done, self.tally.failed, count["running"], left)

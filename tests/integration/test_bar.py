@@ -27,7 +27,7 @@ def terminal(vhost: Vhost, rqtool: Program) -> Iterator[Terminal]:
 
 @pytest.mark.usefixtures("old_places")
 def test_the_bar_tears_nothing(terminal: Terminal) -> None:
-    """Tasks print whole lines above it; it knows what is done, failed and left; the terminal is as before at the end."""
+    """Tasks print whole lines above it; it knows what is done, failed and left; the terminal is as before then."""
     code = terminal.end(seconds=40)
     drawn = [bar.decode() for bar in DRAWN.findall(terminal.shown)]
     assert "299 done, 1 failed, 0 running, " in drawn[-2]

@@ -39,7 +39,7 @@ class Progress:
     jobs: Jobs
     tally: Tally
     out: WorkerOutput
-    _bar: Bar = field(default_factory=Bar)
+    bar: Bar = field(default_factory=Bar)
     _ready: int | None = None
     _size: os.terminal_size | None = None
 
@@ -58,7 +58,7 @@ class Progress:
             while True:
                 with suppress(OSError):
                     size = os.get_terminal_size(2)
-                    line = self._bar.line(self._figures, time.monotonic(), size.columns - 1)
+                    line = self.bar.line(self._figures, time.monotonic(), size.columns - 1)
                     if (line, size) != (drawn, self._size) and not self.out.is_waiting:
                         self.out.draw(self._make_room(size) + f"{SAVE}{_CLEAR.format(size.lines)}{line}{RESTORE}")
                         drawn = line

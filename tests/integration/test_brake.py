@@ -13,6 +13,12 @@ from tests.tools import Program, Vhost, eventually, lines
 
 TRY = ["sh", "-c", 'echo "$1" >> log; [ -e up ]', "sh", "{}"]
 """A command that fails until the service is up."""
+FUNCTION = """
+def fails(body):
+    with open("log", "ab") as log:
+        log.write(body + b"\\n")
+    raise OSError("the service is down")
+"""
 
 
 def log_of(rqtool: Program) -> list[str]:
@@ -25,14 +31,16 @@ def send(rqtool: Program, count: int) -> None:
 
 
 @pytest.mark.usefixtures("old_places")
+@pytest.mark.parametrize("what", [["--", *TRY], ["--call", "functions:fails"]], ids=lambda what: what[0])
 @pytest.mark.parametrize("more", [[], ["-j", "4"], ["-j", "4", "--prefetch", "50"]], ids=" ".join)
-def test_halt_keeps_the_queue(rqtool: Program, vhost: Vhost, more: list[str]) -> None:
+def test_halt_keeps_the_queue(rqtool: Program, vhost: Vhost, more: list[str], what: list[str]) -> None:
     """Three failures in a row: no further task begins, what is in hand goes back, exit code 1 and why."""
+    (rqtool.cwd / "functions.py").write_text(FUNCTION)
     send(rqtool, 1000)
-    ended = rqtool("work", "--halt", "3", "--retry-delays", "6s", *more, "--", *TRY)
+    ended = rqtool("work", "--halt", "3", "--retry-delays", "6s", *more, *what)
 
     assert ended.code == 1
-    assert "rqtool: Stopped by --halt: 3 attempts failed in a row (the last one: exit code 1). Check " in ended.stderr
+    assert "rqtool: Stopped by --halt: 3 attempts failed in a row (the last one: " in ended.stderr
     touched = len(log_of(rqtool))
     assert 3 <= touched <= 3 + 4
     assert f"rqtool: 0 done, {touched} retried in " in ended.stderr

@@ -154,7 +154,7 @@ def test_ids_that_nobody_reads(rqtool: Program, vhost: Vhost) -> None:
     )  # fmt: skip
     try:
         eventually(lambda: vhost.ready() > 1000)
-        throughout(lambda: vhost.ready() < 20_000, 6)
+        throughout(lambda: vhost.ready() < 20_000, 9)
         out, err = sender.communicate(timeout=30)
     finally:
         sender.kill()

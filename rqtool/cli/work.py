@@ -178,7 +178,7 @@ def work(
         typer.Option(
             "--no-brake",
             help="Don't slow down after ten failed attempts in a row. Otherwise one task at a time begins then, with "
-            "pauses of up to 30 s, until one succeeds.",
+            "pauses that grow to the longest of --retry-delays, 30 s at most, until one succeeds.",
             rich_help_panel=LIMITS,
         ),
     ] = False,

@@ -13,14 +13,16 @@ FIRST, LONGEST = 1.0, 30.0
 
 
 class Brake:
-    """Pauses that grow while one failure follows the other, from the one after `tolerated` on; None: never.
+    """Pauses that grow up to `longest` while one failure follows the other, from the one after `tolerated` on; None:
+    never.
 
     What fails during a pause had begun before it, and does not prolong it. Times are in seconds, of any clock that only
     goes forward.
     """
 
-    def __init__(self, tolerated: int | None = 0) -> None:
+    def __init__(self, tolerated: int | None = 0, longest: float = LONGEST) -> None:
         self._tolerated = tolerated
+        self.longest = longest
         self.release()
 
     def release(self) -> None:
@@ -44,6 +46,6 @@ class Brake:
         self.in_a_row += 1
         if self._tolerated is None or self.in_a_row <= self._tolerated or self.pauses(now):
             return 0.0
-        self._pause = min(2 * self._pause, LONGEST) if self.is_on else FIRST
+        self._pause = min(2 * self._pause if self.is_on else FIRST, self.longest)
         self._until = now + self._pause
         return self._pause

@@ -38,7 +38,7 @@ class Dispatcher:
         self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._shortage = Brake()
         """On while the machine is short of what a task needs to begin."""
-        self._failures = Brake(TOLERATED if options.brake else None)
+        self._failures = Brake(TOLERATED if options.brake else None, options.longest_pause)
         """On while what the tasks need seems to be broken."""
         self._probe: Job | None = None
         """The task that shows whether it still is."""
@@ -211,7 +211,7 @@ class Dispatcher:
             what = f"Stopped by --halt: {plural(in_a_row, 'attempt')} failed in a row (the last one: {reason})"
             self._supervisor.fail(RqtoolError(what, "Check what the tasks depend on, then start the worker again"))
         elif self._failures.is_on and not was_on:
-            self._events.braked(in_a_row, reason)
+            self._events.braked(in_a_row, reason, self._failures.longest)
 
     def _wake_after(self, seconds: float) -> None:
         if seconds:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+from rqtool.durations import format_duration
 from rqtool.run.outcome import Outcome, Postponed, why
 from rqtool.run.task import Task
 from rqtool.text import quoted, start_of
-from rqtool.work.brake import LONGEST
 from rqtool.work.job import Result
 from rqtool.work.output import WorkerOutput
 
@@ -60,10 +60,10 @@ class Events:
         """No task can begin here for now."""
         self.complain(f"no task can be started here for now ({why}); trying again")
 
-    def braked(self, in_a_row: int, why: str) -> None:
-        """One attempt after the other fails: from now on one at a time begins, with pauses."""
-        then = f"one at a time from now on, with pauses up to {LONGEST:.0f} s, until one succeeds"
-        self.complain(f"{in_a_row} attempts failed in a row (the last one: {why}); {then}")
+    def braked(self, in_a_row: int, why: str, longest: float) -> None:
+        """One attempt after the other fails: from now on one at a time begins, with pauses of up to `longest`."""
+        then = f"one at a time from now on, with pauses of up to {format_duration(longest)}, until one succeeds"
+        self.say(f"{in_a_row} attempts failed in a row (the last one: {why}); {then}")
 
     def released(self) -> None:
         self.say("an attempt succeeded: full speed again")
@@ -104,8 +104,8 @@ class JsonEvents(Events):
         super().shortage(why)
         self._emit("shortage", None, why=why)
 
-    def braked(self, in_a_row: int, why: str) -> None:
-        super().braked(in_a_row, why)
+    def braked(self, in_a_row: int, why: str, longest: float) -> None:
+        super().braked(in_a_row, why, longest)
         self._emit("braked", None, why=why)
 
     def released(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rqtool.amqp.topology import Destination, QueueType, sibling_queues
+from rqtool.work.brake import LONGEST
 from rqtool.work.retry import Delay
 
 MOST_PREFETCH = 65_535
@@ -29,6 +30,13 @@ class WorkOptions:
     halt: int | None = None
     brake: bool = True
     bar: bool = False
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds between two probes of what tasks need while all fail: who lets a failed task wait for moments alone
+        does not expect it to be away for minutes.
+        """
+        return min(max((delay.seconds for delay in self.retry_delays), default=LONGEST), LONGEST)
 
     @property
     def places(self) -> list[Destination]:

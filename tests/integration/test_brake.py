@@ -66,7 +66,7 @@ def test_the_brake(rqtool: Program, vhost: Vhost) -> None:
         "work", "--drain", "--json", "-j", "2", "--prefetch", "20", "--retry-delays", "6s", "--", *TRY
     )
     worker.says(
-        "attempts failed in a row (the last one: exit code 1); one at a time from now on, with pauses up to 30 s"
+        "attempts failed in a row (the last one: exit code 1); one at a time from now on, with pauses of up to 6s"
     )
     eventually(lambda: len(log_of(rqtool)) >= 13, 30)
     assert len(log_of(rqtool)) < 20

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rqtool.work.brake import FIRST, LONGEST, TOLERATED, Brake
+from rqtool.work.options import WorkOptions
+from rqtool.work.retry import parse_delays
 
 
 def pauses(brake: Brake, count: int) -> list[float]:
@@ -30,6 +32,16 @@ def pauses(brake: Brake, count: int) -> list[float]:
 def test_pauses_grow(tolerated: int | None, expected: list[float]) -> None:
     """The first failures cost nothing, then each pause is twice as long as the one before it, up to LONGEST."""
     assert pauses(Brake(tolerated), len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("delays", "expected"),
+    [("1s,10s,1m", [1, 2, 4, 8, 16, 30]), ("1s,5s", [1, 2, 4, 5, 5]), ("100ms", [0.1, 0.1]), ("none", [1, 2, 4])],
+)
+def test_the_longest_pause_goes_by_the_retry_delays(delays: str, expected: list[float]) -> None:
+    """Who lets a task wait for a tenth of a second does not want to wait half a minute for the next one."""
+    options = WorkOptions("q", parse_delays(delays))
+    assert pauses(Brake(0, options.longest_pause), len(expected)) == expected
 
 
 def test_what_fails_during_a_pause_does_not_prolong_it() -> None:

@@ -30,7 +30,8 @@ class Launcher:
             raise UsageError(f"{self._what} was killed")
         program = self.spec.what[0]
         if self.spec.kind == "command" and shutil.which(program) is None:
-            what_to_do = "Correct it" if len(self.spec.what) > 1 else "Correct it; a queue is named with --queue"
+            is_word = len(self.spec.what) == 1 and "/" not in program
+            what_to_do = "Correct it; a queue is named with --queue" if is_word else "Correct it"
             raise UsageError(f"The command can't be run: {program} is not there or not executable", what_to_do)
         try:
             return Runner(replace(self.spec, width=width), self._stdout)

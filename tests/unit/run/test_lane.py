@@ -227,9 +227,11 @@ class LaneAndRunner(RuleBasedStateMachine):
     def _take(self) -> None:
         if self.line and len(self.taken) < self.width:
             number = self.line.popleft()
+            entry = self.entries[number]
             # Of those that have begun one may be taken back, and handed over again.
-            assert number > self.last or self.entries[number].begun, "out of order"
-            self.last = max(self.last, number)
+            assert number > self.last or entry.begun, "out of order"
+            if not entry.again:  # one that was at work when a runner ended precedes all others
+                self.last = max(self.last, number)
             self.taken.append(number)
             assert len({self.entries[n].group for n in self.taken}) == 1, "beside one of another group"
 

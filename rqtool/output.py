@@ -16,13 +16,15 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rqtool.errors import RqtoolError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+Content = bytes | io.FileIO
+"""What is to be written: bytes, or a file from where it stands to its end, which the writer closes."""
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a writable pipe takes without blocking (pipe(7))."""
 
@@ -36,7 +38,7 @@ class Output:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting: deque[memoryview] = deque()
+        self._waiting: deque[memoryview | io.FileIO] = deque()
         self._write: Callable[[memoryview], int] = partial(_write_if_writable, descriptor)
         self._piece = _PIPE_BUF
         with suppress(OSError):
@@ -67,20 +69,24 @@ class Output:
         """Return a descriptor that is writable when `flush` can make progress."""
         return self._descriptor
 
-    def write(self, data: bytes) -> None:
+    def write(self, content: Content) -> None:
         """Write it now, or as soon as `flush` can. Raises OSError if nothing can be written there any more."""
-        self._waiting.append(memoryview(data))
+        self._waiting.append(memoryview(content) if isinstance(content, bytes) else content)
         self.flush()
 
     def flush(self) -> None:
         """Write what can be written now. Raises OSError, and drops what is waiting, as `write` does."""
         try:
             while self._waiting:
+                first = self._waiting[0]
+                if isinstance(first, io.FileIO):
+                    self._read_on(first)
+                    continue
                 try:
-                    written = self._write(self._waiting[0][: self._piece])
+                    written = self._write(first[: self._piece])
                 except BlockingIOError:
                     return
-                rest = self._waiting[0][written:]
+                rest = first[written:]
                 if rest:
                     self._waiting[0] = rest
                 else:
@@ -88,6 +94,14 @@ class Output:
         except OSError:
             self._waiting.clear()
             raise
+
+    def _read_on(self, file: io.FileIO) -> None:
+        """Put the next piece of a file before it, or drop it at its end."""
+        if piece := file.read(65536):
+            self._waiting.appendleft(memoryview(piece))
+        else:
+            self._waiting.popleft()
+            file.close()
 
 
 def _write_if_writable(descriptor: int, piece: memoryview) -> int:
@@ -108,6 +122,11 @@ def reader_is_gone(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def same_stream(one: int, other: int) -> bool:
+    """Whether two descriptors lead to the same place, as after `2>&1`."""
+    return os.path.sameopenfile(one, other)
 
 
 class OutputError(OSError):
@@ -179,5 +198,10 @@ def prepare_stdout_of_function() -> None:
     Unbuffered (PYTHONUNBUFFERED), print() writes a line and its end apart, and output of other jobs comes between.
     """
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
-        raw, before = _Unbuffered(1), sys.stdout
-        sys.stdout = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, line_buffering=True)
+        sys.stdout = line_buffered(1, sys.stdout)
+
+
+def line_buffered(descriptor: int, before: TextIO) -> io.TextIOWrapper:
+    """Return a stream that writes whole lines, with the encoding of the one before. Raises OutputError."""
+    raw = _Unbuffered(descriptor)
+    return io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, line_buffering=True)

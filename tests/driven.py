@@ -22,12 +22,14 @@ class Run:
         self.task = task
         self.told: list[str] = []
         self.outcome: Future[Outcome] = Future()
+        self.written = 0
 
     def begun(self) -> None:
         self.told.append("begun")
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome, written: int) -> None:
         self.told.append("ended")
+        self.written = written
         self.outcome.set_result(outcome)
 
     def returned(self) -> None:
@@ -45,9 +47,9 @@ class Seen(Run):
         self._seen.append(("begun", self.task.body))
         super().begun()
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome, written: int) -> None:
         self._seen.append(("ended", self.task.body))
-        super().ended(outcome)
+        super().ended(outcome, written)
 
 
 class Driven:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +14,7 @@ from rqtool.amqp.topology import check_sibling_names, dead_queue
 from rqtool.cli.command import OUTPUT, Command
 from rqtool.cli.jobs import parse_jobs
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
+from rqtool.cli.work_help import EXAMPLES, REFERENCE
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -26,40 +28,6 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 RETRIES, LIMITS = "Retries", "Limits and stopping"
-
-EXAMPLES = """\
-\b
-Examples:
-  rqtool work -- ./convert.sh {} {.}.png   {} is the task; stdin has it too
-  rqtool work -q mail -j 8 -- ./send-mail  eight at a time, from queue mail
-  rqtool work --drain -- ./convert.sh {}   exit when everything is done
-  rqtool work --call tasks:resize          call a Python function instead
-"""
-
-REFERENCE = """\
-\b
-Exit codes of CMD:
-  0         done: the task is acknowledged
-  65        hopeless: the task goes to QUEUE.dead at once
-  75        try again later, as after a failure, but without reporting one
-  126, 127  CMD can't be run: the task goes back, and the worker stops
-  others    failed (so is a signal or --timeout): try again after the next of
-            --retry-delays; after the last attempt the task goes to QUEUE.dead
-
-\b
-Environment of CMD:
-  RQTOOL_TASK_QUEUE        the queue
-  RQTOOL_TASK_ID           the message id
-  RQTOOL_TASK_ATTEMPT      the number of this attempt, from 1
-  RQTOOL_TASK_REDELIVERED  1 if another worker may have begun the task before
-  RQTOOL_TASK_HEADER_NAME  the header NAME, for each header
-
-\b
-Signals:
-  The first Ctrl-C, SIGTERM or SIGHUP stops gracefully: no new tasks, running
-  ones finish, exit code 0. The second one stops at once: running tasks are
-  killed, and the broker delivers them again.
-"""
 
 
 class WorkCommand(Command):
@@ -207,6 +175,30 @@ def work(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    output: Annotated[
+        Literal["direct", "line", "group"] | None,
+        typer.Option(
+            "--output",
+            help="What to do with the output of tasks. 'direct': they write to our stdout themselves. 'line': lines of "
+            "several tasks never mix. 'group': a task's output is printed when it ends.",
+            show_default="direct with one job, else line",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    tag: Annotated[
+        bool,
+        typer.Option("--tag", help="Put the task and a TAB before each line of its output.", rich_help_panel=OUTPUT),
+    ] = False,
+    joblog: Annotated[
+        Path | None,
+        typer.Option(
+            "--joblog",
+            metavar="FILE",
+            help="Append a line for each attempt to this file, as GNU parallel does.",
+            show_default="none",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     json: Json = False,
     quiet: Annotated[
         bool,
@@ -223,6 +215,7 @@ def work(
     from rqtool.management.api import Management
     from rqtool.run.pool import Pool
     from rqtool.work.events import Events, JsonEvents
+    from rqtool.work.job_log import JobLog
     from rqtool.work.options import WorkOptions
     from rqtool.work.output import WorkerOutput
     from rqtool.work.progress import can_draw
@@ -244,10 +237,10 @@ def work(
         grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
     check_sibling_names(queue, [delay.name for delay in options.retry_delays])
-    spec = _spec(command or [], placeholder, call, timeout)
+    spec = _with_output(_spec(command or [], placeholder, call, timeout), output, jobs, tag=tag)
     # Beside JSON on stdout the work's own output would be noise.
-    pool = Pool(spec, jobs, stdout=2 if json else None)
-    out = WorkerOutput(quiet=quiet)
+    out = WorkerOutput(quiet=quiet, data_only=json)
+    pool = Pool(spec, jobs, stdout=2 if json else None, output=out)
     say = out.say
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
@@ -255,6 +248,8 @@ def work(
         home = shlex.quote(queue.removesuffix(dead_queue("")))
         say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")
     events = JsonEvents(out) if json else Events(out, quiet=quiet or bar)
+    if joblog is not None:
+        events.job_log = JobLog(joblog, spec)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
         say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
@@ -264,6 +259,19 @@ def work(
             f"{plural(dead, 'task')} ended in {dead_queue(queue)!r}; see: rqtool dead list --queue {shlex.quote(queue)}"
         )
     return 1 if dead and (drain or max_tasks is not None) else 0
+
+
+def _with_output(spec: Spec, output: Literal["direct", "line", "group"] | None, jobs: int, *, tag: bool) -> Spec:
+    from rqtool.run.encoding import PRETENDED
+
+    if spec.what == [PRETENDED]:
+        if output is not None or tag:
+            option = "--tag" if tag else "--output"
+            raise UsageError(f"{option} is for a command or for --call", f"Name one, or leave {option} out")
+        return spec
+    if tag and output == "direct":
+        raise UsageError("--tag and --output direct contradict each other", "Use --output line, or leave it out")
+    return replace(spec, output=output or ("line" if jobs > 1 or tag else "direct"), tag=tag)
 
 
 def _spec(command: list[str], placeholder: str | None, call: str | None, timeout: str | None) -> Spec:

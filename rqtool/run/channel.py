@@ -89,6 +89,10 @@ class Taken:
         with open(file, "rb") as content:
             return content.read()
 
+    def start(self, size: int) -> bytes:
+        """Return the first bytes of the body. Raises OSError."""
+        return self.body[:size] if self.file is None else os.pread(self.file, size, 0)
+
     def check(self) -> None:
         """Raises OSError for a task that did not come whole."""
         if self.is_cut:

@@ -10,18 +10,18 @@ import socket
 import sys
 
 from rqtool.run.channel import Taken, take
-from rqtool.run.encoding import Spec, pack, pack_outcome, pack_values, unpack_values
-from rqtool.run.outcome import Outcome
+from rqtool.run.encoding import Answer, Spec, pack, pack_values, unpack_values
 
 
 class Worker:
-    """The worker, as its runner sees it: descriptors of where tasks come, where answers go, and the lifeline."""
+    """The worker, as its runner sees it: descriptors of where tasks come, answers and output go, and the lifeline."""
 
-    def __init__(self, tasks: int, answers: int, lifeline: int) -> None:
+    def __init__(self, tasks: int, answers: int, outputs: int, lifeline: int) -> None:
         self.tasks = socket.socket(fileno=tasks)
         self.answers = socket.socket(fileno=answers)
+        self.outputs = socket.socket(fileno=outputs)
         self.lifeline = lifeline
-        for number in (tasks, answers, lifeline):
+        for number in (tasks, answers, outputs, lifeline):
             os.set_inheritable(number, False)
 
     def wait_and_take(self) -> Taken | None:
@@ -40,8 +40,8 @@ class Worker:
         """Say that we are ready, or why we can't be."""
         self.answers.sendall(pack(0, pack_values(**values)))
 
-    def answer(self, number: int, outcome: Outcome) -> None:
-        self.answers.sendall(pack(number, pack_outcome(outcome)))
+    def answer(self, number: int, answer: Answer) -> None:
+        self.answers.sendall(pack(number, answer.pack()))
 
     def die_with_it(self) -> None:
         """Have the system end our whole group when the worker is gone: code that holds the interpreter can't look.
@@ -56,8 +56,8 @@ class Worker:
 
     def close(self) -> None:
         """Idempotent: a fork of a fork closes what is closed already."""
-        self.tasks.close()
-        self.answers.close()
+        for each in (self.tasks, self.answers, self.outputs):
+            each.close()
         number, self.lifeline = self.lifeline, -1
         if number >= 0:
             os.close(number)
@@ -65,9 +65,9 @@ class Worker:
 
 def main() -> None:
     """Arguments: our ends of the sockets and the lifeline, and the memory for the process groups of commands."""
-    tasks, answers, lifeline, groups = map(int, sys.argv[1:])
+    *ends, groups = map(int, sys.argv[1:])
     del sys.argv[1:]
-    worker = Worker(tasks, answers, lifeline)
+    worker = Worker(*ends)
     first = worker.wait_and_take()
     if first is None:
         return

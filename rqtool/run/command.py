@@ -1,7 +1,8 @@
 """Runs commands in a runner process, each in a process group of its own: one loop that blocks as long as it likes.
 
 The body is on stdin, as a file: a command that never reads it blocks nothing, at any size. Placeholders
-in the arguments are replaced by it. What the command writes to stderr is passed on to our own.
+in the arguments are replaced by it. What the command writes to stderr is passed on to our own, where its stdout is our
+own too; else both go to the worker.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from contextlib import suppress
 from math import inf
 from mmap import mmap
 
-from rqtool.durations import format_duration
 from rqtool.output import Output, reader_is_gone
 from rqtool.run.channel import Taken, file_with, take
 from rqtool.run.child import Worker
 from rqtool.run.command_process import PREFIX, CommandProcess, spawn, variables_of
-from rqtool.run.encoding import Spec, unpack_task
-from rqtool.run.outcome import Failed, Outcome, OutputGone, judge_exit, judge_start
+from rqtool.run.encoding import Answer, Spec, unpack_task
+from rqtool.run.outcome import Outcome, OutputGone, judge_exit, judge_start, timed_out
+from rqtool.run.outlet import Outlet, TaskOutput
 from rqtool.run.placeholders import Template
 from rqtool.run.process_group import KILL_AFTER, signal_group
+from rqtool.run.streams import Stream, Streams
 
 END_OF_STDERR = 0.2
 """Seconds that stderr may stay open behind a command that failed: what it left running may hold it forever."""
@@ -48,19 +50,21 @@ class Commands:
         self._worker = worker
         self._program = spec.what[0]
         self._template = Template(spec.what, spec.placeholder)
-        self._timeout = spec.timeout
+        self._spec = spec
         self._groups = memoryview(groups).cast("i")
         self._free = list(range(spec.width))
         self._running: set[CommandProcess] = set()
         """Those that have not been answered for."""
         self._by_pid: dict[int, CommandProcess] = {}
-        self._by_stderr: dict[int, CommandProcess] = {}
         self._deadlines: dict[CommandProcess, float] = {}
         """When there is something to do for a command though nothing happens."""
-        self._stderr = Output(2)
+        worker.outputs.setblocking(False)
+        self._stderr, self._outlet = Output(2), Outlet(worker.outputs, spec)
+        self._is_direct = spec.output == "direct"
         # A worker that is itself a command has variables of its own task, which say nothing about ours.
         self._environment = {n: value for n, value in os.environb.items() if not n.startswith(PREFIX)}
         self._poll = select.poll()
+        self._streams = Streams[CommandProcess](self._poll, self._stderr if self._is_direct else self._outlet)
         self._wakeups, writer = os.pipe()
         os.set_blocking(self._wakeups, False)
         os.set_blocking(writer, False)
@@ -75,7 +79,6 @@ class Commands:
                 self._default.append(number)
                 signal.signal(number, signal.SIG_IGN)
         self._is_taking = False
-        self._is_reading = True
 
     def serve(self) -> None:
         """Serve until the worker is gone, or wants no more. Nothing is left running."""
@@ -97,8 +100,9 @@ class Commands:
             self._take_tasks()
             some_have_ended = False
             for descriptor, _ in self._poll.poll(self._milliseconds_left() if self._deadlines else None):
-                if (command := self._by_stderr.get(descriptor)) is not None:
-                    self._read(command)
+                if (read := self._streams.get(descriptor)) is not None:
+                    if self._streams.have_room:
+                        self._read(*read)
                 elif descriptor == self._wakeups:
                     some_have_ended = True  # looked at when all that they wrote before has been read
                 elif descriptor == lifeline:
@@ -111,21 +115,21 @@ class Commands:
                 self._reap()
             if self._deadlines:
                 self._meet_deadlines()
-            if not self._is_reading or self._stderr.is_waiting:
-                self._pass_on()
+            if not (self._streams.are_read and self._streams.have_room) and self._streams.go_on():
+                self._finish_ended()
 
     # Tasks in, answers out.
 
     def _take_tasks(self) -> None:
-        while self._free and self._is_reading:
+        while self._free and self._streams.are_read:
             taken = take(self._worker.tasks)
             if taken is None:
                 break
             outcome = self._start(taken)
             taken.drop()
             if outcome is not None:
-                self._worker.answer(taken.number, outcome)
-        wants = bool(self._free) and self._is_reading
+                self._worker.answer(taken.number, Answer(outcome))
+        wants = bool(self._free) and self._streams.are_read
         if wants is not self._is_taking:
             self._is_taking = wants
             if wants:
@@ -144,43 +148,49 @@ class Commands:
             if taken.file is None:
                 taken.file = file_with(taken.body)
             environment = self._environment | variables_of(unpack_task(taken.head, b""))
-            pid, stderr = spawn(arguments, environment, stdin=taken.file, defaults=self._default)
+            numbers = (2,) if self._is_direct else (1, 2)
+            pid, streams = spawn(arguments, environment, stdin=taken.file, streams=numbers, defaults=self._default)
+            output = None if self._is_direct else self._outlet.of_task(taken)
         except (OSError, ValueError, MemoryError) as error:
             return judge_start(self._program, error)
-        command = CommandProcess(taken.number, self._free.pop(), pid, stderr)
+        command = CommandProcess(taken.number, self._free.pop(), pid, streams, output)
         self._groups[command.slot] = pid
-        if self._timeout is not None:
-            self._deadlines[command] = time.monotonic() + self._timeout
+        if self._spec.timeout is not None:
+            self._deadlines[command] = time.monotonic() + self._spec.timeout
         self._running.add(command)
         self._by_pid[pid] = command
-        self._by_stderr[stderr] = command
-        self._poll.register(stderr, select.POLLIN)
+        for stream in streams:
+            self._streams.add(command, stream)
         return None
 
     def _answer(self, command: CommandProcess, outcome: Outcome) -> None:
         self._deadlines.pop(command, None)
         self._running.discard(command)
         self._free.append(command.slot)
-        self._worker.answer(command.number, outcome)
+        output = command.output
+        answer = Answer(outcome) if output is None else Answer(outcome, output.last, output.written)
+        self._worker.answer(command.number, answer)
 
     # The commands.
 
-    def _read(self, command: CommandProcess) -> None:
-        """Pass on what comes, as long as anything holds the pipe: what a command left behind gets no SIGPIPE."""
-        descriptor = command.stderr
-        if descriptor is None:
+    def _read(self, command: CommandProcess, stream: Stream) -> None:
+        """Hand on what comes, as long as anything holds the pipe: what a command left behind gets no SIGPIPE."""
+        data = stream.read()
+        if not data:
+            self._streams.close(stream)
+            self._finish(command)
             return
-        data = os.read(descriptor, 65536)
-        if data:
+        if stream.number == 2:
             command.wrote(data)
+        if command.output is None:
             with suppress(OSError):  # trouble with our own stderr is not the task's
                 self._stderr.write(data)
-        else:
-            self._poll.unregister(descriptor)
-            del self._by_stderr[descriptor]
-            os.close(descriptor)
-            command.stderr = None
-            self._finish(command)
+            return
+        command.output.write(stream.number, data)
+        if command.output.trouble:
+            for each in command.streams:
+                if each.number == 1 and each.is_open:  # SIGPIPE, as without us
+                    self._streams.close(each)
 
     def _reap(self) -> None:
         """Find out which commands have ended, and answer for those whose end is known in full."""
@@ -200,14 +210,43 @@ class Commands:
     def _finish(self, command: CommandProcess) -> None:
         """Answer for a command that has ended, unless something of it is still to come."""
         code = command.code
-        if code is None or command.kill_at is not None or command not in self._running:
+        if code is None or command.kill_at is not None:
             return
-        if code and command.stderr is not None and time.monotonic() < self._deadlines[command]:
+        if command not in self._running:
+            if command.output is not None:
+                command.output.end()  # of what it left behind
             return
-        if code and reader_is_gone(1):
-            self._answer(command, OutputGone("its reader is gone"))
-        else:
-            self._answer(command, judge_exit(self._program, code, command.last_lines() if code else ""))
+        if code and command.stderr.is_open and time.monotonic() < self._deadlines.get(command, 0.0):
+            return
+        if command.output is not None and not self._is_on_its_way(command, command.output):
+            self._deadlines.pop(command, None)  # nothing to do before there is room
+            return
+        self._answer(command, self._judge(command, code))
+
+    def _finish_ended(self) -> None:
+        """Answer for those whose output had no room."""
+        for command in () if self._is_direct else list(self._running):
+            self._finish(command)
+
+    def _is_on_its_way(self, command: CommandProcess, output: TaskOutput) -> bool:
+        """Hand over all that a command that has ended wrote. Returns whether it is on its way."""
+        for stream in command.streams:
+            stream.measure()
+            while stream.due and self._streams.have_room:
+                self._read(command, stream)
+            if stream.due:
+                return False
+        output.end()
+        return output.is_on_its_way
+
+    def _judge(self, command: CommandProcess, code: int) -> Outcome:
+        if command.is_late:
+            return timed_out(self._spec.timeout or 0.0, command.last_lines(), code)
+        if command.output is not None and command.output.trouble:
+            return OutputGone(command.output.trouble)
+        if code and self._is_direct and reader_is_gone(1):
+            return OutputGone("its reader is gone")
+        return judge_exit(self._program, code, command.last_lines() if code else "")
 
     # Their time.
 
@@ -225,6 +264,7 @@ class Commands:
             elif command.code is not None:
                 self._finish(command)
             else:
+                command.is_late = True
                 command.kill_at = now + KILL_AFTER
                 signal_group(command.pid, signal.SIGTERM)
                 self._deadlines[command] = now + _LOOK
@@ -237,28 +277,8 @@ class Commands:
         self._deadlines[command] = now + _LOOK
         if command.code is not None and (command.kill_at == inf or not signal_group(command.pid, 0)):
             self._groups[command.slot] = 0
-            why = f"timed out after {format_duration(self._timeout or 0.0)}"
-            self._answer(command, Failed(why, command.last_lines(), command.code))
-
-    # Our own stderr, which may have no reader.
-
-    def _pass_on(self) -> None:
-        """While our stderr takes nothing, nothing more is read, and no command is started."""
-        with suppress(OSError):
-            self._stderr.flush()
-        reads = not self._stderr.is_waiting
-        if reads is self._is_reading:
-            return
-        self._is_reading = reads
-        for descriptor in self._by_stderr:
-            if reads:
-                self._poll.register(descriptor, select.POLLIN)
-            else:
-                self._poll.unregister(descriptor)
-        if reads:
-            self._poll.unregister(self._stderr)
-        else:
-            self._poll.register(self._stderr, select.POLLOUT)
+            self._deadlines[command], command.kill_at = now, None
+            self._finish(command)
 
     # The end.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from rqtool.run.outlet import TaskOutput
+from rqtool.run.streams import Stream
 from rqtool.run.task import Task
 
 LAST_BYTES = 2000
@@ -34,44 +36,64 @@ def _value(text: str) -> bytes:
 
 
 def spawn(
-    arguments: list[bytes], environment: Mapping[bytes, bytes], *, stdin: int, defaults: Iterable[int]
-) -> tuple[int, int]:
+    arguments: list[bytes],
+    environment: Mapping[bytes, bytes],
+    *,
+    stdin: int,
+    streams: Iterable[int],
+    defaults: Iterable[int],
+) -> tuple[int, list[Stream]]:
     """Start a program as the leader of a process group of its own, with the default action for the signals `defaults`.
-    Returns its pid and a pipe from its stderr. posix_spawn takes half the processor time of subprocess.Popen.
+    Returns its pid and a pipe from each of its `streams` (1, 2). posix_spawn takes half the processor time of
+    subprocess.Popen.
 
     A program without a slash is looked for in our PATH. Raises OSError, with a filename where the program is at fault;
     ValueError for a NUL in an argument.
     """
     # A path goes to the system as it is: macOS would have posix_spawnp hand a script without `#!` to a shell.
     start = os.posix_spawn if b"/" in arguments[0] else os.posix_spawnp
-    reader, writer = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0)]
+    writers: list[int] = []
+    readers: list[Stream] = []
     try:
-        actions = ((os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, writer, 2))
+        for number in streams:
+            reader, writer = os.pipe()
+            readers.append(Stream(number, reader))
+            writers.append(writer)
+            actions.append((os.POSIX_SPAWN_DUP2, writer, number))
         pid = start(arguments[0], arguments, environment, file_actions=actions, setpgroup=0, setsigdef=defaults)
     except BaseException:
-        os.close(reader)
+        for stream in readers:
+            os.close(stream.descriptor)
         raise
     finally:
-        os.close(writer)
-    return pid, reader
+        for writer in writers:
+            os.close(writer)
+    return pid, readers
 
 
 class CommandProcess:
-    """A command that was started for the task `number`."""
+    """A command that was started for the task `number`. `output`: None where its stdout is our own."""
 
-    __slots__ = ("_tail", "code", "kill_at", "number", "pid", "slot", "stderr")
+    __slots__ = ("_tail", "code", "is_late", "kill_at", "number", "output", "pid", "slot", "streams")
 
-    def __init__(self, number: int, slot: int, pid: int, stderr: int) -> None:
+    def __init__(self, number: int, slot: int, pid: int, streams: list[Stream], output: TaskOutput | None) -> None:
         self.number = number
         self.slot = slot
         self.pid = pid
-        self.stderr: int | None = stderr
-        """None: at its end."""
+        self.streams = streams
+        self.output = output
         self.code: int | None = None
         """None: it has not ended."""
         self.kill_at: float | None = None
-        """Not None: its time was up, and it has until then to end by itself."""
+        """Not None: its time is up, and it has until then to end by itself."""
+        self.is_late = False
+        """Whether its time was up before it ended."""
         self._tail = b""
+
+    @property
+    def stderr(self) -> Stream:
+        return self.streams[-1]
 
     def wrote(self, data: bytes) -> None:
         """Keep the last of what it writes to stderr."""

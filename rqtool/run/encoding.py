@@ -10,7 +10,7 @@ from __future__ import annotations
 import marshal
 import os
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
@@ -26,7 +26,9 @@ _VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGon
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What a runner does: `what` is a command with its arguments, or MODULE:FUNCTION alone; `timeout` in seconds,
-    `width` tasks at once, `placeholder` what stands for the task in the arguments.
+    `width` tasks at once, `placeholder` what stands for the task in the arguments. `output`: what becomes of what tasks
+    write; "direct": it goes to our own streams, else to the worker, line by line or at the end of the task, with the
+    task before each line where there is a `tag`.
     """
 
     kind: Literal["command", "function"]
@@ -34,6 +36,8 @@ class Spec:
     timeout: float | None
     width: int = 1
     placeholder: str = WHOLE
+    output: Literal["direct", "line", "group"] = "direct"
+    tag: bool = False
 
     @property
     def runs(self) -> str:
@@ -61,15 +65,31 @@ def unpack_task(head: bytes, body: bytes) -> Task:
     return Task(body, *marshal.loads(head))  # noqa: S302
 
 
-def pack_outcome(outcome: Outcome) -> bytes:
-    return b"" if outcome == _DONE else marshal.dumps((type(outcome).__name__, *astuple(outcome)))
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a runner says of a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
+    datagram with its output (see rqtool.run.outlet); both 0 where stdout is ours.
+    """
+
+    outcome: Outcome
+    last: int = 0
+    written: int = 0
+
+    def pack(self) -> bytes:
+        if self.outcome == _DONE and not self.last and not self.written:
+            return b""
+        values = [getattr(self.outcome, field.name) for field in fields(self.outcome)]
+        return marshal.dumps((self.last, self.written, type(self.outcome).__name__, *values))
+
+    @staticmethod
+    def unpack(head: bytes) -> Answer:
+        if not head:
+            return _NOTHING_SAID
+        last, written, kind, *values = marshal.loads(head)  # noqa: S302
+        return Answer(_VERDICTS[kind](*values), last, written)
 
 
-def unpack_outcome(head: bytes) -> Outcome:
-    if not head:
-        return _DONE
-    kind, *values = marshal.loads(head)  # noqa: S302
-    return _VERDICTS[kind](*values)
+_NOTHING_SAID = Answer(_DONE)
 
 
 def pack(number: int, head: bytes, body: bytes = b"") -> bytes:

@@ -11,26 +11,27 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from rqtool.durations import format_duration
 from rqtool.errors import UsageError
 from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
 from rqtool.run.child import Worker
-from rqtool.run.encoding import Spec, unpack_task
+from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.exception import judge_exception
-from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage
+from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage, timed_out
+from rqtool.run.outlet import Outlet, TaskOutput
 from rqtool.run.target import Target, load
 
 if TYPE_CHECKING:
     import asyncio
+
+    from rqtool.run.function_output import FunctionOutput
 
 
 def serve_function(worker: Worker, spec: Spec) -> None:
     """Call the function with each task that comes: `width` at once where it is async, else one after the other."""
     os.register_at_fork(after_in_child=worker.close)  # a fork must neither answer for us nor keep the sockets open
     worker.die_with_it()
-    prepare_stdout_of_function()
-    prepare_stderr()
+    captured = _prepare_output(worker, spec)
     # Only now: a file there that has a standard module's name must not shadow it for the imports above.
     with suppress(FileNotFoundError):
         sys.path.insert(0, os.getcwd())
@@ -44,9 +45,20 @@ def serve_function(worker: Worker, spec: Spec) -> None:
     _flush()
     worker.hello(is_async=loaded.is_async, wants_task=loaded.wants_task)
     if loaded.is_async:
-        _serve_all(worker, loaded, spec.width, spec.timeout)
+        _serve_all(worker, loaded, spec, captured)
     else:
-        _serve(worker, loaded)
+        _serve(worker, loaded, captured)
+
+
+def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
+    if spec.output == "direct":
+        worker.outputs.close()
+        prepare_stdout_of_function()
+        prepare_stderr()
+        return None
+    from rqtool.run.function_output import FunctionOutput
+
+    return FunctionOutput(Outlet(worker.outputs, spec))
 
 
 def _flush() -> None:
@@ -60,26 +72,34 @@ def _argument(taken: Taken, target: Target) -> object:
     return unpack_task(taken.head, body) if target.wants_task else body
 
 
-def _answer(worker: Worker, number: int, outcome: Outcome) -> None:
+def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | None) -> None:
+    if output is not None:
+        if output.trouble and isinstance(outcome, Done):
+            outcome = OutputGone(output.trouble)
+        worker.answer(number, Answer(outcome, output.last, output.written))
+        return
     try:
         sys.stdout.flush()
     except OutputError as error:
         outcome = OutputGone(str(error)) if isinstance(outcome, Done) else outcome
     except Exception:  # noqa: S110 - the function can have replaced it
         pass
-    worker.answer(number, outcome)
+    worker.answer(number, Answer(outcome))
 
 
 # One task at a time.
 
 
-def _serve(worker: Worker, target: Target) -> None:
+def _serve(worker: Worker, target: Target, captured: FunctionOutput | None) -> None:
     while (taken := worker.wait_and_take()) is not None:
+        output = captured.begin(taken, is_async=False) if captured is not None else None
         try:
             outcome = _call(target.function, _argument(taken, target))
         except (OSError, MemoryError) as error:
             outcome = shortage(error)
-        _answer(worker, taken.number, outcome)
+        if captured is not None and output is not None:
+            captured.end(output)
+        _answer(worker, taken.number, outcome, output)
 
 
 def _call(function: Callable[[Any], Any], argument: object) -> Outcome:
@@ -105,17 +125,22 @@ def _runner() -> asyncio.Runner:
 # All jobs at once.
 
 
-def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None) -> None:
+def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOutput | None) -> None:
     import asyncio
 
+    width, timeout = spec.width, spec.timeout
+
     async def serve(taken: Taken) -> None:
+        output = captured.begin(taken, is_async=True) if captured is not None else None
         try:
             argument = _argument(taken, target)
         except (OSError, MemoryError) as error:
             outcome: Outcome = shortage(error)
         else:
             outcome = await run(argument)
-        _answer(worker, taken.number, outcome)
+        if captured is not None and output is not None:
+            captured.end(output)
+        _answer(worker, taken.number, outcome, output)
 
     async def run(argument: object) -> Outcome:
         # A task of its own: a function that cancels itself must not cancel what answers for it.
@@ -127,7 +152,7 @@ def _serve_all(worker: Worker, target: Target, width: int, timeout: float | None
         # One that has cancelled itself, and then ended all the same, has no result.
         outcome = Failed("CancelledError") if work.cancelled() else work.result()
         if not done and timeout is not None:
-            return Failed(f"timed out after {format_duration(timeout)}", detail=getattr(outcome, "detail", ""))
+            return timed_out(timeout, getattr(outcome, "detail", ""))
         return outcome
 
     async def serve_all() -> None:

@@ -6,7 +6,7 @@ are is known only when they have been: every method that depends on it gets thei
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,8 @@ MOST_AHEAD = 64
 MOST_LOSSES = 3
 """Runners that may end while they have a task that did not end them, or before they take it."""
 _WEIGHT = 0.1
+_REMEMBERED = 1000
+"""Suspects; more of them are as good as none."""
 
 
 class Run(Protocol):
@@ -29,7 +31,8 @@ class Run(Protocol):
     def begun(self) -> None:
         """The work begins."""
 
-    def ended(self, outcome: Outcome) -> None: ...
+    def ended(self, outcome: Outcome, written: int) -> None:
+        """`written`: bytes of its stdout, as far as they went through our hands."""
 
     def returned(self) -> None:
         """It has not begun, and will not: it can be handed over again."""
@@ -181,6 +184,30 @@ class Lane:
     def _new_group(self) -> int:
         self._last_group += 1
         return self._last_group
+
+
+class Suspects:
+    """Remembers tasks that have blocked the process that they shared: their next attempt runs alone."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    def __contains__(self, task: Task) -> bool:
+        return bool(self._keys) and self._key(task) in self._keys
+
+    def add(self, task: Task) -> None:
+        self._keys[self._key(task)] = None
+        if len(self._keys) > _REMEMBERED:
+            self._keys.popitem(last=False)
+
+    def discard(self, task: Task) -> None:
+        if self._keys:
+            self._keys.pop(self._key(task), None)
+
+    @staticmethod
+    def _key(task: Task) -> tuple[str, bytes]:
+        """What tells tasks apart well enough to let one run alone."""
+        return task.message_id, task.body[:1000]
 
 
 class Pace:

@@ -11,8 +11,11 @@ import os
 import signal
 from dataclasses import dataclass
 
+from rqtool.durations import format_duration
+
 CANNOT_RUN = {126: "executable", 127: "found"}
 """What a shell answers for a command that is not executable, or not there."""
+_TIMED_OUT = "timed out after "
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
 _NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
@@ -57,6 +60,7 @@ class CannotRun:
     """The worker itself is set up wrongly: no task of the queue would fare better."""
 
     why: str
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ def why(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Done) else outcome.why
 
 
+def timed_out(seconds: float, detail: str = "", exit_code: int | None = None) -> Failed:
+    """Return the outcome of an attempt whose time was up."""
+    return Failed(f"{_TIMED_OUT}{format_duration(seconds)}", detail, exit_code)
+
+
+def is_timeout(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.why.startswith(_TIMED_OUT)
+
+
 def judge_exit(program: str, code: int, detail: str) -> Outcome:
     """Judge an exit code, negative for a signal (https://man.openbsd.org/sysexits); `detail`: the end of stderr."""
     if code == 0:
@@ -91,7 +104,7 @@ def judge_exit(program: str, code: int, detail: str) -> Outcome:
     if code == os.EX_DATAERR:
         return Rejected(why, detail, code)
     if code in CANNOT_RUN:
-        return CannotRun(f"The command can't be run: {program}: {why} (not {CANNOT_RUN[code]})")
+        return CannotRun(f"The command can't be run: {program}: {why} (not {CANNOT_RUN[code]})", code)
     return Failed(why, detail, code)
 
 

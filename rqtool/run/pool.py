@@ -14,16 +14,19 @@ from rqtool.run.encoding import Spec
 from rqtool.run.lane import Lane, Pace, Run
 from rqtool.run.launcher import Launcher
 from rqtool.run.processors import processors
+from rqtool.run.relay import WorkOutput
 from rqtool.run.supervisor import SLOW, Supervisor
 
 
 class Pool:
     """Runs `jobs` tasks at once. A function has a runner per job, an async one has one for all; commands have as many
-    as there are processors, each for its share of the jobs.
+    as there are processors, each for its share of the jobs. What tasks write goes to `output`, unless the spec says
+    "direct".
     """
 
-    def __init__(self, spec: Spec, jobs: int, *, stdout: int | None = None) -> None:
+    def __init__(self, spec: Spec, jobs: int, *, stdout: int | None = None, output: WorkOutput | None = None) -> None:
         self.spec = spec
+        self._output = output
         self.jobs = jobs
         self._launcher = Launcher(spec, stdout)
         self._pace = Pace()
@@ -44,18 +47,20 @@ class Pool:
         if self.spec.kind == "command":
             number = min(self.jobs, processors())
             widths = [self.jobs // number + (n < self.jobs % number) for n in range(number)]
-            self._supervisors = [Supervisor(self._launcher, self._pace, width) for width in widths]
+            self._supervisors = [Supervisor(self._launcher, self._pace, width, self._output) for width in widths]
             await asyncio.gather(*(each.start() for each in self._supervisors))
             for each in self._supervisors:
                 each.supervise()
         else:
-            first = Supervisor(self._launcher, self._pace, self.jobs)
+            first = Supervisor(self._launcher, self._pace, self.jobs, self._output)
             self._supervisors = [first]
             await first.start()
             first.supervise()
             if not self._launcher.is_async:
                 first.lane = Lane(1)
-                self._supervisors += [Supervisor(self._launcher, self._pace, 1) for _ in range(1, self.jobs)]
+                self._supervisors += [
+                    Supervisor(self._launcher, self._pace, 1, self._output) for _ in range(1, self.jobs)
+                ]
 
     def begin(self, run: Run) -> None:
         """Take a task over. It begins at once where fewer tasks are in our hands than there are jobs."""
@@ -68,6 +73,11 @@ class Pool:
         """Return what has not begun."""
         for each in self._supervisors:
             each.withdraw()
+
+    def output_changed(self) -> None:
+        """The output has room again, or can't be written any more."""
+        for each in self._supervisors:
+            each.relay.go_on()
 
     def kill(self) -> None:
         """End all that runs, and all that would begin."""

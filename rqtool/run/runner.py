@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import rqtool
+from rqtool.output import Content
 from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
+from rqtool.run.outlet import receive
 from rqtool.run.process_group import signal_group
 
 CLOSE_SECONDS = 2.0
@@ -55,8 +57,12 @@ class Runner:
         with ExitStack() as on_failure, ExitStack() as theirs:
             self._tasks, self._untaken = map(on_failure.enter_context, socket.socketpair(type=socket.SOCK_DGRAM))
             self._socket, answers = socket.socketpair()
-            on_failure.enter_context(self._socket)
+            self.outputs, outputs = socket.socketpair(type=socket.SOCK_DGRAM)
+            for end in (self._socket, self.outputs):
+                on_failure.enter_context(end)
+                end.setblocking(False)
             theirs.enter_context(answers)
+            theirs.enter_context(outputs)
             lifeline, self._lifeline = os.pipe()
             theirs.callback(os.close, lifeline)
             on_failure.callback(os.close, self._lifeline)
@@ -64,9 +70,9 @@ class Runner:
             theirs.callback(os.close, shared)
             self._groups = mmap(shared, spec.width * 4)
             self._tasks.setblocking(False)
-            self._socket.setblocking(False)
             give(self._tasks, 0, pack_values(**asdict(spec)), b"")
-            self._process = _popen(spec, stdout, (self._untaken.fileno(), answers.fileno(), lifeline, shared))
+            numbers = (self._untaken.fileno(), answers.fileno(), outputs.fileno(), lifeline, shared)
+            self._process = _popen(spec, stdout, numbers)
             on_failure.pop_all()
 
     async def hello(self) -> dict[str, Any]:
@@ -98,6 +104,12 @@ class Runner:
     def receive(self) -> list[tuple[int, bytes]]:
         """Return the numbers and heads of the answers that are there. Raises EOFError when the runner has ended."""
         return self._complete(self._socket.recv(_CHUNK))
+
+    def receive_output(self) -> tuple[int, Content] | None:
+        """Return the number of a stream, and the next of what tasks wrote to it; None if nothing is there. Raises
+        OSError.
+        """
+        return receive(self.outputs)
 
     def _complete(self, piece: bytes) -> list[tuple[int, bytes]]:
         if not piece:

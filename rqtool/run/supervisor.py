@@ -6,18 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
 
-from rqtool.durations import format_duration
 from rqtool.errors import UsageError
-from rqtool.run.encoding import pack_task, unpack_outcome
-from rqtool.run.lane import Entry, Lane, Pace, Run
+from rqtool.run.encoding import Answer, pack_task
+from rqtool.run.lane import Entry, Lane, Pace, Run, Suspects
 from rqtool.run.launcher import Launcher
-from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, shortage
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, shortage, timed_out
 from rqtool.run.process_group import KILL_AFTER
+from rqtool.run.relay import Relay, WorkOutput
 from rqtool.run.runner import CLOSE_SECONDS, Runner
-from rqtool.run.task import Task
 
 SLOW = 0.05
 """Seconds that a task takes before what waits behind it is taken back."""
@@ -25,26 +23,24 @@ CUT_SECONDS = 0.2
 """How long a runner may take to end at once by itself."""
 _RETRY = 0.02
 """Seconds until a full socket is tried again: nothing reports that it has room."""
-_REMEMBERED = 1000
-"""Suspects; more of them are as good as none."""
 
 
 class Supervisor:
     """Has one runner at most, which takes as many tasks at once as its lane is wide."""
 
-    def __init__(self, launcher: Launcher, pace: Pace, width: int) -> None:
+    def __init__(self, launcher: Launcher, pace: Pace, width: int, output: WorkOutput | None) -> None:
         self._launcher = launcher
         self._is_command = launcher.spec.kind == "command"
         self._timeout = launcher.spec.timeout
-        self._done = Done(0) if self._is_command else Done()
+        self._done = Answer(Done(0) if self._is_command else Done())
         self._pace = pace
         self.lane = Lane(width)
+        self.relay = Relay(output, self._answered)
         self.is_slow = False
         """Whether nothing is to wait behind what is at work."""
         self._since = 0.0
         """When the last answer came, or, after a pause, the first task."""
-        self._suspects: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-        """Tasks that have blocked the process that they shared: their next attempt here runs alone."""
+        self._suspects = Suspects()
         self._runner: Runner | None = None
         self._is_ready = False
         self._over: asyncio.Future[bool] | None = None
@@ -56,9 +52,11 @@ class Supervisor:
     async def start(self) -> Runner:
         """Start a runner, and wait until it is ready: there is no limit to that time, but `kill`. Raises UsageError."""
         self._runner = runner = self._launcher.launch(self.lane.width)
+        self.relay.follow(runner)
         try:
             await self._launcher.greet(runner)
         except UsageError:
+            self.relay.leave()
             self._runner = None
             raise
         return runner
@@ -70,7 +68,7 @@ class Supervisor:
 
     def begin(self, run: Run) -> None:
         """Take a task over."""
-        self.lane.add(run, alone=bool(self._suspects) and _key(run.task) in self._suspects)
+        self.lane.add(run, alone=run.task in self._suspects)
         self.supervise()
         self._go_on()
 
@@ -118,6 +116,7 @@ class Supervisor:
             else:
                 runner.cut()
             await runner.end(CLOSE_SECONDS)
+            self.relay.leave()
 
     # The tasks.
 
@@ -171,16 +170,19 @@ class Supervisor:
         for number, head in answers:
             entry = self.lane.answered(number)
             if entry is not None:
-                self._end(entry, unpack_outcome(head) if head else self._done)
+                self.relay.ended(entry, Answer.unpack(head) if head else self._done)
                 if (following := self.lane.begin_next()) is not None:
                     self._begun(following)
         self._go_on()
 
-    def _end(self, entry: Entry, outcome: Outcome) -> None:
-        if self._suspects:
-            self._suspects.pop(_key(entry.run.task), None)
+    def _answered(self, entry: Entry, answer: Answer) -> None:
+        outcome = self._done.outcome if isinstance(answer.outcome, Done) else answer.outcome
+        self._end(entry, outcome, answer.written)
+
+    def _end(self, entry: Entry, outcome: Outcome, written: int = 0) -> None:
+        self._suspects.discard(entry.run.task)
         killed = self._launcher.is_killed and not isinstance(outcome, Done)
-        entry.run.ended(Failed("killed") if killed else outcome)
+        entry.run.ended(Failed("killed") if killed else outcome, written)
 
     # Their time.
 
@@ -201,7 +203,11 @@ class Supervisor:
 
     def _check_time(self) -> None:
         self._alarm = None
-        if self._is_ready and _late(self.lane.at_work.values()):
+        late = _late(self.lane.at_work.values())
+        if self._is_command and not self.relay.has_room:
+            for entry in late:  # their runner can't say that it has ended them
+                entry.ends_at = asyncio.get_running_loop().time() + KILL_AFTER
+        elif self._is_ready and late:
             self.is_slow = True
             self.withdraw()
             # A runner of commands takes nothing while its stderr has no reader: then no time has begun.
@@ -252,6 +258,7 @@ class Supervisor:
         else:
             await runner.end()
             self._judge_ended(at_work, runner)
+        self.relay.leave()
         self._runner = None
         for entry in self.lane.take_lost():
             self._end(entry, Failed("the processes that were to run it ended, again and again"))
@@ -275,19 +282,12 @@ class Supervisor:
             return
         self.lane.run_again([entry for entry in at_work if entry not in late], apart=False)
         for entry in late:
-            self._end(entry, Failed(f"timed out after {format_duration(self._timeout or 0.0)}"))
+            self._end(entry, timed_out(self._timeout or 0.0))
             if entry.group is not None:
-                self._suspects[_key(entry.run.task)] = None
-                if len(self._suspects) > _REMEMBERED:
-                    self._suspects.popitem(last=False)
+                self._suspects.add(entry.run.task)
 
 
 def _late(entries: Iterable[Entry]) -> list[Entry]:
     """Return those whose time is up."""
     now = asyncio.get_running_loop().time()
     return [entry for entry in entries if entry.ends_at is not None and entry.ends_at <= now]
-
-
-def _key(task: Task) -> tuple[str, bytes]:
-    """What tells tasks apart well enough to let one run alone."""
-    return task.message_id, task.body[:1000]

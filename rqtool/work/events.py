@@ -9,7 +9,8 @@ from rqtool.durations import format_duration
 from rqtool.run.outcome import Outcome, Postponed, why
 from rqtool.run.task import Task
 from rqtool.text import quoted, start_of
-from rqtool.work.job import Result
+from rqtool.work.job import Job, Result
+from rqtool.work.job_log import JobLog
 from rqtool.work.output import WorkerOutput
 
 
@@ -22,6 +23,7 @@ class Events:
     def __init__(self, out: WorkerOutput, *, quiet: bool = False) -> None:
         self.out = out
         self.say, self.complain = out.say, out.complain
+        self.job_log: JobLog | None = None
         self._quiet = quiet
         self._said: set[str] = set()
 
@@ -43,6 +45,11 @@ class Events:
     def done(self, task: Task, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002
         if not self._quiet:
             self.out.emit(f" [x] Done {quoted(task.body)}")
+
+    def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        """An attempt has ended. Raises RqtoolError if the job log can't be written."""
+        if self.job_log is not None:
+            self.job_log.add(job, outcome, seconds)
 
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None:
         """The attempt failed. Lines for people wait for what becomes of the task."""

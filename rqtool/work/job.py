@@ -63,12 +63,14 @@ class Job:
     It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_dispatcher", "_started", "delivery", "home", "result", "state", "task")
+    __slots__ = ("_dispatcher", "_started", "delivery", "home", "number", "result", "state", "task", "written")
 
     def __init__(self, delivery: Delivery, home: str, dispatcher: Dispatcher) -> None:
         self.delivery = delivery
         self.home = home
         self.state: State = "received"
+        self.number = self.written = 0
+        """Among those that this worker began, from 1; and the bytes of its stdout, where they are known."""
         self.result: Result | None = None
         """What is left to do before the ack."""
         own = headers.of_the_sender(delivery.headers) if delivery.headers else {}
@@ -122,11 +124,12 @@ class Job:
         if self.state == "handed over":
             self._dispatcher.begun(self, first=first)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome, written: int) -> None:
         if self.state not in _AT_WORK:
             return  # it was cut off
         if self._started is None and not isinstance(outcome, Shortage):
             self.begun()
+        self.written = written
         self._dispatcher.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 
     def returned(self) -> None:

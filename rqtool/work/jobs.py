@@ -37,7 +37,7 @@ class Jobs:
         self.behind: deque[Job] = deque()
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
         self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
-        self._connection = self._taken_on = self.received = 0
+        self._connection = self._taken_on = self._begun = self.received = 0
         self.has_moved_some = False  # to another queue
 
     # Questions.
@@ -101,6 +101,8 @@ class Jobs:
 
     def begin(self, job: Job) -> None:
         self._enter(job, "running")
+        self._begun += 1
+        job.number = self._begun
 
     def withdraw(self, job: Job) -> None:
         """The pool has not begun it: it is the first to be handed over again."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from rqtool.errors import RqtoolError
-from rqtool.output import Output, explain, unwritable
+from rqtool.output import Content, Output, explain, same_stream, unwritable
 from rqtool.text import printable
 
 SAID_AFTER = 10.0
@@ -19,14 +19,18 @@ SAID_AFTER = 10.0
 class WorkerOutput:
     """stdout is data; stderr is talk, of which `quiet` leaves out what `say` is given.
 
-    `error`: why stdout can't be written; no call here raises it.
+    `error`: why stdout can't be written; no call here raises it. `data_only`: what tasks write to their stdout would be
+    noise on ours, and goes to stderr.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, data_only: bool = False) -> None:
         self._quiet = quiet
         self._stdout = Output(1)
-        self._stderr = Output(2)
+        # Where both are one, what waits on one must not be torn by the other.
+        self._stderr = self._stdout if same_stream(1, 2) else Output(2)
+        self._stdout_of_work = self._stderr if data_only else self._stdout
         self._waiting: set[Output] = set()
+        self._alarm: asyncio.TimerHandle | None = None
         self._changed: Callable[[], None] = lambda: None
         self.error: RqtoolError | None = None
 
@@ -41,13 +45,7 @@ class WorkerOutput:
 
     def emit(self, line: str) -> None:
         """Write a line of data."""
-        try:
-            self._stdout.write(_encoded(f"{line}\n", sys.stdout))
-        except OSError as error:
-            self.error = unwritable(explain(error))
-            self._changed()
-        else:
-            self._wait_for(self._stdout)
+        self._write(self._stdout, _encoded(f"{line}\n", sys.stdout))
 
     def complain(self, text: str) -> None:
         """Write a line for people. Never fails: the work does not depend on readers."""
@@ -61,12 +59,38 @@ class WorkerOutput:
             self._stderr.write(codes.encode())
             self._wait_for(self._stderr)
 
+    def hand_on(self, stream: int, content: Content) -> None:
+        """Write what a task wrote to its stdout (1) or stderr (2)."""
+        self._write(self._stdout_of_work if stream == 1 else self._stderr, content)
+
+    def fail(self, why: str) -> None:
+        """Some of what should be on stdout is lost."""
+        self.error = self.error or unwritable(why)
+        self._changed()
+
+    def _write(self, output: Output, content: Content) -> None:
+        try:
+            output.write(content)
+        except OSError as error:
+            if output is self._stdout:
+                self.fail(explain(error))
+        else:
+            self._wait_for(output)
+
     def say(self, text: str) -> None:
         if not self._quiet:
             self.complain(text)
 
+    def _look_for_a_reader(self) -> None:
+        """Say it if nothing is read for long; a slow reader is one."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._stdout in self._waiting:
+            self._alarm = asyncio.get_running_loop().call_later(SAID_AFTER, self._say_that_nobody_reads)
+
     def _say_that_nobody_reads(self) -> None:
-        if self._stdout in self._waiting and self._stderr not in self._waiting:
+        if self._stderr not in self._waiting:
             self.complain("nobody reads the output: no task begins until somebody does")
 
     def _wait_for(self, output: Output) -> None:
@@ -75,8 +99,7 @@ class WorkerOutput:
                 loop = asyncio.get_running_loop()
                 loop.add_writer(output, self._go_on, output)
                 self._waiting.add(output)
-                if output is self._stdout:
-                    loop.call_later(SAID_AFTER, self._say_that_nobody_reads)
+                self._look_for_a_reader()
 
     def _go_on(self, output: Output) -> None:
         try:
@@ -87,6 +110,8 @@ class WorkerOutput:
         if not output.is_waiting:
             self._waiting.discard(output)
             asyncio.get_running_loop().remove_writer(output)
+        self._look_for_a_reader()
+        if not output.is_waiting:
             self._changed()
 
 

@@ -65,6 +65,10 @@ class Settler:
 
     def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Settle a job whose run ended so, after so many seconds."""
+        try:
+            self._events.ended(job, outcome, seconds)
+        except RqtoolError as error:
+            self._supervisor.fail(error)
         match judge(outcome, job.task.attempt, self._options.retry_delays):
             case "done":
                 self._acknowledge(job)

@@ -20,7 +20,7 @@ ROOT = Path(rqtool.__file__).parent
 LONGEST = 300
 MOST_AT_THE_ROOT = 8
 MOST_ARGUMENTS = 6
-LONGEST_FOLDER = 2_400
+LONGEST_FOLDER = 3_100
 THREADS = {
     "rqtool.cli.completion",
     "rqtool.cli.output",

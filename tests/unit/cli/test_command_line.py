@@ -123,6 +123,10 @@ def test_one_way_of_naming(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: C
         ("queues --format json", "--format is for --check"),
         ("queues --watch 5", "'5' is not a duration"),
         ("queues --all-vhosts --vhost x", "--vhost and --all-vhosts contradict"),
+        ("work --tag --output direct -- true", "--tag and --output direct contradict"),
+        ("work --tag", "--tag is for a command or for --call"),
+        ("work --output line", "--output is for a command or for --call"),
+        ("work --joblog no/where -- true", "--joblog no/where: it can't be opened: no such file or directory"),
     ],
 )
 def test_contradictions(line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

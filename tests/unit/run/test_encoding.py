@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.run.encoding import Answers, pack, pack_outcome, pack_task, unpack, unpack_outcome, unpack_task
+from rqtool.run.encoding import Answer, Answers, pack, pack_task, unpack, unpack_task
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.run.task import Task
 
@@ -20,20 +20,24 @@ OUTCOMES: list[Outcome] = [
     Postponed("why", 2.5, "detail", 75),
     Rejected("why", "detail", 65),
     CannotRun("why"),
+    CannotRun("why", 126),
     OutputGone("why"),
     Shortage("why"),
 ]
 
 
+@pytest.mark.parametrize("last", [0, 3])
+@pytest.mark.parametrize("written", [0, 5])
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_outcomes(outcome: Outcome) -> None:
-    """Each verdict, with all that it says."""
-    assert unpack_outcome(pack_outcome(outcome)) == outcome
+def test_answers(outcome: Outcome, last: int, written: int) -> None:
+    """Each verdict, with all that it says, and what the task wrote."""
+    answer = Answer(outcome, last, written)
+    assert Answer.unpack(answer.pack()) == answer
 
 
 def test_most_answers_are_short() -> None:
     """Done needs no words."""
-    assert pack_outcome(Done()) == b""
+    assert Answer(Done()).pack() == b""
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -46,7 +50,7 @@ def test_tasks(again: bool) -> None:
 @given(cuts=st.lists(st.integers(0, 200)))
 def test_answers_come_in_pieces(cuts: list[int]) -> None:
     """Wherever the stream is cut, every answer comes once, whole, and in order."""
-    sent = [(number, pack_outcome(outcome)) for number, outcome in enumerate(OUTCOMES)]
+    sent = [(number, Answer(outcome).pack()) for number, outcome in enumerate(OUTCOMES)]
     stream = b"".join(pack(number, head) for number, head in sent)
     answers = Answers()
     received = []

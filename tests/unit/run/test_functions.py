@@ -637,7 +637,7 @@ class TestJobs:
         over = threading.Event()
 
         class Persistent(Run):
-            def ended(self, outcome: Outcome) -> None:
+            def ended(self, outcome: Outcome, written: int) -> None:
                 assert ended.setdefault(self.task.body, outcome) is outcome
                 if len(ended) == 3_000:
                     over.set()

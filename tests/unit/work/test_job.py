@@ -74,7 +74,7 @@ class TestStates:
             heard = Heard()
             job = receive(held, Delivery(None), heard)
             held.hand_over(job)
-            job.ended(outcome)
+            job.ended(outcome, 0)
             assert heard.events == ([outcome] if isinstance(outcome, Shortage) else ["begun", outcome])
 
     def test_the_pool_is_not_heard_after_the_end(self, held: Jobs) -> None:
@@ -84,7 +84,7 @@ class TestStates:
         held.hand_over(job)
         held.give_back(job)
         job.begun()
-        job.ended(Failed("killed"))
+        job.ended(Failed("killed"), 0)
         job.returned()
         assert heard.events == []
 

@@ -1,0 +1,131 @@
+"""stdout and stderr of a function's process, where what tasks write goes to the worker.
+
+What Python code writes is handed on at once, under its task's name: an async function's tasks are told apart by their
+contexts. What other code writes to our stdout, such as a process that the function starts, waits in a file for the next
+line, or for the end of the task: a pipe would need a thread, and could fill up while the function keeps that from
+reading.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import signal
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TextIO
+
+from rqtool.output import OutputError, line_buffered
+from rqtool.run.channel import Taken
+from rqtool.run.outlet import Outlet, TaskOutput
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_LARGE = 1 << 26
+"""Bytes of the file after which it is emptied: at that moment what others write there could be lost."""
+
+
+class FunctionOutput:
+    """Replaces the standard streams of this process."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._own = self._shared = outlet.of_task(None)
+        self._unfinished: set[TaskOutput] = set()
+        self._of_task: ContextVar[TaskOutput | None] = ContextVar("output", default=None)
+        self._read_to = 0
+        self._lock = threading.RLock()  # signal handlers print too
+        with tempfile.TemporaryFile(buffering=0) as file:
+            os.dup2(file.fileno(), 1)
+        fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
+        sys.stdout = _text(_Stream(self, 1), sys.stdout)
+        sys.stderr = _text(_Stream(self, 2), sys.stderr)
+        os.register_at_fork(after_in_child=self._leave)
+        signal.signal(signal.SIGTERM, self._terminate)
+
+    def begin(self, taken: Taken, *, is_async: bool) -> TaskOutput:
+        """A task begins, in the current context, or, if it is not async, in the whole process."""
+        if is_async and isinstance(sys.stdout, io.TextIOWrapper):
+            # What waited in a buffer would belong to whichever task fills it.
+            sys.stdout.reconfigure(write_through=True)
+        output = self._outlet.of_task(taken)
+        self._unfinished.add(output)
+        if is_async:
+            self._of_task.set(output)
+        else:
+            self._shared = output
+        return output
+
+    def end(self, output: TaskOutput) -> None:
+        """Hand over what is left of a task that has ended."""
+        with suppress(Exception):  # the function can have replaced it
+            sys.stdout.flush()
+        with self._lock:
+            self._take_file()
+            output.end()
+            self._unfinished.discard(output)
+            if self._shared is output:
+                self._shared = self._own
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Raises OutputError if stdout can't be written."""
+        output = self._of_task.get() or self._shared
+        with self._lock:
+            if stream == 1:
+                self._take_file()
+            output.write(stream, data)
+        if output.trouble and stream == 1:
+            raise OutputError(output.trouble)
+
+    def _terminate(self, number: int, frame: object) -> None:  # noqa: ARG002
+        """End by a signal, as without us, when what tasks have written so far is handed over: their time is up."""
+        for output in list(self._unfinished):
+            self.end(output)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _leave(self) -> None:
+        """A fork has no way to the worker: what it writes goes to the file, or to the worker's stderr."""
+        if signal.getsignal(signal.SIGTERM) == self._terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.stdout = line_buffered(1, sys.stdout)
+        sys.stderr = line_buffered(2, sys.stderr)
+
+    def _take_file(self) -> None:
+        """Hand on what others wrote to our stdout."""
+        size = os.fstat(1).st_size
+        while self._read_to < size:
+            data = os.pread(1, min(size - self._read_to, 65536), self._read_to)
+            self._read_to += len(data)
+            self._shared.write(1, data)
+        if size > _LARGE:
+            os.ftruncate(1, 0)
+            self._read_to = 0
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, output: FunctionOutput, number: int) -> None:
+        self._output = output
+        self._number = number
+        self.name = ("<stdout>", "<stderr>")[number - 1]
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._number
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        content = bytes(memoryview(data))
+        self._output.write(self._number, content)
+        return len(content)
+
+
+def _text(stream: _Stream, before: TextIO | None) -> io.TextIOWrapper:
+    encoding, errors = (None, None) if before is None else (before.encoding, before.errors)
+    return io.TextIOWrapper(stream, encoding=encoding, errors=errors, line_buffering=True)

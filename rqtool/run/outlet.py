@@ -1,0 +1,149 @@
+"""How what tasks write travels from their runner to the worker, which alone writes to our stdout and stderr.
+
+It goes as datagrams, and what is long as a file: whole lines, or a whole task, are one piece for the worker. They are
+numbered from 1: an answer says which one was the last of its task.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from rqtool.output import Content, explain
+from rqtool.run.channel import Taken, file_with
+from rqtool.run.encoding import Spec, pack, unpack
+from rqtool.run.spool import LONGEST_TAG, Spool, tag_of
+
+_LONGEST = 212_992
+"""Bytes of a datagram; Linux takes no more, unless it was told to. What is longer goes as a file."""
+_BUFFER = memoryview(bytearray(_LONGEST))
+_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Outlet:
+    """A runner's end. Where the socket blocks, nothing is ever waiting here."""
+
+    def __init__(self, outputs: socket.socket, spec: Spec) -> None:
+        self._socket = outputs
+        self._spec = spec
+        self._waiting: deque[tuple[int, Content]] = deque()
+        self._last = 0
+        self.sent = 0
+        """The number of the last one that is on its way."""
+        self.gone = ""
+        """Why the worker takes no more."""
+
+    def of_task(self, taken: Taken | None) -> TaskOutput:
+        """Return where a task writes; None: the process itself."""
+        tag = tag_of(taken.start(LONGEST_TAG + 1)) if self._spec.tag and taken is not None else b""
+        return TaskOutput(self, tag, whole=self._spec.output == "group" and taken is not None)
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is writable when `flush` can make progress."""
+        return self._socket.fileno()
+
+    def write(self, stream: int, content: Content) -> int:
+        """Hand it over now, or as soon as `flush` can. Returns its number."""
+        self._last += 1
+        if not self.gone:
+            self._waiting.append((stream, content))
+            self.flush()
+        return self._last
+
+    def flush(self) -> None:
+        try:
+            while self._waiting:
+                _send(self._socket, *self._waiting[0])
+                self._waiting.popleft()
+                self.sent += 1
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):  # Linux, macOS
+                self.gone = explain(error)
+                self._waiting.clear()
+
+
+def _send(outputs: socket.socket, stream: int, content: Content) -> None:
+    """Raises OSError, BlockingIOError among them."""
+    if isinstance(content, bytes):
+        if len(content) < _LONGEST - 1024:
+            try:
+                outputs.send(pack(stream, b"", content))
+                return
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+        with open(file_with(content), "rb", buffering=0) as file:
+            socket.send_fds(outputs, [pack(stream, b"")], [file.fileno()])
+    else:
+        socket.send_fds(outputs, [pack(stream, b"")], [content.fileno()])
+        content.close()
+
+
+def receive(outputs: socket.socket) -> tuple[int, Content] | None:
+    """Return the next stream and content, at the worker's end; None if nothing is there. Raises OSError."""
+    try:
+        # Not recv_fds: it forgets the flags (CPython before 3.13). Not recvmsg: it would make room for the longest.
+        size, ancillary, flags, _ = outputs.recvmsg_into([_BUFFER], socket.CMSG_SPACE(4), _FLAGS)
+    except BlockingIOError:
+        return None
+    if flags & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    stream, _, data = unpack(bytes(_BUFFER[:size]))
+    for [file] in (memoryview(each[2]).cast("i") for each in ancillary):
+        return stream, io.FileIO(file)
+    return stream, data
+
+
+class TaskOutput:
+    """What one task writes to stdout (1) and stderr (2)."""
+
+    __slots__ = ("_outlet", "_spools", "_trouble", "last")
+
+    def __init__(self, outlet: Outlet, tag: bytes, *, whole: bool) -> None:
+        self._outlet = outlet
+        self._spools = Spool(tag, whole=whole), Spool(tag, whole=whole)
+        self.last = 0
+        """The number of the last datagram that holds something of it; 0: none does."""
+        self._trouble = ""
+
+    @property
+    def written(self) -> int:
+        """Bytes of its stdout."""
+        return self._spools[0].size
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether nothing of it waits any more."""
+        return self._outlet.sent >= self.last or bool(self.trouble)
+
+    @property
+    def trouble(self) -> str:
+        """Why some of it is lost."""
+        return self._trouble or (self._outlet.gone if self._outlet.sent < self.last else "")
+
+    def write(self, stream: int, data: bytes) -> None:
+        self._hand_over(stream, self._spools[stream - 1].feed, data)
+
+    def end(self) -> None:
+        """Hand over what is left, unless some of it is lost: the task will be done again. Idempotent."""
+        if self._trouble:
+            return
+        for stream, spool in enumerate(self._spools, start=1):
+            self._hand_over(stream, spool.end)
+
+    def _hand_over(self, stream: int, next_of: Callable[..., Content | None], *data: bytes) -> None:
+        try:
+            content = next_of(*data)
+        except OSError as error:  # no room in the temporary folder
+            self._trouble = f"{explain(error)} in the temporary folder"
+        else:
+            if content is not None:
+                self.last = self._outlet.write(stream, content)

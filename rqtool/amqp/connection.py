@@ -161,6 +161,20 @@ class Connection:
         channel.close()
         return int(answer.method.message_count), int(answer.method.consumer_count)
 
+    async def bind(self, source: str, pattern: str, *, exchange: str = "", queue: str = "") -> None:
+        """Make sure that the durable topic exchange `source` is there and hands on what matches `pattern`, to another
+        such exchange or to a queue. Raises Lost.
+        """
+        channel = await self.channel()
+        raw = channel.raw
+        for name in filter(None, (source, exchange)):
+            await channel.call(raw.exchange_declare, exchange=name, exchange_type="topic", durable=True)
+        if exchange:
+            await channel.call(raw.exchange_bind, destination=exchange, source=source, routing_key=pattern)
+        else:
+            await channel.call(raw.queue_bind, queue=queue, exchange=source, routing_key=pattern)
+        channel.close()
+
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Close in order: what was written before has reached the broker. Gives up after `seconds`, since a broker in
         alarm doesn't read.

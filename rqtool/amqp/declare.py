@@ -261,7 +261,7 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
         raise UnsafeQueue(
             f"Queue {queue!r} exists with {field}={current}: "
             f"what waits there would not come back to {target.home!r} in time",
-            "Delete it when it is empty, or use other --retry-delays",
+            "Delete it when it is empty; it is made anew",
         )
 
 

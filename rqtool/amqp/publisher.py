@@ -24,6 +24,7 @@ WINDOW_BYTES = 16 * 1024 * 1024
 WRITE_BYTES = 64 * 1024
 BATCH_MESSAGES = 1_000
 """Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
+MOST_ENCODERS = 1_000
 _LOOK_SECONDS = 1.0
 """Between two looks whether the broker still answers."""
 
@@ -34,7 +35,7 @@ def block_message(reason: str | None) -> str:
 
 
 class Publisher:
-    """Publishes to queues through the default exchange, always mandatory.
+    """Publishes to queues through the default exchange, or through another one, always mandatory.
 
     confirm  the broker settles each message (https://www.rabbitmq.com/docs/confirms)
     tx       a commit settles a batch
@@ -54,7 +55,7 @@ class Publisher:
         self._channel = channel
         self._guarantee = guarantee
         self._on_settled = on_settled
-        self._encoders: dict[str, PublishEncoder] = {}
+        self._encoders: dict[tuple[str, str], PublishEncoder] = {}
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
         self._flushing = False
@@ -80,12 +81,16 @@ class Publisher:
     def has_room(self) -> bool:
         return not (self._flushing or self.blocked or self.window.full or self.lost.done())
 
-    def publish(self, queue: str, message: Message) -> None:
-        """Publish a message. Once the channel is lost it stays in the window, unanswered."""
-        encoder = self._encoders.get(queue)
+    def publish(self, key: str, message: Message, exchange: str = "") -> None:
+        """Publish a message; `key`: without an exchange the queue. Once the channel is lost it stays in the window,
+        unanswered.
+        """
+        encoder = self._encoders.get((exchange, key))
         if encoder is None:
-            raw = self._channel.raw
-            encoder = self._encoders[queue] = PublishEncoder(queue, raw.channel_number, raw.connection.params.frame_max)
+            if len(self._encoders) >= MOST_ENCODERS:  # a delay up to a certain time has another key every second
+                self._encoders.clear()
+            channel, longest = self._channel.raw.channel_number, self._channel.raw.connection.params.frame_max
+            encoder = self._encoders[exchange, key] = PublishEncoder(key, channel, longest, exchange)
         self._unwritten_size += encoder.encode(message, self._unwritten)
         if not self.window:
             self._await_answers()

@@ -52,12 +52,13 @@ def dead_queue(queue: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Destination:
     """The queue that a copy of a task goes to: `home` or a sibling of it. A wait queue sends it home after `wait`
-    seconds.
+    seconds, or on to the exchange `onward`, with the routing key that it came with.
     """
 
     name: str
     home: str
     wait: float | None = None
+    onward: str = ""
 
 
 RETURNED = ".returned"
@@ -122,10 +123,11 @@ def sibling_arguments(target: Destination, kind: QueueType | None) -> Arguments:
     https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
     """
     if target.wait is not None:
+        key: Arguments = {} if target.onward else {"x-dead-letter-routing-key": target.home}
         return _QUORUM | {
             "x-message-ttl": round(target.wait * 1000),
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": target.home,
+            "x-dead-letter-exchange": target.onward,
+            **key,
             **_AT_LEAST_ONCE,
         }
     if target in (returned(target.home), quarantine(target.home)):

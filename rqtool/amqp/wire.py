@@ -41,10 +41,12 @@ _DELIVER = (pika.spec.Basic.Deliver.INDEX >> 16, pika.spec.Basic.Deliver.INDEX &
 
 
 class PublishEncoder:
-    """Encodes publishes to `queue`: through the default exchange, mandatory, in frames of at most `frame_max` bytes."""
+    """Encodes publishes with a routing `key` (to the default exchange: a queue), mandatory, in frames of at most
+    `frame_max` bytes.
+    """
 
-    def __init__(self, queue: str, channel: int, frame_max: int) -> None:
-        publish = pika.spec.Basic.Publish(exchange="", routing_key=queue, mandatory=True)  # type: ignore[no-untyped-call]
+    def __init__(self, key: str, channel: int, frame_max: int, exchange: str = "") -> None:
+        publish = pika.spec.Basic.Publish(exchange=exchange, routing_key=key, mandatory=True)  # type: ignore[no-untyped-call]
         self._method = pika.frame.Method(channel, publish).marshal()
         self._channel = channel
         self._longest = frame_max - _FRAME_OVERHEAD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,7 @@ import typer
 from rqtool.amqp.headers import COPY
 from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.command import OUTPUT
+from rqtool.cli.delay import At, Delay, check_delayed, parse_at, parse_delay, with_time
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
 from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
@@ -85,6 +87,8 @@ def send(
             metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.", rich_help_panel=DELIVERY
         ),
     ] = None,
+    delay: Delay = None,
+    at: At = None,
     give_up: Annotated[
         str | None,
         typer.Option(
@@ -162,6 +166,8 @@ def send(
         )
     if content_type is not None and not (is_text(content_type) and len(content_type.encode()) <= LONGEST_NAME):
         raise UsageError("--content-type is too long, or not UTF-8", "Give a MIME type: text/plain")
+    if delay is not None or at is not None:
+        check_delayed(queue, guarantee, ttl, both=delay is not None and at is not None)
     options = SendOptions(
         queue=queue,
         kind=type,
@@ -176,11 +182,16 @@ def send(
         ),
         skip=skip,
         give_up=None if give_up is None else parse_option("--give-up", give_up, parse_duration),
+        delay=parse_delay(delay),
+        at=parse_at(at, time.time()),
     )
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
-    line = (json_line if json else id_line) if ids else sent_line if named and not (quiet or json) else None
+    sent_one = with_time(sent_line, options.delay, options.at) if sys.stdout.isatty() else sent_line
+    line = (json_line if json else id_line) if ids else sent_one if named and not (quiet or json) else None
     display = _Display(line, quiet=quiet, progress=not (named or quiet or json or ids or os.isatty(0)))
+    if options.at is not None and options.at <= time.time():
+        display.say(f"--at {at} is in the past: the tasks are delivered at once")
     try:
         report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
     finally:

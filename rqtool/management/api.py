@@ -32,8 +32,8 @@ DEFAULT_RETENTION = 3600
 """Seconds; of a server that does not say how long it keeps its counters."""
 PAGE = 500
 """The API's limit."""
-LONGEST_PATTERN = 4_000
-"""Bytes; a server refuses a request line of more than 8,000."""
+LONGEST_PATTERN = 1_000
+"""Bytes; RabbitMQ 4.3 refuses one of more than 1,024."""
 _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"

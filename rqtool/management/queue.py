@@ -15,7 +15,8 @@ Key = tuple[str, str]
 """Vhost and name of a queue."""
 
 _MARKER = ".rqtool.new"
-_RETRY = ".retry."
+_WAITS = (".retry.", ".delay.")
+"""After the name of a queue these begin those in which its tasks wait for their time."""
 QUARANTINE = ".quarantine"
 _RETURNING = (".returned", QUARANTINE)
 _ASIDE = (".dead", *_RETURNING)
@@ -30,7 +31,8 @@ class Queue:
 
     `auto_delete`: the broker deletes it with its last consumer; `exclusive`: with the connection that declared it.
     `delays`: it keeps messages for a time and then passes them on; nobody is meant to consume it. `drops`: the settings
-    in its arguments and its policy that may drop messages.
+    in its arguments and its policy that may drop messages. `ttl`: how many seconds its arguments keep a message.
+    `waiting`: how many messages wait for their time in queues beside it.
 
     `head_timestamp`: the `timestamp` of the oldest message, ready or held, in seconds since 1970; classic queues alone
     report it. `was_drained`: nothing was ready in the last report, so what is ready now is younger than that.
@@ -51,6 +53,8 @@ class Queue:
     drops: tuple[str, ...] = ()
     head_timestamp: int | None = None
     was_drained: bool = False
+    ttl: float | None = None
+    waiting: int = 0
 
     @property
     def key(self) -> Key:
@@ -91,6 +95,7 @@ def read_queue(row: Row) -> Queue:
         auto_delete=flag(row.get("auto_delete")),
         drops=tuple(drops({**policy, **arguments}, kind)),
         head_timestamp=number(row.get("head_message_timestamp")),
+        ttl=None if (ttl := number(arguments.get("x-message-ttl"))) is None else ttl / 1000,
     )
 
 
@@ -135,22 +140,40 @@ def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Qu
 
 def shown(queues: Sequence[Queue]) -> list[Queue]:
     """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
-    while they are known to be empty, those for tasks that failed, came back or were given up.
+    while they are known to be empty, those for tasks that failed, are delayed, came back or were given up.
     """
     keys = {queue.key for queue in queues}
 
     def beside(queue: Queue, suffix: str) -> bool:
         return queue.name.endswith(suffix) and (queue.vhost, queue.name.removesuffix(suffix)) in keys
 
-    def waits(queue: Queue) -> bool:
-        return queue.delays and (queue.vhost, queue.name.rpartition(_RETRY)[0]) in keys
-
     return [
         queue
         for queue in queues
         if not beside(queue, _MARKER)
-        and not (queue.messages == 0 and (any(beside(queue, suffix) for suffix in _ASIDE) or waits(queue)))
+        and not (queue.messages == 0 and (any(beside(queue, suffix) for suffix in _ASIDE) or _waits_for(queue, keys)))
     ]
+
+
+def with_waiting(queues: Sequence[Queue]) -> list[Queue]:
+    """The queues with the number of messages that wait for their time beside each."""
+    keys = {queue.key for queue in queues}
+    counts = Counter[Key]()
+    for queue in queues:
+        if (home := _waits_for(queue, keys)) is not None:
+            counts[home] += queue.messages or 0
+    return [replace(queue, waiting=counts[queue.key]) for queue in queues]
+
+
+def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:
+    """The queue to which rqtool sends what waits in this one."""
+    homes = [(queue.vhost, queue.name.rpartition(infix)[0]) for infix in _WAITS] if queue.delays else []
+    return max((home for home in homes if home in keys), key=lambda home: len(home[1]), default=None)
+
+
+def with_waits(names: Collection[str], there: Collection[str]) -> set[str]:
+    """These names, and those of the queues that are there in which their tasks wait."""
+    return {*names, *(name for name in there if any(name.rpartition(infix)[0] in names for infix in _WAITS))}
 
 
 def with_returned(names: Collection[str]) -> set[str]:

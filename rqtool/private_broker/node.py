@@ -23,7 +23,12 @@ STOP_SECONDS = 30.0
 _STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
 
 # Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients.
-_ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
+# What a wait or delay queue passes on while the node starts may find no exchange or queue there yet. The broker tries
+# again after three minutes, in which all that is due in that queue waits behind it; here after ten seconds.
+_ERLANG = (
+    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none "
+    "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
     dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
     values = {
-        "ready": sum(each.queue.ready for each in asked if each not in dead),
+        "ready": sum(each.queue.ready for each in asked if each not in dead and not each.queue.delays),
         "held": sum(each.queue.held for each in asked),
         "stuck": sum(each.stuck for each in asked),
         "dead": sum(each.queue.ready for each in dead),

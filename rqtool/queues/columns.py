@@ -237,6 +237,11 @@ QUEUE_COLUMNS: tuple[Column[Diagnosis], ...] = (
         Drawn("unacknowledged", style=lambda _: "yellow", is_figure=True),
         metric="Messages delivered and not yet acknowledged",
     ),
+    Column(
+        "messages_waiting",
+        json=attrgetter("queue.waiting"),
+        drawn=Drawn("waiting", value=attrgetter("queue.waiting"), is_figure=True, at_least=ON_REQUEST),
+    ),
     _same("queue.consumers", Drawn(is_figure=True), metric="Consumers of the queue"),
     _same("queue.state", Drawn(at_least=WIDE)),
     _same("queue.type", Drawn(at_least=WIDE)),

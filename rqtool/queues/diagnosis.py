@@ -235,9 +235,11 @@ def _working(d: Diagnosis) -> Iterator[Finding]:
 def _ok(queue: Queue) -> Finding:
     if queue.leaving:
         return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
+    wait = "1 waits for its time" if queue.waiting == 1 else f"{queue.waiting:,} wait for their time"
+    also = f", {wait}" if queue.waiting else ""
     if not queue.ready:
-        return Finding("ok", "empty")
-    return Finding("ok", f"{queue.ready:,} wait for their time" if queue.delays else f"{queue.ready:,} ready")
+        return Finding("ok", f"empty{also}")
+    return Finding("ok", f"{queue.ready:,} wait for their time" if queue.delays else f"{queue.ready:,} ready{also}")
 
 
 def _accused(d: Diagnosis, holders: Sequence[Holder]) -> str:

@@ -15,7 +15,18 @@ from typing import TypeVar
 from rqtool.durations import about
 from rqtool.management.api import PAGE, Management, below, having
 from rqtool.management.fields import Row, at
-from rqtool.management.queue import Key, Queue, is_glob, named, selects, shown, with_consumers, with_returned
+from rqtool.management.queue import (
+    Key,
+    Queue,
+    is_glob,
+    named,
+    selects,
+    shown,
+    with_consumers,
+    with_returned,
+    with_waiting,
+    with_waits,
+)
 from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
@@ -69,9 +80,9 @@ def take_snapshot(
 
     def read_queues(only: Collection[str] | None = None) -> list[Queue]:
         if consumers is None:
-            return api.queues(vhost, only)
+            return with_waiting(api.queues(vhost, only))
         # A user with few rights sees only its own consumers, but each queue reports how many it has.
-        queues = api.completed(vhost, only)
+        queues = with_waiting(api.completed(vhost, only))
         return with_consumers(queues, consumers) if sees_all else queues
 
     queues = shown(read_queues()) if patterns is None else _asked(api, vhost, patterns, read_queues)
@@ -108,10 +119,10 @@ def _asked(
     A glob finds no queue that the list of all queues would hide.
     """
     globs = set(filter(is_glob, patterns))
-    there = {name for _, name in api.keys(vhost)} if globs else set()
+    there = {name for _, name in api.keys(vhost)}
     literal = (set(patterns) - globs) | (globs & there)
     names = literal | {name for name in there if selects(globs - there, name)}
-    wanted = with_returned(names)
+    wanted = with_waits(with_returned(names), there)
     queues = named(read_queues(wanted if len(wanted) <= PAGE else None), names)
     listed = {queue.key for queue in shown(queues)}
     return [queue for queue in queues if queue.name in literal or queue.key in listed]

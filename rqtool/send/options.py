@@ -13,6 +13,8 @@ from rqtool.amqp.topology import QueueType
 class SendOptions:
     """Durations in seconds.
 
+    `delay`: whole seconds that each task waits; `at`: the time until which it waits, in seconds since 1970.
+
     `give_up` None: GIVE_UP for a broker that went away, and a single try for one that was never there.
     """
 
@@ -23,3 +25,5 @@ class SendOptions:
     skip: int = 0
     accept_loss: bool = False
     give_up: float | None = None
+    delay: int = 0
+    at: float | None = None

@@ -75,6 +75,10 @@ class Outbox:
             self._refuse(message, why)
         return None
 
+    def put_back(self, message: Message) -> None:
+        """Take back what `next` returned and can't be published now."""
+        self._waiting.appendleft(message)
+
     def read(self) -> tuple[int, bytes] | None:
         """Take a task past the outbox, with its position; None if there is none now."""
         while (body := self._take()) is not None:

@@ -7,11 +7,9 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Protocol
 
 from rqtool.amqp.connect import connect, keep_trying
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.declare import ensure_queue, is_there
 from rqtool.amqp.errors import Lost, refusal
 from rqtool.amqp.message import Sealer
 from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
@@ -20,10 +18,12 @@ from rqtool.amqp.topology import parse_size_limit
 from rqtool.amqp.window import Message, Settled
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UnsafeQueue
+from rqtool.send.display import Display
 from rqtool.send.input import Batch, ReadAhead
 from rqtool.send.options import SendOptions
 from rqtool.send.outbox import Outbox
 from rqtool.send.report import Report, why_incomplete
+from rqtool.send.target import GaveUp, QueueGone, Target
 from rqtool.send.timeout import Timeout
 from rqtool.send.unsent import UnsentFile
 from rqtool.signals import Signals
@@ -37,27 +37,6 @@ NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is published again."""
 _PRECONDITION_FAILED = 406
 _NACKED = "the broker refuses them (nack): the queue is full, or has lost its majority"
-
-
-class Display(Protocol):
-    """Shows a run to the user."""
-
-    def say(self, line: str) -> None:
-        """Show a line for people."""
-
-    def confirmed(self, messages: list[Message]) -> None:
-        """Show that the broker has confirmed these. In the order of the input, over all calls."""
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether something was shown that has not been written."""
-
-    async def catch_up(self) -> None:
-        """Write it, however long its reader takes."""
-
-
-class GaveUp(Exception):
-    """No further tries; the text says why."""
 
 
 class Sender:
@@ -79,6 +58,7 @@ class Sender:
         self._signals = Signals(self._signalled)
         self._input = ReadAhead(batches, self._wake.set)
         self._outbox = Outbox(self._input.take, Sealer(options.envelope).seal, options.skip)
+        self._target = Target(options)
         self._give_up = Timeout(GIVE_UP if options.give_up is None else options.give_up)
         self._connection: Connection | None = None
         self._connects = 0  # since the last confirm
@@ -95,6 +75,7 @@ class Sender:
                 problem = why_incomplete(self._outbox.refused, self._input.error, ended=self._input.ended)
             except GaveUp as given_up:
                 problem = str(given_up)
+                self._outbox.queue_gone |= isinstance(given_up, QueueGone)
             finally:
                 self._outbox.stopped = True
                 self._outbox.disconnected()  # no later confirm changes what is reported and written to --unsent
@@ -123,19 +104,24 @@ class Sender:
         while True:
             publisher, new = await self._connect()
             await self._outwait_newness(new)
-            while not publisher.lost.done():
-                self._wake.clear()
-                self._publish(publisher)
-                if self._outbox.settled and (self._outbox.stopped or self._outbox.queue_gone or self._input.ended):
-                    return
-                if self._display.is_behind:  # meanwhile nothing more is published
-                    await self._signals.interrupt(self._display.catch_up(), self._may_leave)
-                await self._wake.wait()
-                if self._signals.leave:
-                    raise GaveUp("stopped")
-                if self._outbox.nacked and not self._give_up.left:
-                    raise GaveUp(_NACKED)
-            await self._recover(publisher.lost.result())
+            try:
+                while not publisher.lost.done():
+                    self._wake.clear()
+                    if not self._publish(publisher):
+                        await self._prepare()
+                        continue
+                    if self._outbox.settled and (self._outbox.stopped or self._outbox.queue_gone or self._input.ended):
+                        return
+                    if self._display.is_behind:  # meanwhile nothing more is published
+                        await self._signals.interrupt(self._display.catch_up(), self._may_leave)
+                    await self._wake.wait()
+                    if self._signals.leave:
+                        raise GaveUp("stopped")
+                    if self._outbox.nacked and not self._give_up.left:
+                        raise GaveUp(_NACKED)
+                raise publisher.lost.result()
+            except Lost as lost:
+                await self._recover(lost)
 
     # Connect.
 
@@ -183,17 +169,25 @@ class Sender:
         return publisher, new
 
     async def _declare(self, connection: Connection) -> bool:
-        """Return whether the queue is new."""
-        queue, options = self._options.queue, self._options
-        if self._outbox.confirmed and not await is_there(connection, queue):
-            # A new queue would be empty, and the confirmed tasks would count as sent.
-            self._outbox.queue_gone = True
-            raise GaveUp(f"queue {queue!r} was deleted, and its confirmed tasks with it")
-        tx = options.guarantee == "tx"
-        found = await ensure_queue(connection, queue, options.kind, accept_loss=options.accept_loss, commits=tx)
+        """Return whether a queue is new."""
+        found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
         if found.drops and self._connection is None:
+            queue = self._options.queue
             self._display.say(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
         return found.new
+
+    async def _prepare(self) -> None:
+        """Make ready what the next task needs."""
+        if self._connection is None:
+            return
+        try:
+            new = await self._signals.interrupt(self._target.prepare(self._connection), self._may_leave)
+        except (AccessRefused, UnsafeQueue) as error:
+            raise (GaveUp(error.what) if self._outbox.confirmed else error) from None
+        if self._signals.leave:
+            raise GaveUp("stopped")
+        if new is not None:
+            await self._outwait_newness(new)
 
     async def _outwait_newness(self, new: bool) -> None:
         """Publish nothing that the queue would lose in a crash of the broker."""
@@ -207,7 +201,8 @@ class Sender:
         await self._signals.interrupt(asyncio.sleep(NEW_SECONDS), self._may_leave)
         if self._signals.leave:
             raise GaveUp("stopped")
-        self._started = time.monotonic()
+        if not self._outbox.confirmed:
+            self._started = time.monotonic()
 
     async def _recover(self, lost: Lost) -> None:
         """Prepare to send again what the lost channel leaves unknown. Raises GaveUp where that would fail again."""
@@ -234,17 +229,22 @@ class Sender:
 
     # Publish, and settle.
 
-    def _publish(self, publisher: Publisher) -> None:
-        """Publish what the window has room for."""
+    def _publish(self, publisher: Publisher) -> bool:
+        """Publish what the window has room for. Returns False where the next task needs to be prepared for."""
         if self._outbox.settled:
             self._give_up.restart()
+        route = self._target.route
         for _ in range(MESSAGES_AT_ONCE):
             if not publisher.has_room or (message := self._outbox.next()) is None:
                 break
-            publisher.publish(self._options.queue, message)
+            if route is None:
+                self._outbox.put_back(message)
+                return False
+            publisher.publish(route.key, message, route.exchange)
         else:
             self._wake.set()  # there may be more, once the loop has written these
         publisher.flush()
+        return True
 
     def _settled(self, settled: Settled) -> None:
         if settled.nacked and not self._outbox.nacked:

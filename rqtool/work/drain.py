@@ -1,10 +1,13 @@
-"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry."""
+"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry, nor
+for a time that is near.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
+from dataclasses import dataclass
 from functools import partial
 
 from rqtool.amqp.connection import Connection
@@ -29,6 +32,18 @@ POLL = 0.5
 """Seconds between two looks."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sibling:
+    """A queue beside the worker's. `leaving`: how many tasks are on their way from it; `is_delay`: they were sent for
+    later; `is_later`: they wait there for longer than a task that failed.
+    """
+
+    name: str
+    leaving: int = 0
+    is_delay: bool = False
+    is_later: bool = False
+
+
 class Drain:
     """Asks about a worker's queue and the wait queues beside it: AMQP for what is ready, the management API for what
     workers hold.
@@ -38,10 +53,12 @@ class Drain:
         self._api = api
         self._vhost = vhost
         self._queue, self._places = options.queue, options.places
+        self._near = max((delay.seconds for delay in options.retry_delays), default=0.0)
         self._jobs = jobs
         self._events = events
         self._empty_since: float | None = None
         self._pause = 0.0
+        self._later = 0
         self._saw = self._company = self._movement = False
 
     async def run(self, session: Session, supervisor: Supervisor) -> None:
@@ -60,6 +77,9 @@ class Drain:
             self._empty_since = (self._empty_since or now) if empty else None
             surely = self._empty_since is not None and now - self._empty_since >= self._pause
             if surely and self._jobs.idle and self._jobs.received == seen:
+                if self._later:
+                    verb = "is" if self._later == 1 else "are"
+                    self._events.say(f"{plural(self._later, 'task')} of {self._queue!r} {verb} delayed for longer")
                 supervisor.drained()
                 return
 
@@ -82,22 +102,29 @@ class Drain:
         if ready:
             return False
         siblings, held = await self._ask()
-        for name, leaving in siblings.items():
-            if count := (await count_if_there(connection, name) or 0) + leaving:
+        later = 0
+        for sibling in siblings:
+            count = (await count_if_there(connection, sibling.name) or 0) + sibling.leaving
+            if sibling.is_later:
+                later += count
+            elif count:
                 self._movement = True
-                self._events.say_once(f"waiting for {plural(count, 'task')} to be tried again", topic="drain: retries")
+                what = "sent for later" if sibling.is_delay else "to be tried again"
+                self._events.say_once(f"waiting for {plural(count, 'task')} {what}", topic=f"drain: {what}")
                 return False
+        self._later = later
         if held:
             self._movement = True
             self._events.say_once(f"waiting for {plural(held, 'task')} that other workers hold", topic="drain: held")
             return False
         return await count_ready(connection, self._queue) == 0
 
-    async def _ask(self) -> tuple[dict[str, int], int]:
-        """The queues beside, each with how many tasks are on their way home from it, and how many tasks workers hold,
-        as far as that can be seen. Raises Unreachable, AccessRefused where it could be seen before.
+    async def _ask(self) -> tuple[list[_Sibling], int]:
+        """The queues beside, and how many tasks workers hold, as far as that can be seen. Raises Unreachable,
+        AccessRefused where it could be seen before.
         """
-        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?"
+        delay = rf"{re.escape(self._queue)}\.delay\.\d+\.\d+"
+        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?|{delay}"
         try:
             queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
             known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
@@ -113,9 +140,14 @@ class Drain:
                 topic="drain: no API",
             )
             self._pause = MOVING
-            return dict.fromkeys([place.name for place in self._places if place != dead(self._queue)], 0), 0
+            return [_Sibling(place.name) for place in self._places if place != dead(self._queue)], 0
         self._saw = True
-        siblings = {queue.name: queue.leaving for queue in queues if queue.name != self._queue}
+        siblings = []
+        for queue in queues:
+            if queue.name != self._queue:
+                is_delay = re.fullmatch(delay, queue.name) is not None
+                is_later = is_delay and (queue.ttl or 0) > self._near
+                siblings.append(_Sibling(queue.name, queue.leaving, is_delay, is_later))
         # What this worker alone took from the queues beside is known.
         lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
         self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0

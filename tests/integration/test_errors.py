@@ -150,7 +150,7 @@ def test_management_plugin_off(rqtool: Program, node: Node, closed_port: int) ->
         (["send", "--from", "missing.txt"], ["missing.txt can't be read", "o such file"]),
         (["send", "--from", "."], [". is a folder"]),
         (["send", "x", "--from", "-"], ["both on the command line and with --from"]),
-        (["send", "x", "--ttl", "soon"], ["'soon' is not a duration", "200ms, 5s, 10m, 2h"]),
+        (["send", "x", "--ttl", "soon"], ["'soon' is not a duration", "200ms, 5s, 10m, 2h, 3d"]),
         (["send", "x", "--give-up", "5"], ["'5' is not a duration"]),
         (["send", "x", "--header", "novalue"], ["'novalue' is no header"]),
         (["send", "x", "--header", "x-rqtool-copy=a"], ["x-rqtool-copy has a meaning of its own"]),

@@ -1,12 +1,12 @@
-"""`200ms`, `5s`, `10m`, `2h` → seconds, and back."""
+"""`200ms`, `5s`, `10m`, `2h`, `3d` → seconds, and back; times of RFC 3339."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rqtool.durations import clock, format_duration, parse_duration
+from rqtool.durations import clock, format_duration, parse_duration, parse_time
 from rqtool.errors import UsageError
 from tests.parsing import value_or_refusal
 
@@ -21,6 +21,7 @@ from tests.parsing import value_or_refusal
         ("0s", 0.0),
         ("1.5s", 1.5),
         ("0.5h", 1800.0),
+        ("2d", 172_800.0),
         (" 5s ", 5.0),
     ],
 )
@@ -46,7 +47,7 @@ def test_milliseconds_are_thousandths(number: int) -> None:
         "+5s",
         "5 s",
         "5S",
-        "5d",
+        "5w",
         "5sec",
         "1m30s",
         ".5s",
@@ -62,7 +63,7 @@ def test_anything_else_is_a_usage_error(text: str) -> None:
     """What is not a number and a unit is refused, and the error shows the text and how to write it."""
     with pytest.raises(UsageError) as refused:
         parse_duration(text)
-    assert f"{text!r} is not a duration. Write a number and a unit: 200ms, 5s, 10m, 2h." == str(refused.value)
+    assert f"{text!r} is not a duration. Write a number and a unit: 200ms, 5s, 10m, 2h, 3d." == str(refused.value)
 
 
 def test_an_endless_duration_is_a_usage_error() -> None:
@@ -125,3 +126,39 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 def test_a_duration_to_read(seconds: float, text: str) -> None:
     """Two units at most."""
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0.0),
+        ("1970-01-01t00:00:01z", 1.0),
+        ("1970-01-01 01:00:00+01:00", 0.0),
+        ("1969-12-31T19:00:00.25-05:00", 0.25),
+        ("1970-01-01T00:00:00.123456789Z", 0.123456),
+        ("2026-12-24T18:00:00+01:00", 1_798_131_600.0),
+    ],
+)
+def test_a_time_with_a_zone(text: str, seconds: float) -> None:
+    """Every form of RFC 3339."""
+    assert parse_time(text) == seconds
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    """It could be meant anywhere."""
+    with pytest.raises(UsageError, match=r"has no time zone\. Add Z for UTC, or an offset: 2026-12-24T18:00:00"):
+        parse_time("2026-12-24T18:00:00")
+
+
+@given(
+    st.one_of(st.text(), st.from_regex(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", fullmatch=True))
+)
+@example("2026-02-30T18:00:00Z")
+@example("2026-12-31T23:59:60Z")
+@example("0001-01-01T00:00:00+23:59")
+@example("2026-12-24")
+@example("20261224T180000Z")
+def test_any_text_is_a_time_or_refused(text: str) -> None:
+    """A number of seconds, or an error on one line."""
+    found = value_or_refusal(parse_time, text)
+    assert found.isprintable() if isinstance(found, str) else abs(found) < 1e12

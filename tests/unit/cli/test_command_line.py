@@ -46,7 +46,7 @@ def test_what_is_wrong(arguments: str, message: str, monkeypatch: pytest.MonkeyP
 def test_a_wrong_duration(arguments: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """It names the option, and shows how durations are written."""
     assert run(monkeypatch, *arguments.split()) == 2
-    expected = f"rqtool: {option}: '10' is not a duration. Write a number and a unit: 200ms, 5s, 10m, 2h.\n"
+    expected = f"rqtool: {option}: '10' is not a duration. Write a number and a unit: 200ms, 5s, 10m, 2h, 3d.\n"
     assert capsys.readouterr() == ("", expected)
 
 

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.management.queue import Queue, completed, is_glob, named, read_queue, selects, shown, with_consumers
+from rqtool.management.queue import (
+    Queue,
+    completed,
+    is_glob,
+    named,
+    read_queue,
+    selects,
+    shown,
+    with_consumers,
+    with_waiting,
+    with_waits,
+)
 
 LIVE = Queue("/", "q", 0, 0, None, "running", "quorum", True, messages=0)
 FULL = replace(LIVE, messages_ready=9, messages=9)
@@ -73,6 +84,34 @@ def test_what_rqtool_needs_beside_a_queue() -> None:
     assert names(LIVE, replace(LIVE, name="q.retry.1s", delays=True)) == ["q"]
     assert names(LIVE, replace(LIVE, name="q.retry.1s")) == ["q", "q.retry.1s"]
     assert names(replace(LIVE, vhost="other"), beside[0]) == ["q", "q.returned"]
+
+
+def test_what_waits_beside_a_queue() -> None:
+    """In queues for retries and delays: counted with the one to which it goes, whose name may hold these words too."""
+    full = [replace(FULL, name=name, delays=True) for name in ("q.retry.1s", "q.delay.0.5", "q.delay.1.5")]
+    odd = [replace(LIVE, name="q.retry.x"), replace(FULL, name="q.retry.x.delay.0.5", delays=True)]
+    queues = [LIVE, *full, *odd, replace(FULL, name="q.delay.0.6"), replace(LIVE, vhost="other")]
+    assert {queue.key: queue.waiting for queue in with_waiting(queues) if queue.waiting} == {
+        ("/", "q"): 27,
+        ("/", "q.retry.x"): 9,
+    }
+    there = {queue.name for queue in queues} | {"p", "p.delay.0.5"}
+    assert with_waits({"q"}, there - {"q.retry.x.delay.0.5"}) == {
+        "q",
+        "q.retry.1s",
+        "q.retry.x",
+        "q.delay.0.5",
+        "q.delay.0.6",
+        "q.delay.1.5",
+    }
+
+
+def test_an_empty_delay_queue_is_not_shown() -> None:
+    """Beside its queue, and while it is known to be empty."""
+    delay = replace(LIVE, name="q.delay.0.5", delays=True)
+    assert shown([LIVE, delay]) == [LIVE]
+    assert shown([delay]) == [delay]
+    assert shown([LIVE, replace(delay, messages=1)]) == [LIVE, replace(delay, messages=1)]
 
 
 def test_returned_tasks_are_shown_with_their_queue() -> None:

@@ -96,9 +96,10 @@ def test_json_has_every_field_as_it_is() -> None:
     holders = tasks.pop("holders")
     reason = "2 held for 5 min by billing (10.0.0.7:5, pid 4242): no ack since 13:55"
     assert tasks == {
-        "vhost": "/", "name": "task_queue", "messages_ready": 3, "messages_unacknowledged": 2, "consumers": 1,
-        "state": "running", "type": "classic", "durable": True, "exclusive": None, "verdict": "forgotten ack?",
-        "reason": reason, "findings": [{"verdict": "forgotten ack?", "reason": reason}], "stuck": 2,
+        "vhost": "/", "name": "task_queue", "messages_ready": 3, "messages_unacknowledged": 2,
+        "messages_waiting": 0, "consumers": 1, "state": "running", "type": "classic", "durable": True,
+        "exclusive": None, "verdict": "forgotten ack?", "reason": reason,
+        "findings": [{"verdict": "forgotten ack?", "reason": reason}], "stuck": 2,
         "stuck_after_seconds": 60.0, "held_since": "2026-01-01T13:55:00+00:00", "held_seconds": 300.0, "last_ack": None,
         "oldest_ready_seconds": None, "longest_held_seconds": 300.0,
     }  # fmt: skip

@@ -53,11 +53,11 @@ class Answers(Management):
 
 
 def test_a_named_queue_alone_is_asked_for() -> None:
-    """And the queues for its tasks that came back; a broker may have thousands of others."""
+    """And those for its tasks that came back, or wait; of thousands of others a broker tells the names alone."""
     api = Answers([queue("q", 0), queue("r")], [])
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.queue.name == "q"
-    assert api.asked_of_queues() == 2 * [{"q", "q.returned", "q.quarantine"}]
+    assert api.asked_of_queues() == [None, *2 * [{"q", "q.returned", "q.quarantine"}]]
 
 
 def test_the_only_possible_queue_of_a_getter_is_found_by_name_too() -> None:

@@ -1,0 +1,95 @@
+"""Delays as sums of waits: the delay queues that a task passes, and the routing key that leads it through them. Pure.
+
+Messages expire at the head of a queue only. So every delay queue `NAME.delay.LEVEL.DIGIT` holds all of its messages for
+the same time, DIGIT times the seconds of its level, and a longer delay passes one queue per digit, the longest first.
+64 digits a level, and not two, since a quorum queue passes on a few thousand messages a second: what is due within a
+minute leaves 64 queues side by side.
+
+A level's exchange `NAME.delay.LEVEL` has the digits for routing key, `5.0.12`; where its own digit is 0 it hands on to
+the exchange below. The last digit is never 0 but 1 to 64: the last queue sends home by the name of NAME, which works
+for a NAME that was deleted and made anew, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rqtool.amqp.topology import Destination, check_queue_name
+
+SHORTEST, LONGEST = 1, 366 * 86_400
+"""Seconds."""
+_DIGITS = 64
+_TOP, _TOP_DIGITS = 3, 16
+"""The broker holds a message for at most 2^32 ms, 49 days, in one queue: sixteen times 64^3 s. So levels above this one
+are that long each, with the digits 0 and 1, and a year passes seven of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What `source` hands on to `target`, an exchange or a queue: the routing keys that match `pattern`."""
+
+    source: str
+    pattern: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a task is published: through an exchange with a routing key; without an exchange the key is the queue.
+
+    `queues`: those that it waits in, in this order.
+    """
+
+    key: str
+    exchange: str = ""
+    queues: tuple[Destination, ...] = ()
+
+
+def route(queue: str, seconds: int) -> Route:
+    """The route to `queue` that takes so many seconds; 0: none."""
+    if not seconds:
+        return Route(queue)
+    digits = _digits(seconds)
+    levels = range(len(digits) - 1, -1, -1)
+    queues = tuple(_delay_queue(queue, level, digits[level]) for level in levels if digits[level])
+    return Route(".".join(str(digits[level]) for level in levels), _exchange(queue, levels[0]), queues)
+
+
+def longest_name(queue: str) -> str:
+    """The longest name beside `queue`. Raises UsageError if the broker takes none as long."""
+    return check_queue_name(route(queue, LONGEST).queues[0].name)
+
+
+def bindings(queue: str, seconds: int) -> list[Binding]:
+    """What leads a task with this delay from exchange to exchange, and from there into its delay queues."""
+    found = []
+    for level, digit in enumerate(_digits(seconds)):
+        exchange, below = _exchange(queue, level), ".*" * level
+        if level:
+            found.append(Binding(exchange, f"#.0{below}", _exchange(queue, level - 1)))
+        if digit:
+            found.append(Binding(exchange, f"#.{digit}{below}", _delay_queue(queue, level, digit).name))
+    return found
+
+
+def _digits(seconds: int) -> list[int]:
+    """The digit of each level, the lowest first, up to the highest that is not 0."""
+    last = (seconds - 1) % _DIGITS + 1
+    digits, rest = [last], (seconds - last) // _DIGITS
+    for level in range(1, _TOP + 1):
+        rest, digit = divmod(rest, _TOP_DIGITS if level == _TOP else _DIGITS)
+        digits.append(digit)
+    digits += [1] * rest
+    while not digits[-1]:
+        digits.pop()
+    return digits
+
+
+def _exchange(queue: str, level: int) -> str:
+    return f"{queue}.delay.{level}"
+
+
+def _delay_queue(queue: str, level: int, digit: int) -> Destination:
+    unit = _DIGITS**level if level <= _TOP else _TOP_DIGITS * _DIGITS**_TOP
+    name = f"{_exchange(queue, level)}.{digit}"
+    return Destination(name, queue, float(digit * unit), _exchange(queue, level - 1) if level else "")

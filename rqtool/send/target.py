@@ -1,0 +1,112 @@
+"""Where the tasks of a run go: to the queue, or for a time to its delay queues; and declaring these."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+from rqtool.amqp.connection import Connection
+from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling, is_there
+from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, raise_refusal, temporary_refusal
+from rqtool.errors import UnsafeQueue
+from rqtool.send.delays import Binding, Route, bindings, route
+from rqtool.send.options import SendOptions
+
+HELD = 6.0
+"""Seconds before their time in which tasks wait here, and not in delay queues, which may be too new until then."""
+AHEAD = 12
+"""For how many seconds delay queues are declared where every second needs others."""
+
+
+class GaveUp(Exception):
+    """No further tries; the text says why."""
+
+
+class QueueGone(GaveUp):
+    """A queue was deleted, and the confirmed tasks in it: a new one would be empty, and they would count as sent."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} was deleted, and its confirmed tasks with it")
+
+
+class Target:
+    """The queue and the delay queues of a run, as far as they are declared on the connection of the moment."""
+
+    def __init__(self, options: SendOptions) -> None:
+        self._options = options
+        self._routes: dict[int, Route] = {}
+        self._used: set[str] = set()
+
+    async def declare(self, connection: Connection, *, again: bool) -> DeclaredQueue:
+        """Make sure that the queues exist, on a new connection; `again`: with confirmed tasks in them.
+
+        Raises QueueGone, AccessRefused, UnsafeQueue, Lost.
+        """
+        options = self._options
+        for name in (options.queue, *self._used) if again else ():
+            if not await is_there(connection, name):
+                raise QueueGone(name)
+        tx = options.guarantee == "tx"
+        found = await ensure_queue(connection, options.queue, options.kind, accept_loss=options.accept_loss, commits=tx)
+        new = await self._declare_delays(connection)
+        return DeclaredQueue(found.arguments, found.new or new, found.drops)
+
+    @property
+    def route(self) -> Route | None:
+        """The route of a task that is published now; None: `prepare` one."""
+        seconds = math.ceil(self._seconds)
+        if 0 < seconds <= HELD and self._options.at is not None:
+            return None
+        found = self._routes.get(seconds) if seconds else Route(self._options.queue)
+        if found is not None:
+            self._used.update(queue.name for queue in found.queues)
+        return found
+
+    async def prepare(self, connection: Connection) -> bool | None:
+        """Declare the delay queues of the task that is published next, and return whether one is new. Where its time is
+        near, wait for that and return None. Raises as `declare`.
+        """
+        if self._seconds > HELD:
+            return await self._declare_delays(connection)
+        await asyncio.sleep(self._seconds)
+        return None
+
+    @property
+    def _seconds(self) -> float:
+        """How long a task that is published now has to wait."""
+        at = self._options.at
+        return self._options.delay if at is None else max(0.0, at - time.time())
+
+    async def _declare_delays(self, connection: Connection) -> bool:
+        """Returns whether a queue is new."""
+        longest, at, new = math.ceil(self._seconds), self._options.at, False
+        wanted = [longest] if at is None else [s for s in range(longest, longest - AHEAD, -1) if s > HELD]
+        home, self._routes = self._options.queue, {}
+        declared = set[Binding]()
+        for seconds in filter(None, wanted):
+            self._routes[seconds] = found = route(home, seconds)
+            queues = {queue.name: queue for queue in found.queues}
+            # The exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
+            for step in sorted(bindings(home, seconds), key=lambda binding: binding.target in queues):
+                if step in declared:
+                    continue
+                if (queue := queues.get(step.target)) is not None:
+                    new |= (await ensure_sibling(connection, queue, None)).new
+                await _bind(connection, step, is_queue=queue is not None)
+                declared.add(step)
+        return new
+
+
+async def _bind(connection: Connection, binding: Binding, *, is_queue: bool) -> None:
+    """Raises AccessRefused, UnsafeQueue, Lost."""
+    target = {"queue" if is_queue else "exchange": binding.target}
+    try:
+        await connection.bind(binding.source, binding.pattern, **target)
+    except Lost as lost:
+        if lost.code == PRECONDITION_FAILED and not temporary_refusal(lost.text):
+            raise UnsafeQueue(
+                f"The broker refused to declare exchange {binding.source!r}: {lost.text}",
+                "Delete it; it is made anew",
+            ) from None
+        raise_refusal(lost, f"exchange {binding.source!r}")

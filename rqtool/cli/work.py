@@ -214,11 +214,11 @@ def work(
 
     from rqtool.management.api import Management
     from rqtool.run.pool import Pool
-    from rqtool.work.events import Events, JsonEvents
-    from rqtool.work.job_log import JobLog
     from rqtool.work.options import WorkOptions
-    from rqtool.work.output import WorkerOutput
-    from rqtool.work.progress import can_draw
+    from rqtool.work.report.events import Events, JsonEvents
+    from rqtool.work.report.job_log import JobLog
+    from rqtool.work.report.output import WorkerOutput
+    from rqtool.work.report.progress import can_draw
     from rqtool.work.worker import Worker
 
     options = WorkOptions(

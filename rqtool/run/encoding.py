@@ -17,7 +17,7 @@ from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Pos
 from rqtool.run.placeholders import WHOLE
 from rqtool.run.task import Task
 
-PRETENDED = "rqtool.run.pretend:work"
+PRETENDED = "rqtool.run.child.pretend:work"
 _FRAME = struct.Struct("!QI")
 _DONE = Done()
 _VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGone, Postponed, Rejected, Shortage)}
@@ -68,7 +68,7 @@ def unpack_task(head: bytes, body: bytes) -> Task:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a runner says of a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
-    datagram with its output (see rqtool.run.outlet); both 0 where stdout is ours.
+    datagram with its output (see rqtool.run.outputs); both 0 where stdout is ours.
     """
 
     outcome: Outcome

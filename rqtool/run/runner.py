@@ -25,7 +25,7 @@ from rqtool.output import Content
 from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
-from rqtool.run.outlet import receive
+from rqtool.run.outputs import receive
 from rqtool.run.process_group import signal_group
 
 CLOSE_SECONDS = 2.0
@@ -39,7 +39,7 @@ from importlib.util import module_from_spec
 spec = PathFinder.find_spec("rqtool", [sys.argv.pop(1)])
 sys.modules["rqtool"] = package = module_from_spec(spec)
 spec.loader.exec_module(package)
-from rqtool.run.child import main
+from rqtool.run.child.process import main
 main()
 """
 """Imports the very rqtool that runs here, however that was found, and changes nothing about other imports."""

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from rqtool.errors import UsageError
-from rqtool.run.exception import Report
+from rqtool.run.child.exception import Report
 from rqtool.run.task import Task
 
 _HOW = "Write MODULE:FUNCTION, as in tasks:handle for the function handle in tasks.py"

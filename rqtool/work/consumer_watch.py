@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from rqtool.amqp.errors import Lost
 from rqtool.work.dispatch import Dispatcher
-from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
+from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 
 POLL = 3.0

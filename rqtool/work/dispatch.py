@@ -11,12 +11,12 @@ from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage
 from rqtool.run.pool import Pool
 from rqtool.text import plural
 from rqtool.work.brake import TOLERATED, Brake
-from rqtool.work.events import Events
 from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import Source, Step
 from rqtool.work.prefetch import Prefetch
+from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription

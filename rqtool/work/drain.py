@@ -18,9 +18,9 @@ from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
 from rqtool.text import plural
-from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
+from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 from rqtool.work.supervisor import Supervisor
 

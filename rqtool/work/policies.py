@@ -10,7 +10,7 @@ from functools import partial
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
-from rqtool.work.events import Events
+from rqtool.work.report.events import Events
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds between looks; the API reports a queue's policy some seconds late, and it can change at any time."""

@@ -12,9 +12,9 @@ from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.consumer import Delivery
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UnsafeQueue
-from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
+from rqtool.work.report.events import Events
 from rqtool.work.subscription import Subscription
 from rqtool.work.supervisor import Supervisor
 

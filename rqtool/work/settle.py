@@ -24,14 +24,14 @@ from rqtool.errors import RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
 from rqtool.run.outcome import Failed, Outcome, OutputGone, Postponed, why
 from rqtool.text import plural
-from rqtool.work.events import Events
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.poison import DEATHS, Source
+from rqtool.work.report.events import Events
+from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
-from rqtool.work.tally import Tally
 
 
 class Settler:

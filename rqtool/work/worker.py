@@ -15,18 +15,18 @@ from rqtool.text import plural
 from rqtool.work.consumer_watch import watch_consumers
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
-from rqtool.work.events import Events
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.policies import warn_of_policies
 from rqtool.work.prefetch import AdaptivePrefetch
-from rqtool.work.progress import Progress
 from rqtool.work.quarantine import Quarantine
+from rqtool.work.report.events import Events
+from rqtool.work.report.progress import Progress
+from rqtool.work.report.tally import Tally
 from rqtool.work.service import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.supervisor import Supervisor
-from rqtool.work.tally import Tally
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""

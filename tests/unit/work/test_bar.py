@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.work.bar import ETA_SECONDS, RATE_SECONDS, Bar, Figures
+from rqtool.work.report.bar import ETA_SECONDS, RATE_SECONDS, Bar, Figures
 
 
 def line(*course: tuple[float, Figures], width: int = 79) -> str:

@@ -12,7 +12,7 @@ import pytest
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.run.encoding import Spec
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, timed_out
-from rqtool.work.job_log import HEADER, JobLog, exit_status
+from rqtool.work.report.job_log import HEADER, JobLog, exit_status
 
 COMMAND = Spec("command", ["convert", "{}", "{.}.png"], None)
 

@@ -13,11 +13,11 @@ from rqtool.amqp.topology import Destination
 from rqtool.amqp.window import Message
 from rqtool.errors import AccessRefused
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome
-from rqtool.work.events import Events
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
-from rqtool.work.output import WorkerOutput
+from rqtool.work.report.events import Events
+from rqtool.work.report.output import WorkerOutput
 from rqtool.work.retry import Delay
 from rqtool.work.settle import Settler
 from rqtool.work.supervisor import Supervisor

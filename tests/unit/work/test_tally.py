@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rqtool.work.tally import Tally, rate
+from rqtool.work.report.tally import Tally, rate
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rqtool.amqp.errors import Lost
-from rqtool.work.bar import Bar, Figures
 from rqtool.work.jobs import Jobs
-from rqtool.work.output import WorkerOutput
+from rqtool.work.report.bar import Bar, Figures
+from rqtool.work.report.output import WorkerOutput
+from rqtool.work.report.tally import Tally
 from rqtool.work.session import Session
-from rqtool.work.tally import Tally
 
 DRAW, ASK = 0.2, 1.0
 """Seconds between two looks at the worker, and between two questions to the broker."""

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from rqtool.durations import clock
-from rqtool.work.tally import rate
+from rqtool.work.report.tally import rate
 
 RATE_SECONDS, ETA_SECONDS = 10.0, 30.0
 """The time from which the rate of this worker, and that of the whole queue, are taken."""

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from rqtool.errors import UsageError
 from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
-from rqtool.run.child import Worker
+from rqtool.run.child.exception import judge_exception
+from rqtool.run.child.outlet import Outlet, TaskOutput
+from rqtool.run.child.process import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
-from rqtool.run.exception import judge_exception
 from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage, timed_out
-from rqtool.run.outlet import Outlet, TaskOutput
 from rqtool.run.target import Target, load
 
 if TYPE_CHECKING:
     import asyncio
 
-    from rqtool.run.function_output import FunctionOutput
+    from rqtool.run.child.function_output import FunctionOutput
 
 
 def serve_function(worker: Worker, spec: Spec) -> None:
@@ -56,7 +56,7 @@ def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
         prepare_stdout_of_function()
         prepare_stderr()
         return None
-    from rqtool.run.function_output import FunctionOutput
+    from rqtool.run.child.function_output import FunctionOutput
 
     return FunctionOutput(Outlet(worker.outputs, spec))
 

@@ -10,8 +10,8 @@ from rqtool.run.outcome import Outcome, Postponed, why
 from rqtool.run.task import Task
 from rqtool.text import quoted, start_of
 from rqtool.work.job import Job, Result
-from rqtool.work.job_log import JobLog
-from rqtool.work.output import WorkerOutput
+from rqtool.work.report.job_log import JobLog
+from rqtool.work.report.output import WorkerOutput
 
 
 class Events:

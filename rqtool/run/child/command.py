@@ -17,14 +17,14 @@ from mmap import mmap
 
 from rqtool.output import Output, reader_is_gone
 from rqtool.run.channel import Taken, file_with, take
-from rqtool.run.child import Worker
-from rqtool.run.command_process import PREFIX, CommandProcess, spawn, variables_of
+from rqtool.run.child.command_process import PREFIX, CommandProcess, spawn, variables_of
+from rqtool.run.child.outlet import Outlet, TaskOutput
+from rqtool.run.child.process import Worker
+from rqtool.run.child.streams import Stream, Streams
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Outcome, OutputGone, judge_exit, judge_start, timed_out
-from rqtool.run.outlet import Outlet, TaskOutput
 from rqtool.run.placeholders import Template
 from rqtool.run.process_group import KILL_AFTER, signal_group
-from rqtool.run.streams import Stream, Streams
 
 END_OF_STDERR = 0.2
 """Seconds that stderr may stay open behind a command that failed: what it left running may hold it forever."""

@@ -75,11 +75,11 @@ def main() -> None:
     spec = Spec(**unpack_values(first.head))
     try:
         if spec.kind == "command":
-            from rqtool.run.command import serve_commands
+            from rqtool.run.child.command import serve_commands
 
             serve_commands(worker, spec, groups)
         else:
-            from rqtool.run.function import serve_function
+            from rqtool.run.child.function import serve_function
 
             os.close(groups)
             serve_function(worker, spec)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from rqtool.output import Output
-from rqtool.run.outlet import Outlet
+from rqtool.run.child.outlet import Outlet
 
 Owner = TypeVar("Owner")
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from rqtool.output import OutputError, line_buffered
 from rqtool.run.channel import Taken
-from rqtool.run.outlet import Outlet, TaskOutput
+from rqtool.run.child.outlet import Outlet, TaskOutput
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from rqtool.run.outlet import TaskOutput
-from rqtool.run.streams import Stream
+from rqtool.run.child.outlet import TaskOutput
+from rqtool.run.child.streams import Stream
 from rqtool.run.task import Task
 
 LAST_BYTES = 2000

@@ -1,0 +1,1 @@
+"""What runs in a runner process: commands and functions, and where what they write goes."""

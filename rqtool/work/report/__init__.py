@@ -1,0 +1,1 @@
+"""What a worker says: events, output of tasks, progress, the job log."""

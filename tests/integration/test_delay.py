@@ -147,9 +147,11 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
     due = int(time.time()) + 25
     sender = rqtool.start("send", "--at", utc(due), stdin=subprocess.PIPE)
     for n in range(1, 4):
+        written = time.time()
         sender.write(b"%d\n" % n)
-        # Each in a second of its own, and so in a queue of its own.
         eventually(partial(waiting, vhost, n), 20, every=1)
+        # Each in a second of its own, and so in a queue of its own.
+        eventually(lambda written=written: time.time() > written + 1.1)  # type: ignore[misc]
     sender.close_input()
     assert sender.wait().code == 0
     assert sum(map(bool, delay_queues(vhost).values())) > 1

@@ -6,6 +6,7 @@ It takes a few requests, and asks for the details of only those queues, channels
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from rqtool.durations import about
-from rqtool.management.api import PAGE, Management, below, having
+from rqtool.management.api import LONGEST_PATTERN, PAGE, Management, below, having
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import (
     Key,
@@ -119,13 +120,21 @@ def _asked(
     A glob finds no queue that the list of all queues would hide.
     """
     globs = set(filter(is_glob, patterns))
-    there = {name for _, name in api.keys(vhost)}
+    there = _names(api, vhost, patterns, all_of_them=bool(globs))
     literal = (set(patterns) - globs) | (globs & there)
     names = literal | {name for name in there if selects(globs - there, name)}
     wanted = with_waits(with_returned(names), there)
     queues = named(read_queues(wanted if len(wanted) <= PAGE else None), names)
     listed = {queue.key for queue in shown(queues)}
     return [queue for queue in queues if queue.name in literal or queue.key in listed]
+
+
+def _names(api: Management, vhost: str | None, patterns: Collection[str], *, all_of_them: bool) -> set[str]:
+    """The names of all queues, or at least of those in which the tasks of queues with these names wait."""
+    waits = rf"(?:{'|'.join(map(re.escape, patterns))})\.(?:retry|delay)\..+"
+    if all_of_them or vhost is None or len(waits.encode()) > LONGEST_PATTERN:
+        return {name for _, name in api.keys(vhost)}
+    return {queue.name for queue in api.matching(vhost, waits)}
 
 
 class _Window:

@@ -123,8 +123,8 @@ class Drain:
         """The queues beside, and how many tasks workers hold, as far as that can be seen. Raises Unreachable,
         AccessRefused where it could be seen before.
         """
-        delay = rf"{re.escape(self._queue)}\.delay\.\d+\.\d+"
-        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine)?|{delay}"
+        delay = r"\.delay\.\d+\.\d+"
+        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine|{delay})?"
         try:
             queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
             known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
@@ -145,7 +145,7 @@ class Drain:
         siblings = []
         for queue in queues:
             if queue.name != self._queue:
-                is_delay = re.fullmatch(delay, queue.name) is not None
+                is_delay = re.fullmatch(delay, queue.name.removeprefix(self._queue)) is not None
                 is_later = is_delay and (queue.ttl or 0) > self._near
                 siblings.append(_Sibling(queue.name, queue.leaving, is_delay, is_later))
         # What this worker alone took from the queues beside is known.

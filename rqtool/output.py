@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Content = bytes | io.FileIO
 """What is to be written: bytes, or a file from where it stands to its end, which the writer closes."""
+_PIECE, _MOST_PIECES = 65_536, 16
+"""Bytes of a file that are read together, and how many such pieces may be written before other things have a turn."""
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a writable pipe takes without blocking (pipe(7))."""
 
@@ -66,7 +68,9 @@ class Output:
         return bool(self._waiting)
 
     def fileno(self) -> int:
-        """Return a descriptor that is writable when `flush` can make progress."""
+        """Return a descriptor that is writable when `flush` can make progress. That of a file can't be waited for with
+        epoll: it is always writable.
+        """
         return self._descriptor
 
     def write(self, content: Content) -> None:
@@ -75,11 +79,17 @@ class Output:
         self.flush()
 
     def flush(self) -> None:
-        """Write what can be written now. Raises OSError, and drops what is waiting, as `write` does."""
+        """Write what can be written now, of a file no more than takes a moment. Raises OSError, and drops what is
+        waiting, as `write` does.
+        """
+        pieces = 0
         try:
             while self._waiting:
                 first = self._waiting[0]
                 if isinstance(first, io.FileIO):
+                    pieces += 1
+                    if pieces > _MOST_PIECES:
+                        return
                     self._read_on(first)
                     continue
                 try:
@@ -97,7 +107,7 @@ class Output:
 
     def _read_on(self, file: io.FileIO) -> None:
         """Put the next piece of a file before it, or drop it at its end."""
-        if piece := file.read(65536):
+        if piece := file.read(_PIECE):
             self._waiting.appendleft(memoryview(piece))
         else:
             self._waiting.popleft()

@@ -245,7 +245,10 @@ def _with_profile(context: typer.Context, given: dict[str, Any], name: str) -> d
     """Fill in a profile. A variable that is set somewhere and forgotten is named when it beats the profile."""
     from rqtool.endpoint.profiles import config_file, read_profile, with_profile
 
-    values, ignored = with_profile(given, read_profile(config_file(), name))
+    profile = read_profile(config_file(), name)
+    values, ignored = with_profile(given, profile)
+    if given.get("api_url") and "url" in profile and "url" not in ignored and "api_url" not in profile:
+        ignored.append("api_url")
     for key in ignored:
         if given.get(key) and not is_typed(context, key):
             complain(

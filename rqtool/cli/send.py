@@ -15,10 +15,10 @@ from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.command import OUTPUT
 from rqtool.cli.delay import At, Delay, check_delayed, parse_at, parse_delay, with_time
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
-from rqtool.cli.output import complain, emit, put, talker
+from rqtool.cli.output import LAST_SECONDS, complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.output import OutputError, unwritable
+from rqtool.output import OutputError, is_writable, unwritable
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def send(
         unwritten = unsent_file.error if unsent_file else None
         if unwritten is not None:
             complain(str(unwritten))
-    display.flush()
+    display.flush(at_once=bool(report.killed_by))
     error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
         display.print(report.json())
@@ -251,8 +251,10 @@ class _Display:
         except OutputError as error:
             self.error = error
 
-    def flush(self) -> None:
-        """Print what has not been written."""
+    def flush(self, *, at_once: bool) -> None:
+        """Print what has not been written; `at_once`: unless its reader would block us."""
+        if at_once and self.error is None and not is_writable(1, LAST_SECONDS):
+            self.error = OutputError("nobody reads it")
         if self._lines:
             self.print("\n".join(self._lines))
             self._lines = []

@@ -18,7 +18,6 @@ from rqtool.errors import UsageError
 KEYS = ("url", "url-file", "api-url", "vhost", "tls-ca", "tls-cert", "tls-key", "insecure")
 """What a profile may set: the options of these names."""
 _FILES = ("url-file", "tls-ca", "tls-cert", "tls-key")
-_WHERE = ("url", "url_file", "api_url", "vhost")
 
 Values = dict[str, str | bool | Path | None]
 
@@ -59,9 +58,9 @@ def read_profile(file: Path, name: str) -> Values:
 def with_profile(given: Values, profile: Values) -> tuple[Values, list[str]]:
     """Fill what is not `given` from a profile. Returns the values, and the keys of the profile that don't count.
 
-    Where the broker is given, nothing of the profile says where: an API of one broker beside the tasks of another would
-    mislead.
+    A profile with a broker counts for that broker alone, and not at all where another one is given: the API of one
+    beside the tasks of another would mislead, and `insecure` is not meant for it.
     """
     elsewhere = bool(given.get("url") or given.get("url_file")) and ("url" in profile or "url_file" in profile)
-    ignored = [key for key in profile if given.get(key) or (elsewhere and key in _WHERE)]
+    ignored = [key for key in profile if given.get(key) or elsewhere]
     return given | {key: value for key, value in profile.items() if key not in ignored}, ignored

@@ -32,6 +32,7 @@ class Pool:
         self._pace = Pace()
         self._supervisors: list[Supervisor] = []
         self._watch: asyncio.TimerHandle | None = None
+        self._first = 0
         # SIG_IGN is inherited, and has the system forget exit codes.
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -75,8 +76,19 @@ class Pool:
             each.withdraw()
 
     def output_changed(self) -> None:
-        """The output has room again, or can't be written any more."""
+        """The output has room again, or can't be written any more.
+
+        A task that writes without end fills it at once: what has ended is reported before that, and a caller that waits
+        for room has its turn. Then each runner is the first one at some time.
+        """
         for each in self._supervisors:
+            each.relay.report()
+        asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def _hand_on(self) -> None:
+        self._first += 1
+        at = self._first % max(len(self._supervisors), 1)
+        for each in self._supervisors[at:] + self._supervisors[:at]:
             each.relay.go_on()
 
     def kill(self) -> None:

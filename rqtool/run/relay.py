@@ -73,7 +73,7 @@ class Relay:
         self.go_on()
 
     def go_on(self) -> None:
-        """Hand on what is there and has room, and report whose output has been written."""
+        """Hand on what is there and has room, and `report`."""
         if (output := self._output) is None:
             return
         if output.error is not None:
@@ -82,7 +82,11 @@ class Relay:
         while not output.is_waiting and takes < _AT_ONCE and self._take(output):
             takes += 1
         self._read(wanted=self._runner is not None and not output.is_waiting)
-        if output.is_waiting or not self._held:
+        self.report()
+
+    def report(self) -> None:
+        """Report the tasks that have ended and whose output has been written."""
+        if (output := self._output) is None or output.is_waiting or not self._held:
             return
         held, self._held = self._held, []
         for entry, answer in held:

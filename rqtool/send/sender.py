@@ -113,7 +113,7 @@ class Sender:
                     if self._outbox.settled and (self._outbox.stopped or self._outbox.queue_gone or self._input.ended):
                         return
                     if self._display.is_behind:  # meanwhile nothing more is published
-                        await self._signals.interrupt(self._display.catch_up(), self._may_leave)
+                        await self._signals.interrupt(self._display.catch_up(), lambda: self._signals.leave)
                     await self._wake.wait()
                     if self._signals.leave:
                         raise GaveUp("stopped")
@@ -188,6 +188,7 @@ class Sender:
             raise GaveUp("stopped")
         if new is not None:
             await self._outwait_newness(new)
+        self._give_up.restart()  # the broker has answered; what is not due yet is no trouble
 
     async def _outwait_newness(self, new: bool) -> None:
         """Publish nothing that the queue would lose in a crash of the broker."""

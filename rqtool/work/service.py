@@ -38,13 +38,18 @@ class ServiceManager:
         self.period = min(watchdog / 2, PERIOD) if watchdog else PERIOD
         """Seconds between two signs of life."""
 
-    def tell(self, *lines: str) -> None:
-        """Send `NAME=VALUE` lines. A manager that is gone is no reason to stop."""
-        if self._address:
-            address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-                end.setblocking(False)
-                end.sendto("\n".join(lines).encode(), address)
+    def tell(self, *lines: str) -> bool:
+        """Send `NAME=VALUE` lines. Returns whether there is nobody to tell, or they are on their way: a manager that is
+        gone, or busy, is no reason to stop.
+        """
+        if not self._address:
+            return True
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.setblocking(False)
+            end.sendto("\n".join(lines).encode(), address)
+            return True
+        return False
 
 
 class HealthFile:
@@ -82,8 +87,9 @@ async def report_health(path: Path | None, session: Session, jobs: Jobs, supervi
             state = _state(session, supervisor, said)
             if state != said or loop.time() >= due:
                 due = loop.time() + manager.period
-                manager.tell(*[state] * (state != said), "WATCHDOG=1", f"STATUS={_status(session, jobs)}")
-                said = state
+                news = [state] if state != said else []
+                if manager.tell(*news, "WATCHDOG=1", f"STATUS={_status(session, jobs)}"):
+                    said = state
                 if file is not None:
                     file.touch()
             await asyncio.sleep(min(POLL, manager.period))

@@ -132,5 +132,5 @@ class Worker:
     def _output_changed(self) -> None:
         if (error := self._events.out.error) is not None:
             self._supervisor.fail(error)
+        self._supervisor.changed()  # first, so that tasks begin while there is room
         self._pool.output_changed()
-        self._supervisor.changed()

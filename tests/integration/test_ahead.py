@@ -115,6 +115,7 @@ def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: V
     eventually(lambda: not _consumers(vhost), 60)
     eventually(lambda: set(log_of(rqtool.cwd)) == {*FAST, b"slow", b"slow-2"}, 60)
     _close_the_worker(vhost)
+    worker.says("connection lost")
     (rqtool.cwd / "go").touch()
     eventually(lambda: b"behind" in log_of(rqtool.cwd), 60)
     (rqtool.cwd / "go-2").touch()

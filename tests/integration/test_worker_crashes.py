@@ -42,7 +42,8 @@ def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: str
     """Before the publish, between confirm and ack, after the ack: the task is done, once more at most."""
     command = ["sh", "-c", 'echo "$RQTOOL_TASK_ATTEMPT" >> "$RQTOOL_TASK_QUEUE"; [ "$RQTOOL_TASK_ATTEMPT" = 2 ]']
     assert all_end([rqtool.start("send", "-q", step, "--type", kind, "x") for step in STEPS]) == [0] * 3
-    options = ["--retry-delays", "200ms", "--", *command]
+    # Longer than a worker lives on after its ack.
+    options = ["--retry-delays", "1s", "--", *command]
     assert all_end([dying(rqtool, step, "work", "-q", step, *options) for step in STEPS]) == [-signal.SIGKILL] * 3
     assert [log_of(rqtool, step) for step in STEPS] == [["1"]] * 3
     assert all_end([rqtool.start("work", "-q", step, "--drain", *options) for step in STEPS]) == [0] * 3

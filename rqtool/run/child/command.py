@@ -17,7 +17,7 @@ from mmap import mmap
 
 from rqtool.output import Output, reader_is_gone
 from rqtool.run.channel import Taken, file_with, take
-from rqtool.run.child.command_process import PREFIX, CommandProcess, spawn, variables_of
+from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
 from rqtool.run.child.process import Worker
 from rqtool.run.child.streams import Stream, Streams
@@ -58,6 +58,7 @@ class Commands:
         self._by_pid: dict[int, CommandProcess] = {}
         self._deadlines: dict[CommandProcess, float] = {}
         """When there is something to do for a command though nothing happens."""
+        self._unanswered = False  # whether the output of a command that has ended has had no room
         worker.outputs.setblocking(False)
         self._stderr, self._outlet = Output(2), Outlet(worker.outputs, spec)
         self._is_direct = spec.output == "direct"
@@ -71,13 +72,7 @@ class Commands:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL would not wake us.
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD]
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
-            # The worker alone decides when we end; a service manager signals all that it finds. And a terminal may stop
-            # a process that writes to it from the background (stty tostop), where we are.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._default.append(number)
-                signal.signal(number, signal.SIG_IGN)
+        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *ignore_stops()]
         self._is_taking = False
 
     def serve(self) -> None:
@@ -115,8 +110,17 @@ class Commands:
                 self._reap()
             if self._deadlines:
                 self._meet_deadlines()
-            if not (self._streams.are_read and self._streams.have_room) and self._streams.go_on():
-                self._finish_ended()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Write what had no room, and answer for those whose output it was."""
+        while self._unanswered or not (self._streams.are_read and self._streams.have_room):
+            self._streams.go_on()
+            if not (self._unanswered and self._streams.have_room):
+                return
+            self._unanswered = False
+            for command in list(self._running):
+                self._finish(command)
 
     # Tasks in, answers out.
 
@@ -149,8 +153,8 @@ class Commands:
                 taken.file = file_with(taken.body)
             environment = self._environment | variables_of(unpack_task(taken.head, b""))
             numbers = (2,) if self._is_direct else (1, 2)
-            pid, streams = spawn(arguments, environment, stdin=taken.file, streams=numbers, defaults=self._default)
             output = None if self._is_direct else self._outlet.of_task(taken)
+            pid, streams = spawn(arguments, environment, stdin=taken.file, streams=numbers, defaults=self._default)
         except (OSError, ValueError, MemoryError) as error:
             return judge_start(self._program, error)
         command = CommandProcess(taken.number, self._free.pop(), pid, streams, output)
@@ -220,13 +224,9 @@ class Commands:
             return
         if command.output is not None and not self._is_on_its_way(command, command.output):
             self._deadlines.pop(command, None)  # nothing to do before there is room
+            self._unanswered = True
             return
         self._answer(command, self._judge(command, code))
-
-    def _finish_ended(self) -> None:
-        """Answer for those whose output had no room."""
-        for command in () if self._is_direct else list(self._running):
-            self._finish(command)
 
     def _is_on_its_way(self, command: CommandProcess, output: TaskOutput) -> bool:
         """Hand over all that a command that has ended wrote. Returns whether it is on its way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterable, Mapping
 
 from rqtool.run.child.outlet import TaskOutput
@@ -33,6 +34,22 @@ def variables_of(task: Task) -> dict[bytes, bytes]:
 def _value(text: str) -> bytes:
     # An environment can hold no NUL; an id or header from elsewhere can.
     return os.fsencode(text.replace("\0", ""))
+
+
+def ignore_stops() -> list[signal.Signals]:
+    """Ignore the signals that would end or stop us, and return those that were not ignored before.
+
+    The worker alone decides when we end; a service manager signals all that it finds. And a terminal may stop a process
+    that writes to it from the background (stty tostop), where we are.
+    """
+    handled = [
+        number
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    for number in handled:
+        signal.signal(number, signal.SIG_IGN)
+    return handled
 
 
 def spawn(

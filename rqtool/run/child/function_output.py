@@ -50,9 +50,10 @@ class FunctionOutput:
 
     def begin(self, taken: Taken, *, is_async: bool) -> TaskOutput:
         """A task begins, in the current context, or, if it is not async, in the whole process."""
-        if is_async and isinstance(sys.stdout, io.TextIOWrapper):
-            # What waited in a buffer would belong to whichever task fills it.
-            sys.stdout.reconfigure(write_through=True)
+        for stream in (sys.stdout, sys.stderr):
+            if is_async and isinstance(stream, io.TextIOWrapper):
+                # What waited in a buffer would belong to whichever task fills it.
+                stream.reconfigure(write_through=True)
         output = self._outlet.of_task(taken)
         self._unfinished.add(output)
         if is_async:
@@ -63,8 +64,9 @@ class FunctionOutput:
 
     def end(self, output: TaskOutput) -> None:
         """Hand over what is left of a task that has ended."""
-        with suppress(Exception):  # the function can have replaced it
-            sys.stdout.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # the function can have replaced it
+                stream.flush()
         with self._lock:
             self._take_file()
             output.end()

@@ -67,16 +67,17 @@ class Streams(Generic[Owner]):
         return self._all.get(descriptor)
 
     def close(self, stream: Stream) -> None:
-        self._poll.unregister(stream.descriptor)
+        if self.are_read:
+            self._poll.unregister(stream.descriptor)
         del self._all[stream.descriptor]
         stream.close()
 
-    def go_on(self) -> bool:
-        """Write what waits, and read nothing more before all is written. Returns whether reading begins again."""
+    def go_on(self) -> None:
+        """Write what waits, and read nothing more before all is written."""
         with suppress(OSError):
             self._out.flush()
         if self.have_room is self.are_read:
-            return False
+            return
         self.are_read = self.have_room
         for descriptor in self._all:
             if self.are_read:
@@ -87,4 +88,3 @@ class Streams(Generic[Owner]):
             self._poll.unregister(self._out)
         else:
             self._poll.register(self._out, select.POLLOUT)
-        return self.are_read

@@ -96,10 +96,17 @@ class WorkerOutput:
     def _wait_for(self, output: Output) -> None:
         if output.is_waiting and output not in self._waiting:
             with suppress(RuntimeError):  # before the loop and after it nothing waits for what is written
-                loop = asyncio.get_running_loop()
-                loop.add_writer(output, self._go_on, output)
+                self._go_on_later(output)
                 self._waiting.add(output)
                 self._look_for_a_reader()
+
+    def _go_on_later(self, output: Output) -> None:
+        """Raises RuntimeError where no loop runs."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_writer(output, self._go_on, output)
+        except PermissionError:  # a file
+            loop.call_soon(self._go_on, output)
 
     def _go_on(self, output: Output) -> None:
         try:
@@ -107,7 +114,9 @@ class WorkerOutput:
         except OSError as error:
             if output is self._stdout:
                 self.error = unwritable(explain(error))
-        if not output.is_waiting:
+        if output.is_waiting:
+            self._go_on_later(output)
+        else:
             self._waiting.discard(output)
             asyncio.get_running_loop().remove_writer(output)
         self._look_for_a_reader()

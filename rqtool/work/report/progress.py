@@ -22,6 +22,8 @@ from rqtool.work.session import Session
 
 DRAW, ASK = 0.2, 1.0
 """Seconds between two looks at the worker, and between two questions to the broker."""
+_FEWEST_LINES, _FEWEST_COLUMNS, _NO_ROOM = 3, 20, os.terminal_size((0, 0))
+"""A terminal that is smaller, or that does not know its size, has no bar."""
 SAVE, RESTORE = "\x1b7", "\x1b8"
 _MARGINS, _ALL, _CLEAR = "\x1b[1;{}r", "\x1b[r", "\x1b[{};1H\x1b[K"
 
@@ -58,8 +60,10 @@ class Progress:
             while True:
                 with suppress(OSError):
                     size = os.get_terminal_size(2)
+                    if size.lines < _FEWEST_LINES or size.columns < _FEWEST_COLUMNS:
+                        size = _NO_ROOM
                     line = self.bar.line(self._figures, time.monotonic(), size.columns - 1)
-                    if (line, size) != (drawn, self._size) and not self.out.is_waiting:
+                    if size is not _NO_ROOM and (line, size) != (drawn, self._size) and not self.out.is_waiting:
                         self.out.draw(self._make_room(size) + f"{SAVE}{_CLEAR.format(size.lines)}{line}{RESTORE}")
                         drawn = line
                 await asyncio.sleep(DRAW)
@@ -71,8 +75,9 @@ class Progress:
         """Let all lines scroll but the last one. The cursor, which may be there, moves above it."""
         if size == self._size:
             return ""
-        self._size = size
-        return f"\n{SAVE}{_MARGINS.format(size.lines - 1)}{RESTORE}\x1b[A"
+        before, self._size = self._size, size
+        clear = f"{SAVE}{_CLEAR.format(before.lines)}{RESTORE}" if before is not None else ""
+        return f"{clear}\n{SAVE}{_MARGINS.format(size.lines - 1)}{RESTORE}\x1b[A"
 
     @property
     def _figures(self) -> Figures:

@@ -77,12 +77,12 @@ def test_a_file_that_can_not_be_read(content: bytes | None, tmp_path: Path) -> N
     [
         ({"url": None, "vhost": None}, {"url": "a", "vhost": "v"}, {"url": "a", "vhost": "v"}, []),
         ({"url": None, "vhost": "w"}, {"url": "a", "vhost": "v"}, {"url": "a", "vhost": "w"}, ["vhost"]),
-        # Another broker is given: nothing of the profile's says where, but its certificates still count.
+        # Another broker is given: the profile is not about that one.
         (
             {"url": "b", "api_url": None, "tls_ca": None},
             {"url": "a", "api_url": "x", "vhost": "v", "tls_ca": "f"},
-            {"url": "b", "api_url": None, "tls_ca": "f"},
-            ["url", "api_url", "vhost"],
+            {"url": "b", "api_url": None, "tls_ca": None},
+            ["url", "api_url", "vhost", "tls_ca"],
         ),
         ({"url": "b", "vhost": None}, {"vhost": "v"}, {"url": "b", "vhost": "v"}, []),
         ({"url": None, "url_file": "f"}, {"url": "a"}, {"url": None, "url_file": "f"}, ["url"]),

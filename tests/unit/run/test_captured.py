@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import resource
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +69,21 @@ class Captured(Driven):
         if broken:
             self.taken.fail(broken)
         self.loop.call_soon_threadsafe(self.pool.output_changed)
+
+
+class Narrow(Taken):
+    """Is full after each piece, until its reader has taken that a moment later."""
+
+    drained: Callable[[], None]
+
+    def hand_on(self, stream: int, content: Content) -> None:
+        super().hand_on(stream, content)
+        self.is_waiting = True
+        asyncio.get_running_loop().call_later(0.01, self._drain)
+
+    def _drain(self) -> None:
+        self.is_waiting = False
+        self.drained()
 
 
 @contextmanager
@@ -144,6 +160,15 @@ class TestCommands:
             assert pool.taken.all() == b"7".rjust(60_000, b"0") + (b"\n" if mode == "line" else b"")
             Path("gate").write_text("\n")
             eventually(lambda: pool.taken.all().endswith(b"late\n"))
+
+    def test_one_that_writes_without_end_holds_up_no_result(self) -> None:
+        """What others have written, and their results, come through beside it."""
+        with capturing(*BODY, jobs=4) as pool:
+            pool.taken.__class__, pool.taken.drained = Narrow, pool.pool.output_changed  # type: ignore[attr-defined]
+            endless, *short = pool.begin(*tasks("yes", *["echo short"] * 3))
+            assert _outcomes(short) == [Done(0)] * 3
+            assert not endless.outcome.done()
+            pool.kill()
 
     @BOTH
     def test_a_timeout_keeps_what_was_written(self, mode: str) -> None:

@@ -235,11 +235,11 @@ def _working(d: Diagnosis) -> Iterator[Finding]:
 def _ok(queue: Queue) -> Finding:
     if queue.leaving:
         return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
-    wait = "1 waits for its time" if queue.waiting == 1 else f"{queue.waiting:,} wait for their time"
+    wait = _wait(queue.waiting)
     also = f", {wait}" if queue.waiting else ""
     if not queue.ready:
         return Finding("ok", f"empty{also}")
-    return Finding("ok", f"{queue.ready:,} wait for their time" if queue.delays else f"{queue.ready:,} ready{also}")
+    return Finding("ok", _wait(queue.ready) if queue.delays else f"{queue.ready:,} ready{also}")
 
 
 def _accused(d: Diagnosis, holders: Sequence[Holder]) -> str:
@@ -265,3 +265,7 @@ def _quiet(d: Diagnosis, held: int, history: Deliveries, by: str = "") -> str:
     time = "" if seconds is None else f" for {over}{about(seconds)}"
     since = d.basis.clock.hour(history.quiet_since)
     return f"{held:,} held{time}{by}: no ack{f' since {since}' if since else ''}"
+
+
+def _wait(count: int) -> str:
+    return "1 waits for its time" if count == 1 else f"{count:,} wait for their time"

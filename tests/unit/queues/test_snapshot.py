@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from rqtool.management.api import Management
+from rqtool.management.api import Management, below
 from rqtool.management.fields import Row
+from rqtool.management.queue import Queue, read_queue
 from rqtool.queues.snapshot import take_snapshot
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
@@ -42,6 +44,10 @@ class Answers(Management):
         kind = next((part for part in path.split("/") if part in self._lists), "")
         return [row for row in self._lists.get(kind, []) if names is None or row["name"] in names]
 
+    def matching(self, vhost: str, pattern: str) -> list[Queue]:
+        self.asked.append((f"/api/queues{below(vhost)}", {pattern}))
+        return [row for row in map(read_queue, self._lists["queues"]) if re.fullmatch(pattern, row.name)]
+
     def tags(self) -> frozenset[str]:
         return frozenset({"monitoring"})
 
@@ -53,11 +59,12 @@ class Answers(Management):
 
 
 def test_a_named_queue_alone_is_asked_for() -> None:
-    """And those for its tasks that came back, or wait; of thousands of others a broker tells the names alone."""
+    """And those for its tasks that came back, or wait: not thousands of others."""
     api = Answers([queue("q", 0), queue("r")], [])
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.queue.name == "q"
-    assert api.asked_of_queues() == [None, *2 * [{"q", "q.returned", "q.quarantine"}]]
+    waits = r"(?:q)\.(?:retry|delay)\..+"
+    assert api.asked_of_queues() == [{waits}, *2 * [{"q", "q.returned", "q.quarantine"}]]
 
 
 def test_the_only_possible_queue_of_a_getter_is_found_by_name_too() -> None:

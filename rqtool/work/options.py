@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rqtool.amqp.topology import Destination, QueueType, sibling_queues
-from rqtool.work.brake import LONGEST
+from rqtool.work.brake import FIRST, LONGEST
 from rqtool.work.retry import Delay
 
 MOST_PREFETCH = 65_535
@@ -33,10 +33,10 @@ class WorkOptions:
 
     @property
     def longest_pause(self) -> float:
-        """Seconds between two probes of what tasks need while all fail: who lets a failed task wait for moments alone
-        does not expect it to be away for minutes.
+        """Seconds between two probes of what tasks need while all fail. A user whose failed tasks wait for moments, or
+        don't come again at all, does not expect it to be away for minutes, and more likely has a batch of bad tasks.
         """
-        return min(max((delay.seconds for delay in self.retry_delays), default=LONGEST), LONGEST)
+        return min(max((delay.seconds for delay in self.retry_delays), default=FIRST), LONGEST)
 
     @property
     def places(self) -> list[Destination]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
 
-from rqtool.cli.command import describe
 from rqtool.cli.options import parse_option
 from rqtool.cli.output import complain, emit
 from rqtool.durations import parse_duration
@@ -71,7 +70,7 @@ def unknown_at_errors(form: str | None) -> Iterator[None]:
             raise
         from rqtool.queues.check import Check, Status
 
-        what = describe(error) if isinstance(error, typer.TyperException) else str(error)
+        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
         if form == "prometheus":
             complain(result.text)  # its format has no room for words

@@ -184,11 +184,15 @@ class Connection:
                 channel.flush()
             self._raw.close()
         await asyncio.wait({self.lost}, timeout=seconds)
+        self._raw.drop()
 
     def abandon(self) -> None:
-        """Close, even in the middle of the handshake, without waiting for anything."""
+        """Close, even in the middle of the handshake, without waiting for anything. A broker that does not answer must
+        not keep the socket open: pika waits for its close-ok without a limit.
+        """
         if not (self._raw.is_closed or self._raw.is_closing):
             self._raw.close()
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._raw.drop)
 
 
 async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:

@@ -162,6 +162,12 @@ class PikaConnection(AsyncioConnection):
             if transport.get_write_buffer_size():
                 transport._on_socket_writable()
 
+    def drop(self) -> None:
+        """Close the socket without a word; nothing happens if it is closed."""
+        transport: Any = self._transport
+        if transport is not None:
+            transport.abort()
+
     def _on_data_available(self, data_in: bytes) -> None:
         self.bytes_received += len(data_in)  # pika's heartbeat check looks at it
         for item in self._reader.feed(data_in):

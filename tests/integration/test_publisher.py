@@ -113,3 +113,16 @@ def test_a_broker_that_confirms_nothing_is_given_up(
         await connection.close()
 
     asyncio.run(publish())
+
+
+def test_an_abandoned_connection_is_closed(vhost: Vhost, proxy: Proxy) -> None:
+    """Even if the broker never answers: a worker that opens one after the other must not collect them."""
+
+    async def abandon() -> None:
+        connection = await connect(Endpoint(parse_broker_urls(vhost.url_at(proxy.port)), ()), "test")
+        proxy.stall()
+        connection.abandon()
+        async with asyncio.timeout(SECONDS):
+            await connection.lost
+
+    asyncio.run(abandon())

@@ -222,10 +222,10 @@ def test_a_typo_is_noticed_before_anything_is_taken(rqtool: Program, vhost: Vhos
 
 def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
     """A task of four heartbeats keeps its connection and runs once; so does a pipe that is idle for four."""
-    vhost.query = "?heartbeat=2"
+    vhost.query = "?heartbeat=5"
     url = {"RQTOOL_URL": vhost.url}
     vhost.declare("idle")
-    publish(vhost, b"." * 8)
+    publish(vhost, b"." * 20)
     sender = rqtool.start("send", "-q", "idle", stdin=subprocess.PIPE, env=url)
     sender.write(b"before\n")
     worker = rqtool.start("work", "--drain", env=url)
@@ -245,7 +245,7 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
 
     assert (sender.wait().code, sender.stderr) == (0, "")
     ended = worker.wait()
-    assert (ended.code, ended.stdout) == (0, " [x] Received '........'\n [x] Done '........'\n")
+    assert (ended.code, ended.stdout) == (0, f" [x] Received '{'.' * 20}'\n [x] Done '{'.' * 20}'\n")
     assert "lost" not in ended.stderr
 
 

@@ -48,7 +48,7 @@ MAY_DO_TWICE: Mapping[str, frozenset[str]] = {
     "kill majority": _OF_CONNECTIONS,
     "kill all nodes": _OF_CONNECTIONS,
 }
-"""docs/guarantees.md lists what may be done twice. A task that is merely offered again is told by its ids."""
+"""docs/guarantees.md lists what may be done twice. Ids show which tasks were merely offered again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """stdout and stderr of a function's process, where what tasks write goes to the worker.
 
-What Python code writes is handed on at once, under its task's name: an async function's tasks are told apart by their
-contexts. What other code writes to our stdout, such as a process that the function starts, waits in a file for the next
-line, or for the end of the task: a pipe would need a thread, and could fill up while the function keeps that from
-reading.
+Output of Python code is handed on at once, under its task's name; context variables tell the tasks of an async function
+apart. Output of other code, such as a process that the function starts, waits in a file for the next line or for the
+end of the task. A pipe would need a thread, and could fill up while the function keeps that thread from reading.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ class Trend:
 
 
 class Bar:
-    """A line for each set of figures. The time that is left comes from how fast the queue empties, whoever empties it;
-    the bar is the part that is gone of the most that was there.
+    """A line for each set of figures. The ETA comes from how fast the queue empties, other workers included; the bar
+    shows how much is gone of the most that was there.
     """
 
     def __init__(self) -> None:

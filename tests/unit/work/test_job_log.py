@@ -46,7 +46,7 @@ def test_a_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_task_is_one_line(tmp_path: Path, body: bytes, command: bytes) -> None:
-    """Whatever is in it."""
+    """Its bytes, quoted for a shell."""
     _, line = _lines(tmp_path / "log", body)
     assert line.split(b"\t", 8)[8] == command + b"\n"
 

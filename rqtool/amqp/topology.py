@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rqtool.dropping import UNREACHED_LIMIT
@@ -75,6 +75,12 @@ def dead(queue: str) -> Destination:
 def waiting(queue: str, delay: str, seconds: float) -> Destination:
     """The wait queue before the next attempt; `delay` is part of its name."""
     return Destination(f"{queue}.retry.{delay}", queue, seconds)
+
+
+def spare(wait_queue: Destination) -> Destination:
+    """Another wait queue, for when that one takes nothing: it sends home by itself, so any name will do."""
+    name = f"{wait_queue.name}.2"
+    return replace(wait_queue, name=name) if len(name.encode()) <= LONGEST_NAME else wait_queue
 
 
 def returned(queue: str) -> Destination:

@@ -18,7 +18,7 @@ from rqtool.amqp import headers
 from rqtool.amqp.connect import pause
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import Destination, dead, quarantine, returned, waiting
+from rqtool.amqp.topology import Destination, dead, quarantine, returned, spare, waiting
 from rqtool.amqp.window import Message
 from rqtool.errors import RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
@@ -34,6 +34,11 @@ from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
 
 
+_TRIES = 2
+"""Failed ones after which a wait queue counts as lost. RabbitMQ up to 4.0 leaves a quorum queue without a leader for good
+if it is killed within a tenth of a second after it made the queue."""
+
+
 class Settler:
     """Judges how jobs ended, and settles them. An error that no further try can fix ends the worker."""
 
@@ -47,6 +52,7 @@ class Settler:
         self._supervisor = supervisor
         self._moves: set[asyncio.Task[None]] = set()
         self._unacked: set[str] = set()
+        self._spares: dict[str, Destination] = {}
         self._in_trouble = 0
         self.tally = Tally()
 
@@ -176,7 +182,8 @@ class Settler:
 
         Raises AccessRefused, UnsafeQueue where no further try can succeed.
         """
-        if job.delivery.live and (confirmed := self._republisher.publish(place, copy)) is not None:
+        target = self._spares.get(place.name, place)
+        if job.delivery.live and (confirmed := self._republisher.publish(target, copy)) is not None:
             with suppress(Lost, NotTaken):
                 await confirmed
                 return True
@@ -184,7 +191,7 @@ class Settler:
         try:
             while job.delivery.live:
                 try:
-                    await self._republisher.deliver(place, copy)
+                    await self._republisher.deliver(self._spares.get(place.name, place), copy)
                     return True
                 except (Lost, NotTaken, Unreachable) as problem:
                     tries += 1
@@ -193,6 +200,8 @@ class Settler:
                         what = problem.what if isinstance(problem, RqtoolError) else problem
                         text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
                         self._events.complain(text)
+                    if tries == _TRIES and place.wait is not None and not isinstance(problem, Unreachable):
+                        self._spares[place.name] = spare(place)
                 await asyncio.sleep(pause(tries))
             return False
         finally:

@@ -15,6 +15,7 @@ import pytest
 from rqtool.amqp.connect import connect
 from rqtool.amqp.consumer import Getter
 from rqtool.amqp.errors import Lost
+from rqtool.amqp.topology import sibling_arguments, waiting
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
@@ -146,6 +147,25 @@ def test_a_worker_outlives_its_broker(own: tuple[PrivateBroker, Vhost, Program])
     worker.signal(signal.SIGTERM)
     assert worker.wait().code == 0
     assert log.read_text().splitlines() == ["begin long", "end long", "begin short", "end short"]
+
+
+def test_a_wait_queue_that_lost_its_leader(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+    """RabbitMQ up to 4.0 is killed a moment after it made a wait queue: nothing can be stored there any more, and the
+    task is tried again all the same.
+    """
+    broker, vhost, rqtool = own
+    rqtool.environment["RQTOOL_QUEUE"] = "orphan"
+    assert rqtool("send", "task").code == 0
+    wait_queue = waiting("orphan", "1s", 1.0)
+    with vhost.channel() as channel:
+        channel.queue_declare(wait_queue.name, durable=True, arguments=sibling_arguments(wait_queue, None))
+    crash(broker)
+    [vhost.node] = broker.start()
+    once = 'b=$(cat); echo "$b" >> log; [ $(wc -l < log) -gt 1 ]'
+    worker = rqtool.start("work", "--drain", "--retry-delays", "1s", "--", "sh", "-c", once)
+    assert worker.wait(90).code == 0
+    assert (rqtool.cwd / "log").read_text().splitlines() == ["task", "task"]
+    assert vhost.figures("orphan") == (0, 0)
 
 
 def test_a_queue_deleted_under_the_worker(rqtool: Program, vhost: Vhost) -> None:

@@ -30,6 +30,7 @@ tables.install()
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long the broker may take to answer a call: the line may be dead, and heartbeats may be off."""
+NO_ANSWER = "the broker does not answer"
 
 T = TypeVar("T")
 
@@ -198,7 +199,7 @@ class Connection:
 async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:
     """Wait for an answer. Raises Lost if none can come any more, or none came within CALL_SECONDS."""
     if not await either(answer, lost, CALL_SECONDS):
-        raise Lost(0, "the broker does not answer")
+        raise Lost(0, NO_ANSWER)
     if answer.done():
         return answer.result()
     raise lost.result()

@@ -11,7 +11,7 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from rqtool.amqp.connection import Channel, Connection, answered
+from rqtool.amqp.connection import NO_ANSWER, Channel, Connection, answered
 from rqtool.amqp.errors import Lost, lost_because
 from rqtool.amqp.headers import COPY, text
 from rqtool.amqp.message import APP_ID, copied, copied_with_token
@@ -128,9 +128,13 @@ class Consumer:
 
         channel.raw.add_on_cancel_callback(cancelled)
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
-        answer = await channel.call(
-            channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
-        )
+        try:
+            answer = await channel.call(
+                channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
+            )
+        except Lost as lost:
+            # A quorum queue without a leader: the broker answers for others.
+            raise Lost(0, f"{NO_ANSWER} for queue {queue!r}") if lost.text == NO_ANSWER else lost from None
         consumer._tag = answer.method.consumer_tag
         channel.on_delivery(delivered)
         return consumer

@@ -33,10 +33,9 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
 
-
 _TRIES = 2
-"""Failed ones after which a wait queue counts as lost. RabbitMQ up to 4.0 leaves a quorum queue without a leader for good
-if it is killed within a tenth of a second after it made the queue."""
+"""Failed ones after which a wait queue counts as lost. RabbitMQ up to 4.0 leaves a quorum queue without a leader for
+good if it is killed within a tenth of a second after it made the queue."""
 
 
 class Settler:

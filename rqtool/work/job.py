@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rqtool.amqp import headers
 from rqtool.amqp.topology import Destination, returned
@@ -20,7 +20,6 @@ from rqtool.work.poison import Source, Step, next_step
 
 if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
-    from rqtool.work.dispatch import Dispatcher
 
 State = Literal[
     "received", "ended", "waiting", "handed over", "running", "withdrawn", "moving", "settling", "settled", "returned"
@@ -57,15 +56,25 @@ class Result:
     delay: str = ""
 
 
+class Owner(Protocol):
+    """Hears how its jobs fare in the pool."""
+
+    def begun(self, job: Job, *, first: bool) -> None: ...
+
+    def ended(self, job: Job, outcome: Outcome, seconds: float) -> None: ...
+
+    def withdrawn(self, job: Job) -> None: ...
+
+
 class Job:
     """A task of the queue `home`, and the delivery to settle: the last one, if the task came again.
 
     It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_dispatcher", "_started", "delivery", "home", "number", "result", "state", "task", "written")
+    __slots__ = ("_owner", "_started", "delivery", "home", "number", "result", "state", "task", "written")
 
-    def __init__(self, delivery: Delivery, home: str, dispatcher: Dispatcher) -> None:
+    def __init__(self, delivery: Delivery, home: str, owner: Owner) -> None:
         self.delivery = delivery
         self.home = home
         self.state: State = "received"
@@ -82,7 +91,7 @@ class Job:
             redelivered=delivery.redelivered or delivery.queue != home,
             headers={name: headers.text(own, name) for name in own} if own else {},
         )
-        self._dispatcher = dispatcher
+        self._owner = owner
         self._started: float | None = None
 
     @property
@@ -122,7 +131,7 @@ class Job:
         first = self._started is None
         self._started = time.monotonic()
         if self.state == "handed over":
-            self._dispatcher.begun(self, first=first)
+            self._owner.begun(self, first=first)
 
     def ended(self, outcome: Outcome, written: int) -> None:
         if self.state not in _AT_WORK:
@@ -130,8 +139,8 @@ class Job:
         if self._started is None and not isinstance(outcome, Shortage):
             self.begun()
         self.written = written
-        self._dispatcher.ended(self, outcome, time.monotonic() - (self._started or 0.0))
+        self._owner.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 
     def returned(self) -> None:
         if self.is_at_work:
-            self._dispatcher.withdrawn(self)
+            self._owner.withdrawn(self)

@@ -11,11 +11,10 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from rqtool.work.job import NEXT, Job, Result, State
+from rqtool.work.job import NEXT, Job, Owner, Result, State
 
 if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
-    from rqtool.work.dispatch import Dispatcher
 
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
@@ -76,14 +75,14 @@ class Jobs:
 
     # What happens to a job.
 
-    def receive(self, delivery: Delivery, dispatcher: Dispatcher) -> Job:
+    def receive(self, delivery: Delivery, owner: Owner) -> Job:
         """Return the job of a delivery: the one that was in hand before, or a new one, "ended" or "received"."""
         self.received += 1
         key = delivery.key if delivery.may_repeat else None
         if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
             return orphan
-        job = Job(delivery, self.queue, dispatcher)
+        job = Job(delivery, self.queue, owner)
         if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
             del self._results[key]
             job.state, job.result = "ended", known[0]

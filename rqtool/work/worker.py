@@ -12,13 +12,13 @@ from rqtool.errors import Stopped
 from rqtool.management.api import Management
 from rqtool.run.pool import Pool
 from rqtool.text import plural
+from rqtool.work.adaptive_prefetch import AdaptivePrefetch
 from rqtool.work.consumer_watch import watch_consumers
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.policies import warn_of_policies
-from rqtool.work.prefetch import AdaptivePrefetch
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.report.events import Events
 from rqtool.work.report.progress import Progress

@@ -19,8 +19,8 @@ from rqtool.output import Output, reader_is_gone
 from rqtool.run.channel import Taken, file_with, take
 from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
-from rqtool.run.child.process import Worker
 from rqtool.run.child.streams import Stream, Streams
+from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Outcome, OutputGone, judge_exit, judge_start, timed_out
 from rqtool.run.placeholders import Template

@@ -16,7 +16,7 @@ from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_functio
 from rqtool.run.channel import Taken, take
 from rqtool.run.child.exception import judge_exception
 from rqtool.run.child.outlet import Outlet, TaskOutput
-from rqtool.run.child.process import Worker
+from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage, timed_out
 from rqtool.run.target import Target, load

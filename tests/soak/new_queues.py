@@ -28,7 +28,11 @@ class NewQueues:
     def run(self, seconds: Callable[[], float], over: threading.Event) -> None:
         """Begin each at its moment, until `over`; `seconds` tells how late it is."""
         while self._left and not over.wait(0.1):
-            if self._left[0].at <= seconds():
+            try:
+                is_due = self._left[0].at <= seconds()
+            except IndexError:  # a fault began the last one
+                return
+            if is_due:
                 self.begin()
 
     def begin(self) -> bool:

@@ -227,7 +227,7 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
         given = _with_profile(context, given, name)
     tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
-    if not (url or url_file):
+    if not (url or url_file) or not given.get("api_url", "none"):
         from rqtool.private_broker.cluster import private_endpoint  # 20 ms
 
         private = private_endpoint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,14 +36,14 @@ def find_endpoint(
     Raises UsageError for a bad URL or an unusable file. The private broker's management API goes with that broker only:
     figures of one broker beside the tasks of another would mislead.
     """
-    if url or url_file:
-        private = None
-    if private is not None:
-        urls = private.urls
-    elif url_file is not None and not url:
+    if url_file is not None and not url:
         urls = _read(url_file)
+    elif private is not None and not url:
+        urls = private.urls
     else:
         urls = parse_broker_urls(url or DEFAULT_URL)
+    if private is not None and not _addresses(urls) <= _addresses(private.urls):
+        private = None
     if vhost is not None:
         urls = tuple(replace(each, vhost=check_vhost(vhost)) for each in urls)
     if len({each.vhost for each in urls}) > 1:
@@ -50,11 +51,16 @@ def find_endpoint(
     if api_url:
         api_urls = parse_api_urls(api_url, urls[0])
     elif private is not None:
-        api_urls = private.api_urls
+        login = {"user": urls[0].user, "password": urls[0].password}
+        api_urls = tuple(replace(each, **login) for each in private.api_urls)
     else:
         api_urls = tuple(dict.fromkeys(derive_api_url(u) for u in urls))
     encrypted = any(u.tls for u in urls) or any(u.tls for u in api_urls)
     return Endpoint(urls, api_urls, tls_context(tls or TLSOptions()) if encrypted else None)
+
+
+def _addresses(urls: Iterable[BrokerURL]) -> set[tuple[str, int]]:
+    return {("127.0.0.1" if each.host == "localhost" else each.host, each.port) for each in urls}
 
 
 def _read(file: Path) -> tuple[BrokerURL, ...]:

@@ -123,6 +123,20 @@ class TestBesideAPrivateNode:
         """The node's API is left alone then too: it would show the figures of another broker."""
         assert _shown(found("amqp://h", None)) == (["amqp://h:5672/"], ["http://h:15672/"])
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_the_private_nodes_url_finds_its_api(self, host: str) -> None:
+        """As `broker url` prints it, or with another login and vhost: the API gets that login."""
+        endpoint = found(f"amqp://me:mine@{host}:{NODE_AMQP}/v", None)
+        assert _shown(endpoint) == ([f"amqp://me@{host}:{NODE_AMQP}/v"], [f"http://127.0.0.1:{NODE_API}/"])
+        assert (endpoint.api_urls[0].user, endpoint.api_urls[0].password) == ("me", "mine")
+
+    @pytest.mark.parametrize(
+        "url", ["amqp://127.0.0.1:5672", f"amqp://h:{NODE_AMQP}", f"amqp://h,amqp://localhost:{NODE_AMQP}"]
+    )
+    def test_another_brokers_url_leaves_its_api_alone(self, url: str) -> None:
+        """Host and port count, of every node that is named."""
+        assert f"http://127.0.0.1:{NODE_API}/" not in _shown(found(url, None))[1]
+
     def test_an_api_url_goes_before_the_private_nodes_own(self) -> None:
         """The one that is named is asked, the broker stays the private one."""
         endpoint = found(None, "http://h:1")

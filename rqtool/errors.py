@@ -3,6 +3,7 @@
 RqtoolError                  1   some of the work failed
 ├── UsageError               2   the command line, or a file that it names, is wrong
 ├── Unreachable             69   broker or management API out of reach
+│   └── NothingListens      69   there is no program at that port
 ├── AccessRefused           77   the broker denies access
 ├── UnsafeQueue             78   the queue exists with settings that break the promise
 └── Stopped           130, 143   a second Ctrl-C, a second SIGTERM
@@ -39,6 +40,10 @@ class Unreachable(RqtoolError):
     """No answer from the broker or from its management API."""
 
     exit_code = 69
+
+
+class NothingListens(Unreachable):
+    """The connection was refused: no program listens at the port of the broker or of its management API."""
 
 
 class AccessRefused(RqtoolError):

@@ -15,7 +15,7 @@ import pika.exceptions
 
 from rqtool.endpoint.tls import tls_hint, tls_words, tls_words_in
 from rqtool.endpoint.urls import BrokerURL
-from rqtool.errors import AccessRefused, RqtoolError, Unreachable
+from rqtool.errors import AccessRefused, NothingListens, RqtoolError, Unreachable
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
 """AMQP's reply codes."""
@@ -154,8 +154,8 @@ def connect_error(url: BrokerURL, error: BaseException | str, received: bytes = 
     if tls_words_in(str(error)) or any(isinstance(each, ssl.SSLError) for each in _causes(error)):
         return Unreachable(f"No TLS connection to {url}: {cause}", tls_hint(cause))
     start = "Start one with: rqtool broker start; or name yours with --url or RQTOOL_URL"
-    what_to_do = _CHECK_PORT if cause in (_CLOSED, _SILENT) else start
-    return Unreachable(f"No broker answers at {url}: {cause}", what_to_do)
+    kind = NothingListens if any(isinstance(each, ConnectionRefusedError) for each in _causes(error)) else Unreachable
+    return kind(f"No broker answers at {url}: {cause}", _CHECK_PORT if cause in (_CLOSED, _SILENT) else start)
 
 
 _CHECK_PORT = "Check that the URL names the broker's AMQP port (usually 5672; with amqps:// 5671)"

@@ -17,7 +17,7 @@ from rqtool.cli.completion import queue_names
 from rqtool.cli.output import complain
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import UsageError
+from rqtool.errors import NothingListens, UsageError
 
 DEFAULT_QUEUE = "task_queue"
 
@@ -181,7 +181,11 @@ def with_broker(
             given = {option.name: values.pop(option.name) for option in added}
             if queue_argument:
                 values["queue"] = _queue(context, values.pop(_QUEUE_ARGUMENT.name), values["queue"])
-            return verb(**values, endpoint=_endpoint(context, given))
+            endpoint = _endpoint(context, given)
+            try:
+                return verb(**values, endpoint=endpoint)
+            except NothingListens as error:
+                raise endpoint.explained(error) from None
 
         kept = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

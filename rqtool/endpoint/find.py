@@ -38,25 +38,25 @@ def find_endpoint(
     """
     if url_file is not None and not url:
         urls = _read(url_file)
-    elif private is not None and not url:
+    elif private is not None and not private.stopped and not url:
         urls = private.urls
     else:
         urls = parse_broker_urls(url or DEFAULT_URL)
-    if private is not None and not _addresses(urls) <= _addresses(private.urls):
-        private = None
+    is_private = private is not None and _addresses(urls) <= _addresses(private.urls)
+    stopped = private is not None and private.stopped and (is_private or not (url or url_file))
     if vhost is not None:
         urls = tuple(replace(each, vhost=check_vhost(vhost)) for each in urls)
     if len({each.vhost for each in urls}) > 1:
         raise UsageError("The URLs name different vhosts", "Name nodes of one cluster, with the same vhost at the end")
     if api_url:
         api_urls = parse_api_urls(api_url, urls[0])
-    elif private is not None:
+    elif private is not None and is_private:
         login = {"user": urls[0].user, "password": urls[0].password}
         api_urls = tuple(replace(each, **login) for each in private.api_urls)
     else:
         api_urls = tuple(dict.fromkeys(derive_api_url(u) for u in urls))
     encrypted = any(u.tls for u in urls) or any(u.tls for u in api_urls)
-    return Endpoint(urls, api_urls, tls_context(tls or TLSOptions()) if encrypted else None)
+    return Endpoint(urls, api_urls, tls_context(tls or TLSOptions()) if encrypted else None, stopped)
 
 
 def _addresses(urls: Iterable[BrokerURL]) -> set[tuple[str, int]]:

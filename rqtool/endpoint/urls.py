@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from rqtool.errors import UsageError
+from rqtool.errors import NothingListens, UsageError
 from rqtool.text import is_text, printable
 
 if TYPE_CHECKING:
@@ -73,16 +73,25 @@ class ApiURL:
 class Endpoint:
     """A broker (several nodes of a cluster: any of `urls`) and its management API (any of `api_urls`).
 
-    `tls` is for those of them that begin with amqps:// or https://, None where none does.
+    `tls` is for those of them that begin with amqps:// or https://, None where none does. `stopped`: the private broker
+    would be the one that is meant, but does not run.
     """
 
     urls: tuple[BrokerURL, ...]
     api_urls: tuple[ApiURL, ...]
     tls: ssl.SSLContext | None = None
+    stopped: bool = False
 
     @property
     def vhost(self) -> str:
         return self.urls[0].vhost
+
+    def explained(self, error: NothingListens) -> NothingListens:
+        """Return the error, with its cause where that is known."""
+        if not self.stopped:
+            return error
+        what = f"The private broker is stopped, and {error.what[0].lower()}{error.what[1:]}"
+        return NothingListens(what, "Start it with: rqtool broker start")
 
 
 def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:

@@ -15,7 +15,7 @@ import urllib3
 
 from rqtool.endpoint.tls import tls_hint, tls_words
 from rqtool.endpoint.urls import ApiURL
-from rqtool.errors import AccessRefused, Unreachable
+from rqtool.errors import AccessRefused, NothingListens, Unreachable
 from rqtool.management.fields import Row, at, number, table
 from rqtool.management.queue import Key, Queue, completed, read_queue
 from rqtool.text import printable
@@ -244,7 +244,6 @@ def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
 def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
     """What is wrong, from the cause at the bottom of urllib3's nested errors."""
     words = "timed out" if isinstance(error, urllib3.exceptions.TimeoutError) else "the connection broke off"
-    hint = _ADDRESS
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
@@ -254,7 +253,8 @@ def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
             return Unreachable(f"What answers at {url} does not speak HTTP", _ADDRESS)
         if isinstance(cause, OSError) and cause.strerror:
             words = cause.strerror.lower()
-            hint = _PLUGIN if isinstance(cause, ConnectionRefusedError) else hint
+            if isinstance(cause, ConnectionRefusedError):
+                return NothingListens(f"No management API answers at {url}: {words}", _PLUGIN)
             break
         cause = cause.__cause__ or cause.__context__
-    return Unreachable(f"No management API answers at {url}: {words}", hint)
+    return Unreachable(f"No management API answers at {url}: {words}", _ADDRESS)

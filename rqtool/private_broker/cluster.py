@@ -175,15 +175,16 @@ def default_home() -> Path:
 
 
 def private_endpoint() -> Endpoint | None:
-    """The broker that `rqtool broker start` left running for this user, if any.
+    """The broker that `rqtool broker start` started for this user, if it ever did; `stopped` if no node runs.
 
-    With all its nodes while one runs: those that are down may be back when a client looks for another node.
+    With all its nodes: those that are down may be back when a client looks for another node.
     """
     try:
         members = PrivateBroker(default_home()).members()
     except UsageError:
         return None
-    if not any(node.pid for node in members):
+    if not members[0].amqp_port:
         return None
     urls = tuple(node.broker_url for node in members)
-    return Endpoint(urls, parse_api_urls(",".join(node.api_url for node in members), urls[0]))
+    api_urls = parse_api_urls(",".join(node.api_url for node in members), urls[0])
+    return Endpoint(urls, api_urls, stopped=not any(node.pid for node in members))

@@ -85,6 +85,7 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
         sent = program("send", "kept")
         listed = program("queues", "--json")
         assert "task_queue\t1\t0\t0\trunning\tclassic" in program("queues").stdout
+        assert program("queues", env={"AMQP_URL": full.stdout.strip()}).stdout == program("queues").stdout
     finally:
         stopped = program("broker", "stop")
 
@@ -95,7 +96,11 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
     assert node["api_url"] in status.stdout
     assert processes_of(home) == []
     assert program("broker", "stop").code == 0
-    assert program("send", "x").code == 69
+    for verb in (["send", "x"], ["queues"]):
+        down = program(*verb)
+        assert down.code == 69
+        assert down.stderr.startswith("rqtool: The private broker is stopped, and no ")
+        assert down.stderr.endswith(": connection refused. Start it with: rqtool broker start.\n")
     password = (home / "password").read_text().strip()
     assert full.stdout == f"amqp://rqtool:{password}@127.0.0.1:{urlsplit(node['amqp_url']).port}/%2F\n"
     assert both["amqp_url"] == full.stdout.strip()

@@ -15,7 +15,7 @@ import pytest
 from rqtool.cli.main import main
 from rqtool.endpoint.find import find_endpoint
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import UsageError
+from rqtool.errors import NothingListens, UsageError
 from rqtool.private_broker.cluster import default_home, private_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
@@ -43,6 +43,12 @@ def _shown(endpoint: Endpoint) -> tuple[list[str], list[str]]:
     return [str(url) for url in endpoint.urls], [str(url) for url in endpoint.api_urls]
 
 
+def stop(node: subprocess.Popen[bytes]) -> None:
+    assert node.stdin is not None
+    node.stdin.close()
+    node.wait()
+
+
 def found(url: str | None, api_url: str | None) -> Endpoint:
     return find_endpoint(url, api_url, private=private_endpoint())
 
@@ -61,10 +67,21 @@ class TestWithoutAnything:
 
     def test_a_node_that_is_gone_does_not_count(self, node: subprocess.Popen[bytes]) -> None:
         """What the file says of a process that has ended is history."""
-        assert node.stdin is not None
-        node.stdin.close()
-        node.wait()
+        stop(node)
         assert _shown(found(None, None)) == (["amqp://localhost:5672/"], ["http://localhost:15672/"])
+
+    def test_a_stopped_node_is_the_cause(self, node: subprocess.Popen[bytes]) -> None:
+        """Of a default that does not answer, and of its own URL; of nothing else."""
+        assert not found(None, None).stopped
+        stop(node)
+        error = NothingListens("No broker answers at h", "Start one")
+        assert str(found(None, None).explained(error)) == (
+            "The private broker is stopped, and no broker answers at h. Start it with: rqtool broker start."
+        )
+        its_own = found(f"amqp://localhost:{NODE_AMQP}", None)
+        assert its_own.stopped
+        assert _shown(its_own)[1] == [f"http://127.0.0.1:{NODE_API}/"]
+        assert found("amqp://h", None).explained(error) is error
 
 
 class TestWithoutAHome:

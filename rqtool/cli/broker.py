@@ -51,7 +51,7 @@ def status(json: Json = False, quiet: Quiet = False) -> int:
 
 
 @app.command()
-def url(json: Json = False) -> int:
+def url(json: Json = False, quiet: Quiet = False) -> int:  # noqa: ARG001
     """Print its URL with user and password, for your own programs. Exit code 69 if no node is running.
 
     Pass it on in the environment: every user of the machine can see arguments.

@@ -81,6 +81,7 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
         again = program("broker", "start", "--json")
         status = program("broker", "status")
         full = program("broker", "url")
+        assert program("broker", "url", "--quiet").stdout == full.stdout, "a URL is data"
         both = json.loads(program("broker", "url", "--json").stdout)
         sent = program("send", "kept")
         listed = program("queues", "--json")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from rqtool.durations import about
+from rqtool.durations import about, format_duration
 from rqtool.management.queue import selects, with_returned
 from rqtool.queues.ages import HELD, READY, Age, ages_of
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
@@ -54,6 +54,11 @@ class Thresholds:
         """The limits of age that there are."""
         return [limits["age"] for limits in (self.warn, self.crit) if "age" in limits]
 
+    def passed(self, metric: str, value: float) -> float | None:
+        """The limit that the value is above, of two that for CRITICAL; None: it is above none."""
+        limits = [each[metric] for each in (self.crit, self.warn) if value > each.get(metric, math.inf)]
+        return limits[0] if limits else None
+
     def status(self, metric: str, value: float) -> Status:
         if value > self.crit.get(metric, math.inf):
             return Status.CRITICAL
@@ -92,25 +97,24 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         "dead": sum(each.queue.ready for each in dead),
     }
     limited = {metric: thresholds.status(metric, value) for metric, value in values.items()}
-    statuses = list(limited.values())
-    worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
-    texts = [text for each in worst_first if (text := _trouble(each))]
-    texts += [f"{each.queue.name}: {each.reason}" for each in dead if each.queue.ready and each not in asked]
-    statuses += [_STATUS.get(finding.verdict, Status.OK) for each in asked for finding in each.findings]
-    for name in sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked)):
-        statuses.append(Status.UNKNOWN)
-        texts.append(f"there is no queue {name!r}")
+    troubles = [
+        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}")
+        for metric in ("ready", "held")
+        if (limit := thresholds.passed(metric, values[metric])) is not None
+    ]
     family = with_returned({each.queue.name for each in asked})
     ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
-    judged = [(_age_status(age, thresholds), age) for age in ages]
-    statuses += [status for status, _ in judged]
-    bad = sorted((pair for pair in judged if pair[0]), key=lambda pair: -_SEVERITY.index(pair[0]))
-    texts = [age.text for _, age in bad] + texts
-    texts = [_exceeded(metric, values[metric], thresholds) for metric in ("ready", "held") if limited[metric]] + texts
+    troubles += [(status, _old(age, thresholds)) for age in ages if (status := _age_status(age, thresholds))]
+    worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
+    troubles += [(_status(each, limited), text) for each in worst_first if (text := _trouble(each))]
+    others = [each for each in dead if each.queue.ready and each not in asked]
+    troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
+    missing = sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked))
+    troubles += [(Status.UNKNOWN, f"there is no queue {name!r}") for name in missing]
     if unseen and values["held"] and not values["stuck"]:
-        statuses.append(Status.UNKNOWN)
-        texts.append(unseen)
-    status = max(statuses, key=_SEVERITY.index)
+        troubles.append((Status.UNKNOWN, unseen))
+    status = max([*limited.values(), *(status for status, _ in troubles)], key=_SEVERITY.index)
+    texts = [text for _, text in sorted(troubles, key=lambda trouble: -_SEVERITY.index(trouble[0]))]
     shown = texts[:MOST_NAMED] + ([f"and {len(texts) - MOST_NAMED} more"] if len(texts) > MOST_NAMED else [])
     unsure = {"ready", "held", "dead"} if any(each.queue.messages_ready is None for each in diagnoses) else set()
     figures: dict[str, float | None] = {m: None if m in unsure else value for m, value in values.items()}
@@ -128,10 +132,9 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     return Check(status, text, performance, figures, diagnoses)
 
 
-def _exceeded(metric: str, value: int, thresholds: Thresholds) -> str:
-    crit = thresholds.crit.get(metric)
-    limit = crit if crit is not None and value > crit else thresholds.warn[metric]
-    return f"{value:,} {metric}, more than the limit of {limit:,.0f}"
+def _old(age: Age, thresholds: Thresholds) -> str:
+    limit = None if age.seconds is None else thresholds.passed("age", age.seconds)
+    return age.text if limit is None else f"{age.text}, more than the limit of {format_duration(limit)}"
 
 
 def _age_status(age: Age, thresholds: Thresholds) -> Status:
@@ -141,6 +144,13 @@ def _age_status(age: Age, thresholds: Thresholds) -> Status:
     status = thresholds.status("age", age.seconds)
     unsure = age.at_least and any(limit >= age.seconds for limit in thresholds.ages)
     return Status.UNKNOWN if unsure and status is Status.OK else status
+
+
+def _status(diagnosis: Diagnosis, limited: Mapping[str, Status]) -> Status:
+    """The worst of a queue's findings; `limited`: what the figures of all queues amount to."""
+    by_figure = dict.fromkeys(STUCK, limited["stuck"]) | {"dead letters": limited["dead"]}
+    found = [(_STATUS | by_figure).get(each.verdict, Status.OK) for each in diagnosis.findings]
+    return max(found, key=_SEVERITY.index)
 
 
 def _trouble(diagnosis: Diagnosis) -> str:

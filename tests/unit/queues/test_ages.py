@@ -80,15 +80,16 @@ def test_limits(seen: Diagnosis, age: float, status: Status) -> None:
 
 
 def test_the_line() -> None:
-    """The age comes first, and its figures last. Without a limit the line is as before."""
+    """The age comes first, with the limit that it passes, and its figures last. Without a limit it is not there."""
     limits = Thresholds({"age": 60}, {"age": 600})
     seen = [judged(replace(QUEUE, name="r")), held(120)]
     assert check(seen, limits, [], "").line == (
-        "RQTOOL WARNING: r: 3 ready, the oldest was sent 5 min ago. q: a message has been held for 2 min by "
-        "rqtool work q on web-3 running convert. 2 queues, 3 ready, 1 held, 0 stuck, 0 dead, oldest ready 5 min, "
-        "longest held 2 min | ready=3;;;0 held=1;;;0 stuck=0;;;0 dead=0;;;0 oldest_ready=300s;60;600;0 "
-        "longest_held=120s;60;600;0"
+        "RQTOOL WARNING: r: 3 ready, the oldest was sent 5 min ago, more than the limit of 1m. "
+        "q: a message has been held for 2 min by rqtool work q on web-3 running convert, more than the limit of 1m. "
+        "2 queues, 3 ready, 1 held, 0 stuck, 0 dead, oldest ready 5 min, longest held 2 min | "
+        "ready=3;;;0 held=1;;;0 stuck=0;;;0 dead=0;;;0 oldest_ready=300s;60;600;0 longest_held=120s;60;600;0"
     )
+    assert "more than the limit of 90s" in check(seen, Thresholds({"age": 60}, {"age": 90}), [], "").line
     assert "oldest" not in check(seen, Thresholds(), [], "").line
 
 

@@ -76,6 +76,18 @@ def test_the_limit_that_is_exceeded_is_named_first() -> None:
     assert "more than the limit of 20. " in check([queue(ready=21)], limits, [], "").line
 
 
+def test_the_worst_comes_first() -> None:
+    """Of all troubles, a limit that is passed, a missing queue and dead letters included."""
+    seen = [queue("a", ready=1, consumers=0), queue("b", held=2, stuck=True), queue("c.dead", ready=1, consumers=0)]
+    found = check(seen, replace(DEFAULT, warn={"ready": 0, "dead": 0}), ["?", "z", "c.dead"], "")
+    texts = ["b: 2 held", "1 ready, more than", "c.dead: dead letters", "a: no consumers", "there is no queue 'z'"]
+    at = [found.text.index(text) for text in texts]
+    assert at == sorted(at)
+    tolerant = check(seen, Thresholds({}, {"dead": 0}), [], "")
+    assert tolerant.line.startswith("RQTOOL CRITICAL: c.dead: ")
+    assert tolerant.text.index("a: no consumers") < tolerant.text.index("b: 2 held")
+
+
 def test_every_trouble_of_a_queue_counts() -> None:
     """A queue that is not durable is a WARNING, though its forgotten ack comes first and is tolerated here."""
     seen = queue(ready=1, held=1, stuck=True)

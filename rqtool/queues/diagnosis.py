@@ -34,7 +34,7 @@ HEALTHY: tuple[Verdict, ...] = ("working", "ok")
 SKEW = 60.0
 """Seconds by which the clock of a sender may be ahead of ours."""
 MOST_NAMED = 3
-"""Holders that a reason names; the others are counted."""
+"""Holders that a reason names, and queues that a line of reasons names; the others are counted."""
 
 
 class Clock:

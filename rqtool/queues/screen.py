@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from rich.console import Console, Group, RenderableType
 from rich.control import Control
@@ -18,7 +19,7 @@ from rqtool.management.queue import Key
 from rqtool.queues.columns import STYLES
 from rqtool.queues.diagnosis import VERDICTS, Diagnosis
 from rqtool.queues.snapshot import Snapshot
-from rqtool.queues.table import reason_line, text
+from rqtool.queues.table import reason_lines, text
 from rqtool.queues.trends import BARS, PLAIN_BARS, Trend, bars, empty_in, short
 from rqtool.text import printable
 
@@ -140,8 +141,10 @@ def _number(value: float | None, style: str = "", unknown: str = "?") -> Text:
 def _reasons(diagnoses: Sequence[Diagnosis], console: Console, room: int, *, vhosts: bool) -> list[Text]:
     """The reasons below an empty line, the worst first, as many lines as there is room for."""
     lines = [Text()]
-    for each in sorted(diagnoses, key=lambda each: VERDICTS.index(each.verdict)):
-        if each.verdict == "ok" or len(lines) >= room:
+    told = [each for each in diagnoses if each.verdict != "ok"]
+    told.sort(key=lambda each: VERDICTS.index(each.verdict))
+    for line in reason_lines(told, attrgetter("reason"), vhosts=vhosts):
+        if len(lines) >= room:
             break
-        lines += reason_line(each, each.reason, vhosts=vhosts).wrap(console, console.width)
+        lines += line.wrap(console, console.width)
     return lines[: max(0, room)] if len(lines) > 1 else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -20,7 +21,7 @@ from rqtool.queues.columns import (
     holder_rows,
     reasons,
 )
-from rqtool.queues.diagnosis import HEALTHY, Diagnosis
+from rqtool.queues.diagnosis import HEALTHY, MOST_NAMED, Diagnosis, Verdict
 from rqtool.text import printable
 
 
@@ -73,15 +74,26 @@ def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> 
     drawn = table(QUEUE_COLUMNS, diagnoses, vhosts=vhosts, width=width)
     if width >= VERY_WIDE:
         return drawn
-    lines = [reason_line(each, reasons(each), vhosts=vhosts) for each in diagnoses if each.verdict != "ok"]
+    lines = reason_lines([each for each in diagnoses if each.verdict != "ok"], reasons, vhosts=vhosts)
     return Group(drawn, Text(), *lines) if lines else drawn
 
 
-def reason_line(diagnosis: Diagnosis, reason: str, *, vhosts: bool) -> Text:
-    """`NAME: REASON`."""
-    queue = diagnosis.queue
-    name = f"{queue.name} in {queue.vhost}" if vhosts else queue.name
-    return Text.assemble(text(f"{name}: ", STYLES[diagnosis.verdict]), text(reason), overflow="fold")
+def reason_lines(diagnoses: Sequence[Diagnosis], reason_of: Callable[[Diagnosis], str], *, vhosts: bool) -> list[Text]:
+    """`NAME: REASON`; of queues with the same verdict and reason only the first has a line, which names the others."""
+    names: defaultdict[tuple[Verdict, str], list[str]] = defaultdict(list)
+    for each in diagnoses:
+        name = f"{each.queue.name} in {each.queue.vhost}" if vhosts else each.queue.name
+        names[each.verdict, reason_of(each)].append(name)
+    return [
+        Text.assemble(text(f"{first}: ", STYLES[verdict]), text(f"{reason}{_also(others)}"), overflow="fold")
+        for (verdict, reason), (first, *others) in names.items()
+    ]
+
+
+def _also(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    listed = f"{', '.join(names[:MOST_NAMED])} and {more:,} more" if more > 0 else ", ".join(names)
+    return f" (also {listed})" if names else ""
 
 
 def fitted(

@@ -151,6 +151,22 @@ def test_healthy_queues_that_do_not_fit_are_counted() -> None:
     assert listed(*(empty(f"q{n}") for n in range(70)), encoding="ascii")[-1].startswith("... and 49 healthy")
 
 
+def test_the_same_reason_is_said_once() -> None:
+    """With some of the other queues that have it; another verdict or reason has a line of its own."""
+    idle = [
+        replace(empty(f"q{n:02}"), queue=Queue("/", f"q{n:02}", 7, 0, 0, "running", "classic", True)) for n in range(40)
+    ]
+    other = replace(idle[0], queue=replace(idle[0].queue, name="other", messages_ready=8))
+    notes = [line for line in listed(*idle[:20], other, *idle[20:]) if ": " in line]
+    assert notes == [
+        "q00: 7 ready, and nobody consumes (also q01, q02, q03 and 36 more)",
+        "other: 8 ready, and nobody consumes",
+    ]
+    on_screen = drawn(lambda console: draw(frame(*idle, other), NOW, console), 80, 24)
+    assert [line for line in on_screen if "nobody" in line] == notes
+    assert [line for line in listed(*idle[:3]) if ": " in line] == ["q00: 7 ready, and nobody consumes (also q01, q02)"]
+
+
 @pytest.mark.parametrize("count", [0, 1, 21])
 def test_what_fits_is_listed(count: int) -> None:
     """Without a line about others."""

@@ -17,7 +17,8 @@ from rqtool.errors import UsageError
 from rqtool.text import plural
 
 if TYPE_CHECKING:
-    from rqtool.queues.release import Plan, Released
+    from rqtool.management.queue import Queue
+    from rqtool.queues.release import Plan, Released, Target
 
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -84,7 +85,7 @@ def release(
         if not quiet:
             complain(_nothing(plan))
         if json:
-            emit(dumps(_object(queue, None)))
+            emit(dumps(_object(plan.diagnosis.queue)))
         return 0
     if not quiet or not yes:
         for line in _announced(plan):
@@ -95,7 +96,7 @@ def release(
         return 0
     released = job.carry_out(plan)
     if json:
-        emit(dumps(_object(queue, released)))
+        emit(dumps(_object(released.queue, *released.closed)))
     elif not quiet:
         emit(_summary(queue, released))
     return 0
@@ -141,11 +142,10 @@ def _summary(queue: str, released: Released) -> str:
     return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"
 
 
-def _object(queue: str, released: Released | None) -> dict[str, object]:
-    closed = [] if released is None else released.closed
+def _object(queue: Queue, *closed: Target) -> dict[str, object]:
     return {
-        "queue": queue,
-        "released": 0 if released is None else released.held,
+        "queue": queue.name,
+        "released": sum(target.held for target in closed),
         "closed": [
             {
                 "client": target.client.name,
@@ -158,6 +158,6 @@ def _object(queue: str, released: Released | None) -> dict[str, object]:
             }
             for target in closed
         ],
-        "messages_ready": None if released is None else released.queue.messages_ready,
-        "messages_unacknowledged": None if released is None else released.queue.messages_unacknowledged,
+        "messages_ready": queue.messages_ready,
+        "messages_unacknowledged": queue.messages_unacknowledged,
     }

@@ -32,8 +32,15 @@ class Client:
 
     @property
     def names(self) -> set[str]:
-        """By which a user may pick it."""
-        return {name for name in (self.name, self.address, self.connection) if name}
+        """By which a user may pick it: all that rqtool shows of it, but for a mere product."""
+        shown = {self.name, self.address, self.connection, self.described, self.label if self.name else None}
+        return {name for name in shown if name}
+
+    @property
+    def label(self) -> str:
+        """Its name and what it runs, in short."""
+        name = self.name or self.product or "?"
+        return f"{name}, {self.runs}" if self.runs else name
 
     @property
     def described(self) -> str:

@@ -184,12 +184,6 @@ def _hour_and_duration(row: HolderRow) -> str:
     return _hour(row) if seconds is None else f"{_hour(row)} ({about(seconds)})"
 
 
-def _client(row: HolderRow) -> str:
-    client = row.holder.client
-    name = client.name or client.product or "?"
-    return f"{name}, {client.runs}" if client.runs else name
-
-
 def _prefetch(row: HolderRow, unlimited: str = "0") -> str:
     """Of a consumer. 0 is AMQP's value for no limit."""
     return "" if row.holder.consumer_tag is None else str(row.holder.prefetch or unlimited)
@@ -202,7 +196,7 @@ def _held(row: HolderRow) -> str:
 HOLDER_COLUMNS: tuple[Column[HolderRow], ...] = (
     _same("diagnosis.queue.name", Drawn(folds_at=8), "queue"),
     _same("diagnosis.queue.vhost", Drawn(folds_at=1)),
-    _same("holder.client.name", Drawn(value=_client, folds_at=8), "client"),
+    _same("holder.client.name", Drawn(value=attrgetter("holder.client.label"), folds_at=8), "client"),
     _same("holder.client.host", Drawn(folds_at=1, at_least=WIDE)),
     _same("holder.client.pid", Drawn(folds_at=1, at_least=WIDE)),
     _same("holder.client.address", Drawn()),

@@ -190,6 +190,8 @@ def test_release_spares_the_busy(scene: Scene) -> None:
     ended = scene.rqtool("release", "ours", "--yes", "--stuck-after", STUCK_AFTER)
     assert (ended.code, ended.stdout, scene.vhost.figures("ours")) == (0, "", (0, 3))
     assert "nobody is known to have forgotten them" in ended.stderr
+    known = json.loads(scene.rqtool("release", "ours", "--yes", "--json", "--stuck-after", STUCK_AFTER).stdout)
+    assert (known["released"], known["messages_ready"], known["messages_unacknowledged"]) == (0, 0, 3)
     assert scene.rqtool("release", "slow", "--yes", "--holder", "nobody").code == 1
     named = scene.rqtool("release", "slow", "--yes", "--holder", "slow-import", "--json")
     result = json.loads(named.stdout)

@@ -153,3 +153,16 @@ def test_who_is_stuck() -> None:
     assert not held(ours, 200).is_stuck(60)
     assert held(Client("c", "rqtool work", rqtool="work", silent_seconds=60), 80).is_stuck(60)
     assert not held(Client("c", "rqtool work", rqtool="work", silent_seconds=30), 80).is_stuck(60)
+
+
+@pytest.mark.parametrize(
+    ("client", "shown"),
+    [
+        (Client("c", "crm", pid=7, address="h:1"), {"crm", "c", "h:1", "crm (h:1, pid 7)"}),
+        (Client("c", "w", rqtool="work", runs="cat"), {"w", "c", "w, cat", "w running cat"}),
+        (Client("c", address="h:1", product="pika"), {"c", "h:1", "a pika without a name (h:1)"}),
+    ],
+)
+def test_a_client_is_picked_by_what_is_shown_of_it(client: Client, shown: set[str]) -> None:
+    """Its name alone or with more, its address, its connection; not by a product, which others have too."""
+    assert client.names == shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -54,7 +54,7 @@ class Queue:
     head_timestamp: int | None = None
     was_drained: bool = False
     ttl: float | None = None
-    waiting: int = 0
+    waiting: int | None = 0
 
     @property
     def key(self) -> Key:
@@ -141,6 +141,9 @@ def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Qu
 def shown(queues: Sequence[Queue]) -> list[Queue]:
     """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
     while they are known to be empty, those for tasks that failed, are delayed, came back or were given up.
+
+    One for tasks that wait is also left out until it has reported for the first time: the figure `waiting` of its queue
+    is unknown as long.
     """
     keys = {queue.key for queue in queues}
 
@@ -151,18 +154,25 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
         queue
         for queue in queues
         if not beside(queue, _MARKER)
-        and not (queue.messages == 0 and (any(beside(queue, suffix) for suffix in _ASIDE) or _waits_for(queue, keys)))
+        and not (queue.messages == 0 and any(beside(queue, suffix) for suffix in _ASIDE))
+        and not ((queue.messages == 0 or _is_silent(queue)) and _waits_for(queue, keys))
     ]
+
+
+def _is_silent(queue: Queue) -> bool:
+    """Whether it has not reported yet, and is not out of reach."""
+    return queue.messages_ready is None and queue.state in (None, "running")
 
 
 def with_waiting(queues: Sequence[Queue]) -> list[Queue]:
     """The queues with the number of messages that wait for their time beside each."""
     keys = {queue.key for queue in queues}
-    counts = Counter[Key]()
+    counts: defaultdict[Key, list[int | None]] = defaultdict(list)
     for queue in queues:
         if (home := _waits_for(queue, keys)) is not None:
-            counts[home] += queue.messages or 0
-    return [replace(queue, waiting=counts[queue.key]) for queue in queues]
+            counts[home].append(queue.messages)
+    known = {home: sum(filter(None, each)) for home, each in counts.items() if None not in each}
+    return [replace(queue, waiting=known.get(queue.key) if queue.key in counts else 0) for queue in queues]
 
 
 def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:

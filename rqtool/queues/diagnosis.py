@@ -235,8 +235,8 @@ def _working(d: Diagnosis) -> Iterator[Finding]:
 def _ok(queue: Queue) -> Finding:
     if queue.leaving:
         return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
-    wait = _wait(queue.waiting)
-    also = f", {wait}" if queue.waiting else ""
+    wait = "how many wait for their time is not known yet" if queue.waiting is None else _wait(queue.waiting)
+    also = "" if queue.waiting == 0 else f", {wait}"
     if not queue.ready:
         return Finding("ok", f"empty{also}")
     return Finding("ok", _wait(queue.ready) if queue.delays else f"{queue.ready:,} ready{also}")

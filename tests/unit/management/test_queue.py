@@ -114,6 +114,17 @@ def test_an_empty_delay_queue_is_not_shown() -> None:
     assert shown([LIVE, replace(delay, messages=1)]) == [LIVE, replace(delay, messages=1)]
 
 
+def test_a_delay_queue_that_has_not_reported_yet() -> None:
+    """It is no row of its own, and no nought either: its queue says that the figure is not known."""
+    full = replace(FULL, name="q.delay.0.2", delays=True)
+    new = replace(full, name="q.delay.1.0", messages=None, messages_ready=None, messages_unacknowledged=None)
+    found = with_waiting([LIVE, full, new])
+    assert [(each.name, each.waiting) for each in shown(found)] == [("q", None), ("q.delay.0.2", 0)]
+    down = replace(new, state="down")
+    assert shown([LIVE, down]) == [LIVE, down]
+    assert shown([new]) == [new]
+
+
 def test_returned_tasks_are_shown_with_their_queue() -> None:
     """A queue's name selects its returned tasks too, but neither its dead ones nor other queues."""
     full = ("q", "q.returned", "q.quarantine", "q.dead", "q.retry.1s", "other", "other.returned")

@@ -358,3 +358,10 @@ class TestShortMemory:
         assert self.short(QUEUE, holder(deliveries=Deliveries(3)), remembers=0.0).verdict == "unknown"
         assert self.short(QUEUE, remembers=0.0).reason == "3 held; by whom and since when is not known"
         assert self.short(replace(QUEUE, messages_unacknowledged=0), remembers=0.0).verdict == "ok"
+
+
+def test_what_waits_is_not_known_yet() -> None:
+    """The queue itself is fine, and nobody says that nothing waits."""
+    empty = replace(QUEUE, messages_ready=0, messages_unacknowledged=0, waiting=None)
+    found = judged(empty)
+    assert (found.verdict, found.reason) == ("ok", "empty, how many wait for their time is not known yet")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.errors import (
@@ -75,11 +75,12 @@ async def count_ready(connection: Connection, queue: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredQueue:
-    """A queue that exists now. `arguments`: as far as they can be learnt; `new`: it was made just now; `drops`: the
-    arguments by which it may drop confirmed tasks.
+    """A queue that exists now. `arguments`: as far as they can be learnt; `made`: it did not exist; `new`: it, or one
+    that it needs, may be too new to survive a crash; `drops`: the arguments by which it may drop confirmed tasks.
     """
 
     arguments: Arguments
+    made: bool
     new: bool
     drops: Sequence[str]
 
@@ -107,7 +108,7 @@ async def ensure_queue(
     if kind == "quorum":
         # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
         beside = await ensure_sibling(connection, dead(queue), "quorum")
-        return DeclaredQueue(found.arguments, found.new or beside.new, found.drops)
+        return replace(found, new=found.new or beside.new)
     return found
 
 
@@ -182,7 +183,7 @@ async def _ensure(
             _other_name(target.name),
         ) from None
     is_quorum = arguments.get("x-queue-type") == "quorum" or "x-delivery-limit" in arguments
-    return DeclaredQueue(arguments, marked, drops(arguments, "quorum" if is_quorum else None))
+    return DeclaredQueue(arguments, made, marked, drops(arguments, "quorum" if is_quorum else None))
 
 
 async def _declare_or_adopt(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import replace
 
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling, is_there
@@ -50,7 +51,7 @@ class Target:
         tx = options.guarantee == "tx"
         found = await ensure_queue(connection, options.queue, options.kind, accept_loss=options.accept_loss, commits=tx)
         new = await self._declare_delays(connection)
-        return DeclaredQueue(found.arguments, found.new or new, found.drops)
+        return replace(found, new=found.new or new)
 
     @property
     def route(self) -> Route | None:

@@ -127,6 +127,8 @@ class Subscription:
     async def _declare(self) -> None:
         queue, kind = self._options.queue, self._options.kind
         found = await ensure_queue(self.connection, queue, kind, accept_loss=self._options.accept_loss)
+        if found.made:
+            self.warnings.append(f"queue {queue!r} did not exist; made it")
         if found.drops:
             self.warnings.append(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
         limit = found.arguments.get("x-delivery-limit")

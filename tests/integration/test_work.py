@@ -43,6 +43,16 @@ def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.figures() == (0, 0)
 
 
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_that_the_worker_made(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """The name may be mistyped: the worker says once that the queue is new; --quiet leaves that out."""
+    work = ("work", "--type", kind, "--drain")
+    assert rqtool(*work, "-q", "taks").stderr.startswith("rqtool: queue 'taks' did not exist; made it\nrqtool: 0 done")
+    vhost.api("DELETE", f"/api/queues/{vhost.path}/taks.dead")
+    assert rqtool(*work, "-q", "taks").stderr.startswith("rqtool: 0 done")
+    assert rqtool(*work, "-q", "quiet", "--quiet").stderr == ""
+
+
 def test_a_command_gets_body_and_metadata(rqtool: Program, vhost: Vhost) -> None:
     """Body on stdin and for {}, what is known of the message in the environment, no shell in between."""
     rqtool("send", "$(touch pwned) 'x'", "--header", "Trace-Id=7")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,11 +14,6 @@ from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.text import plural
-
-if TYPE_CHECKING:
-    from rqtool.management.queue import Queue
-    from rqtool.queues.release import Plan, Released, Target
-
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -72,6 +66,7 @@ def release(
 ) -> int:
     from rqtool.management.api import Management
     from rqtool.queues.release import Release
+    from rqtool.queues.release_report import announced, as_json, nothing, summary
 
     seconds = parse_stuck_after(stuck_after)
     if queue is None:
@@ -83,12 +78,12 @@ def release(
     plan = job.plan()
     if not plan.targets:
         if not quiet:
-            complain(_nothing(plan))
+            complain(nothing(plan))
         if json:
-            emit(dumps(_object(plan.diagnosis.queue)))
+            emit(as_json(plan.diagnosis.queue))
         return 0
     if not quiet or not yes:
-        for line in _announced(plan):
+        for line in announced(plan):
             complain(line)
     if not yes and not ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] "):
         if not quiet:
@@ -96,68 +91,7 @@ def release(
         return 0
     released = job.carry_out(plan)
     if json:
-        emit(dumps(_object(released.queue, *released.closed)))
+        emit(as_json(released.queue, *released.closed))
     elif not quiet:
-        emit(_summary(queue, released))
+        emit(summary(queue, released))
     return 0
-
-
-def _nothing(plan: Plan) -> str:
-    name = plan.diagnosis.queue.name
-    unseen = f". {plan.unseen}" if plan.unseen else ""
-    if not plan.diagnosis.queue.held:
-        return f"nothing of {name!r} is held"
-    if plan.diagnosis.stuck:
-        return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
-    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them"
-    return f"{who}. See: rqtool queues --holders; --holder NAME closes a connection all the same{unseen}"
-
-
-def _announced(plan: Plan) -> list[str]:
-    """Who holds how much, and what else comes back with the connection."""
-    queue = plan.diagnosis.queue.name
-    lines = []
-    for target in plan.targets:
-        also = f", and {_listed(target.elsewhere)}" if target.elsewhere else ""
-        line = f"{target.client.described} holds {target.held:,} of {queue!r}{also}"
-        if target.busy:
-            all_of_them = target.busy == {queue: target.held, **target.elsewhere}
-            which = "them" if all_of_them else _listed(target.busy)
-            line += f"; it may be at work on {which}, and they will be done twice"
-        lines.append(line)
-    others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
-    return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return " and ".join(f"{count:,} of {name!r}" for name, count in counts.items())
-
-
-def _summary(queue: str, released: Released) -> str:
-    if not released.closed:
-        return " [x] Closed none: the messages were acknowledged after all"
-    figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
-    names = ", ".join(target.client.described for target in released.closed)
-    where = "" if released.seen else "; others have them already, or the broker's figures are late"
-    return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"
-
-
-def _object(queue: Queue, *closed: Target) -> dict[str, object]:
-    return {
-        "queue": queue.name,
-        "released": sum(target.held for target in closed),
-        "closed": [
-            {
-                "client": target.client.name,
-                "host": target.client.host,
-                "pid": target.client.pid,
-                "address": target.client.address,
-                "connection": target.client.connection,
-                "held": target.held,
-                "elsewhere": target.elsewhere,
-            }
-            for target in closed
-        ],
-        "messages_ready": queue.messages_ready,
-        "messages_unacknowledged": queue.messages_unacknowledged,
-    }

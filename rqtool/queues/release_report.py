@@ -1,0 +1,75 @@
+"""What a release says: what it would close, and what came of it. Pure."""
+
+from __future__ import annotations
+
+from json import dumps
+from typing import TYPE_CHECKING
+
+from rqtool.text import plural
+
+if TYPE_CHECKING:
+    from rqtool.management.queue import Queue
+    from rqtool.queues.release import Plan, Released, Target
+
+
+def nothing(plan: Plan) -> str:
+    name = plan.diagnosis.queue.name
+    unseen = f". {plan.unseen}" if plan.unseen else ""
+    if not plan.diagnosis.queue.held:
+        return f"nothing of {name!r} is held"
+    if plan.diagnosis.stuck:
+        return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
+    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them"
+    return f"{who}. See: rqtool queues --holders; --holder NAME closes a connection all the same{unseen}"
+
+
+def announced(plan: Plan) -> list[str]:
+    """Who holds how much, and what else comes back with the connection."""
+    queue = plan.diagnosis.queue.name
+    lines = []
+    for target in plan.targets:
+        also = f", and {_listed(target.elsewhere)}" if target.elsewhere else ""
+        line = f"{target.client.described} holds {target.held:,} of {queue!r}{also}"
+        if target.busy:
+            all_of_them = target.busy == {queue: target.held, **target.elsewhere}
+            which = "them" if all_of_them else _listed(target.busy)
+            line += f"; it may be at work on {which}, and they will be done twice"
+        lines.append(line)
+    others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
+    return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} of {name!r}" for name, count in counts.items())
+
+
+def summary(queue: str, released: Released) -> str:
+    if not released.closed:
+        return " [x] Closed none: the messages were acknowledged after all"
+    figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
+    names = ", ".join(target.client.described for target in released.closed)
+    where = "" if released.seen else "; others have them already, or the broker's figures are late"
+    return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"
+
+
+def as_json(queue: Queue, *closed: Target) -> str:
+    return dumps(
+        {
+            "queue": queue.name,
+            "released": sum(target.held for target in closed),
+            "closed": [
+                {
+                    "client": target.client.name,
+                    "host": target.client.host,
+                    "pid": target.client.pid,
+                    "address": target.client.address,
+                    "connection": target.client.connection,
+                    "held": target.held,
+                    "elsewhere": target.elsewhere,
+                }
+                for target in closed
+            ],
+            "messages_ready": queue.messages_ready,
+            "messages_unacknowledged": queue.messages_unacknowledged,
+        }
+    )

@@ -6,15 +6,15 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from rqtool.amqp.topology import check_sibling_names, dead_queue
-from rqtool.cli.command import OUTPUT, Command
+from rqtool.cli.command import OUTPUT
 from rqtool.cli.jobs import parse_jobs
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
-from rqtool.cli.work_help import EXAMPLES, REFERENCE
+from rqtool.cli.work_command import EXAMPLES, REFERENCE, WorkCommand
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 RETRIES, LIMITS = "Retries", "Limits and stopping"
-
-
-class WorkCommand(Command):
-    options_title = "Tasks and commands"
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse `--` without a command: an empty variable after it must not pretend its way through a queue."""
-        ends_with_dashes = args[-1:] == ["--"]
-        rest = super().parse_args(ctx, args)
-        if ends_with_dashes and not ctx.params["command"]:
-            raise UsageError("There is no command after --", "Name one, or leave the -- out to pretend")
-        return rest
 
 
 # What follows the first word that is no option belongs to the command, its options too.

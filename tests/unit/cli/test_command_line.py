@@ -57,6 +57,29 @@ def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captu
     assert capsys.readouterr() == ("", expected)
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("work cat {} --drain", "--drain"),
+        ("work -j 2 cat --retry-delays=none {}", "--retry-delays"),
+        ("work -- cat {} --drain", ""),
+        ("work cat -- --drain", ""),
+        ("work nice rqtool work --drain", ""),
+        ("work --drain cat {} --quiet --json", ""),
+        ("work --quiet cat --drain", ""),
+    ],
+)
+def test_an_option_behind_the_command(
+    line: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """It belongs to the command. One that only rqtool has is pointed out, unless -- shows that it is meant."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+    assert run(monkeypatch, *line.split()) == 69
+    said = capsys.readouterr().err.splitlines()[:-1]
+    hint = "options of rqtool come before the command. If that is intended, put -- before the command"
+    assert said == ([f"rqtool: {option} goes to cat: {hint}"] if option else [])
+
+
 def test_an_empty_placeholder(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """It would be everywhere."""
     assert run(monkeypatch, "work", "-I", "", "--", "true") == 2

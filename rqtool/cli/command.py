@@ -60,12 +60,22 @@ def describe(error: typer.TyperException) -> str:
         source = context and context.get_parameter_source(param.name)
         where = " (from the environment)" if source and source.name == "ENVIRONMENT" else ""
         return f"{_spelled(param)}{where}: {_problem(error.message, param.type)}"
-    known = getattr(error, "possibilities", None)
-    if known is not None:
-        option = str(getattr(error, "option_name", ""))
-        close = get_close_matches(option.strip("-"), [name.strip("-") for name in known], 1, SIMILARITY)
-        return f"No such option: {option}" + (f". Did you mean --{close[0]}?" if close else "")
+    if hasattr(error, "possibilities"):
+        wrong: Any = error
+        hint = _instead(wrong.option_name, wrong.ctx and wrong.ctx.info_name, wrong.possibilities or [])
+        return f"No such option: {wrong.option_name}{hint}"
     return error.format_message()
+
+
+def _instead(option: str, verb: str | None, known: list[str]) -> str:
+    """Return a sentence about what might have been meant, or nothing."""
+    if verb in ("send", "work"):
+        from rqtool.cli.habits import INSTEAD
+
+        if option in INSTEAD:
+            return f". {INSTEAD[option]}"
+    close = get_close_matches(option.strip("-"), [name.strip("-") for name in known], 1, SIMILARITY)
+    return f". Did you mean --{close[0]}?" if close else ""
 
 
 def _spelled(param: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rqtool.cli.habits import INSTEAD
 from tests.unit.cli.test_help import Captured, run
 
 
@@ -18,6 +19,10 @@ from tests.unit.cli.test_help import Captured, run
         ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
         ("work --concurrency 4", "No such option: --concurrency. See: rqtool work --help."),
+        ("work --eta", "No such option: --eta. Use work --bar. See: rqtool work --help."),
+        ("work -P 4 -- cat", "No such option: -P. Use work -j N. See: rqtool work --help."),
+        ("send --jobs 4 x", "No such option: --jobs. Use work -j N. See: rqtool send --help."),
+        ("queues -r", "No such option: -r. See: rqtool queues --help."),
         ("work -x", "No such option: -x. See: rqtool work --help."),
         ("work -j four", "-j/--jobs: 'four' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
         ("work -j 0", "-j/--jobs: '0' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
@@ -183,3 +188,12 @@ def test_what_may_be_repeated(monkeypatch: pytest.MonkeyPatch, capsys: Captured)
         monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
         assert run(monkeypatch, *line.split()) == 69
         assert "takes one value" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", INSTEAD)
+def test_a_habit_from_gnu_parallel(option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """An option that send or work does not have is answered with what rqtool has instead."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+    for verb in ("send", "work"):
+        run(monkeypatch, verb, f"{option}=1" if option.startswith("--") else f"{option}1")
+    assert f"rqtool: No such option: {option}. {INSTEAD[option]}. See: rqtool " in capsys.readouterr().err

@@ -37,9 +37,13 @@ class Brake:
         """Whether there was a pause, and no success since."""
         return self._pause > 0
 
+    def left(self, now: float) -> float:
+        """How long nothing is to begin, in seconds."""
+        return max(self._until - now, 0.0) if self.is_on else 0.0
+
     def pauses(self, now: float) -> bool:
         """Whether nothing is to begin at the moment."""
-        return self._pause > 0 and now < self._until
+        return self.left(now) > 0
 
     def failed(self, now: float) -> float:
         """Count a failure. Returns the length of the pause that begins with it, 0 for none."""

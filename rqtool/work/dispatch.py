@@ -88,6 +88,12 @@ class Dispatcher:
         free = self._jobs.at_work < self._pool.jobs and self._may_begin and not self.suspended
         return free and not (self._jobs.waiting or self._settler.is_stuck or self._events.out.is_waiting)
 
+    @property
+    def pause_left(self) -> float:
+        """For how many seconds a brake lets no task begin."""
+        now = time.monotonic()
+        return max(self._shortage.left(now), self._failures.left(now))
+
     def begin_jobs(self, session: Session) -> None:
         """Hand over as much as the pool has room for."""
         if self._events.out.is_waiting:
@@ -129,8 +135,7 @@ class Dispatcher:
     @property
     def _may_begin(self) -> bool:
         """Whether no brake keeps the next task from beginning; one that is on lets one at a time begin, as a probe."""
-        now = time.monotonic()
-        if self._shortage.pauses(now) or self._failures.pauses(now):
+        if self.pause_left:
             return False
         return not self._failures.is_on or self._probe is None or not self._probe.is_in_pool
 

@@ -84,7 +84,7 @@ class Worker:
         if options.prefetch is None:
             start(AdaptivePrefetch(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.bar:
-            progress = Progress(self._session, self._jobs, self._settler.tally, self._events.out)
+            progress = Progress(self._session, self._jobs, self._dispatcher, self._settler.tally, self._events.out)
             start(progress.ask())
             start(progress.draw())
         start(watch_consumers(self._session, self._jobs, self._dispatcher, self._events))

@@ -70,3 +70,15 @@ def test_without_a_terminal_there_is_no_bar(rqtool: Program) -> None:
     ended = rqtool("work", "--bar", "--max-tasks", "2", "--", *TALK)
     assert (ended.code, ended.stdout) == (0, "out 1\nout 2\n")
     assert re.fullmatch(r"err 1\nerr 2\nrqtool: 2 done in [^\n]*\n", ended.stderr)
+
+
+@pytest.mark.usefixtures("old_places")
+def test_a_pause_is_shown(vhost: Vhost, rqtool: Program) -> None:
+    """While the brake lets nothing begin, the bar counts down instead of looking as if the worker hung."""
+    rqtool("send", *["bad"] * 20)
+    terminal = Terminal(vhost, 100, "work", "--bar", "--drain", "--retry-delays", "6s", "--", "false")
+    try:
+        eventually(lambda: b" 0 running, paused for 1s, " in terminal.read())
+        eventually(lambda: b" 0 running, paused for 2s, " in terminal.read())
+    finally:
+        terminal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 
 from rqtool.durations import clock
 from rqtool.work.report.tally import rate
@@ -16,12 +17,13 @@ SHORTEST, LONGEST = 8, 40
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`left`: tasks that have not begun, None: not known yet."""
+    """`left`: tasks that have not begun, None: not known yet. `pause`: for how many seconds none is to begin."""
 
     done: int
     failed: int
     running: int
     left: int | None
+    pause: float = 0.0
 
 
 class Trend:
@@ -54,7 +56,7 @@ class Bar:
         """Return at most `width` characters."""
         per_second = self._done.add(now, figures.done)
         parts = [f"{figures.done:,} done", f"{figures.failed:,} failed", f"{figures.running:,} running"]
-        parts += [rate(per_second, 1.0) or "0/s"]
+        parts += [f"paused for {_rounded(ceil(figures.pause))}" if figures.pause else rate(per_second, 1.0) or "0/s"]
         if figures.left is None:
             parts += ["? left", "ETA ?"]
             return ", ".join(parts)[:width]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from rqtool.amqp.errors import Lost
+from rqtool.work.dispatch import Dispatcher
 from rqtool.work.jobs import Jobs
 from rqtool.work.report.bar import Bar, Figures
 from rqtool.work.report.output import WorkerOutput
@@ -39,6 +40,7 @@ class Progress:
 
     session: Session
     jobs: Jobs
+    dispatcher: Dispatcher
     tally: Tally
     out: WorkerOutput
     bar: Bar = field(default_factory=Bar)
@@ -84,4 +86,4 @@ class Progress:
         count = self.jobs.count
         here = count["waiting"] + count["handed over"] + count["withdrawn"]
         left = None if self._ready is None else self._ready + here
-        return Figures(self.tally.done, self.tally.failed, count["running"], left)
+        return Figures(self.tally.done, self.tally.failed, count["running"], left, self.dispatcher.pause_left)

@@ -18,6 +18,8 @@ def line(*course: tuple[float, Figures], width: int = 79) -> str:
 @pytest.mark.parametrize(
     ("course", "expected"),
     [
+        ([(0, Figures(0, 9, 0, None, 0.1))], "0 done, 9 failed, 0 running, paused for 1s, ? left, ETA ?"),
+        ([(0, Figures(3, 10, 0, 5, 29.3))], "3 done, 10 failed, 0 running, paused for 30s, 5 left, ETA ?"),
         ([(0, Figures(0, 0, 0, None))], "0 done, 0 failed, 0 running, 0/s, ? left, ETA ?"),
         (
             [(0, Figures(0, 0, 4, 996)), (10, Figures(250, 0, 4, 746))],
@@ -48,7 +50,7 @@ def test_what_is_long_ago_does_not_count() -> None:
 
 
 COUNT = st.integers(0, 10**7)
-FIGURES = st.builds(Figures, COUNT, COUNT, COUNT, st.none() | COUNT)
+FIGURES = st.builds(Figures, COUNT, COUNT, COUNT, st.none() | COUNT, st.floats(0, 30))
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), FIGURES), min_size=1), st.integers(1, 300))

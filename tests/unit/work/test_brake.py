@@ -50,6 +50,7 @@ def test_what_fails_during_a_pause_does_not_prolong_it() -> None:
     assert brake.failed(100.0) == 1.0
     assert brake.failed(100.5) == 0.0
     assert (brake.pauses(100.9), brake.pauses(101.0)) == (True, False)
+    assert [brake.left(now) for now in (100.0, 100.75, 101.0)] == [1.0, 0.25, 0.0]
     assert brake.in_a_row == 2
     assert brake.failed(101.0) == 2.0
 

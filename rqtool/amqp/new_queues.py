@@ -17,6 +17,8 @@ from rqtool.amqp.window import Settled
 
 NEW_SECONDS = 4.0
 """How old a queue must be before what it holds survives a SIGKILL of the broker."""
+STILL_NEW = f"the queue is new; in {NEW_SECONDS:.0f} s it survives a crash of the broker"
+"""For a terminal, where somebody waits for it."""
 PROBE_SECONDS = 3.0
 _REFUSED, _PRECONDITION = 403, 406
 

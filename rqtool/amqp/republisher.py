@@ -7,6 +7,7 @@ https://www.rabbitmq.com/docs/connections#flow-control
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import ensure_queue, ensure_sibling
 from rqtool.amqp.errors import Lost, raise_refusal
-from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
+from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW, is_marked_as_new
 from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import Destination, QueueType
 from rqtool.amqp.window import Message, Settled
@@ -118,6 +119,8 @@ class Republisher:
                     raise_refusal(lost, f"queue {place.name!r}")
                 self._declared.add(place.name)
                 if new:
+                    if place.name == self._queue and sys.stderr.isatty():
+                        self._say(STILL_NEW)
                     self._safe_from[place.name] = time.monotonic() + NEW_SECONDS
         if (wait := self._wait(place)) > 0:
             await asyncio.sleep(wait)

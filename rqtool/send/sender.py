@@ -12,7 +12,7 @@ from rqtool.amqp.connect import connect, keep_trying
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.errors import Lost, refusal
 from rqtool.amqp.message import Sealer
-from rqtool.amqp.new_queues import NEW_SECONDS, is_marked_as_new
+from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW, is_marked_as_new
 from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import parse_size_limit
 from rqtool.amqp.window import Message, Settled
@@ -198,7 +198,7 @@ class Sender:
         if not new:
             return
         if sys.stderr.isatty():
-            self._display.say(f"the queue is new; in {NEW_SECONDS:.0f} s it survives a crash of the broker")
+            self._display.say(STILL_NEW)
         await self._signals.interrupt(asyncio.sleep(NEW_SECONDS), self._may_leave)
         if self._signals.leave:
             raise GaveUp("stopped")

@@ -13,8 +13,10 @@ from urllib.parse import quote
 import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
+from rqtool.amqp.new_queues import STILL_NEW
+from rqtool.amqp.topology import new_marker
 from rqtool.text import plural
-from tests.dead import DEAD, KINDS, bury, declare, listed, numbered
+from tests.dead import DEAD, KINDS, Terminal, bury, declare, listed, numbered
 from tests.tools import Program, Vhost, eventually
 
 
@@ -173,3 +175,14 @@ def test_from_worker_to_dead_and_back(rqtool: Program, tmp_path: Path) -> None:
     assert rqtool("dead", "retry", "--id", str(row["id"])).code == 0
     assert rqtool("work", "--drain", "--", "true").code == 0
     assert listed(rqtool) == []
+
+
+def test_a_wait_is_explained(vhost: Vhost) -> None:
+    """Nothing goes back into a queue that a crash of the broker would lose: on a terminal it is said what for."""
+    declare(vhost)
+    bury(vhost, b"x")
+    vhost.declare(new_marker("task_queue"))
+    terminal = Terminal(vhost, "retry")
+    assert terminal.wait() == 0
+    said = terminal.shown.decode().splitlines()
+    assert said == [f"rqtool: {STILL_NEW}", " [x] Put 1 task back into 'task_queue'"]

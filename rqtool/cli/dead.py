@@ -16,7 +16,7 @@ from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, sele
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import UsageError
+from rqtool.errors import RqtoolError, UsageError
 from rqtool.text import plural, printable
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 SUMMARY = "summary"
+MOST_NAMES = 3
 
 
 class DeadGroup(TyperGroup):
@@ -52,7 +53,7 @@ app.command(SUMMARY)(summary)
 
 
 @app.command("list")
-@with_broker(queue_argument=True)
+@with_broker(api=True, queue_argument=True)
 def list_(
     *,
     queue: QueueName = DEFAULT_QUEUE,
@@ -81,7 +82,15 @@ def list_(
         first = False
 
     listing = Listing(endpoint, select(queue, ids, limit, grep, reason, older_than), show)
-    return _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
+    try:
+        code = _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
+    except RqtoolError:
+        if listing.has_queue or not (others := _others(endpoint, queue)):
+            raise
+        raise RqtoolError(f"There is no queue {queue!r}; {others}", "See them all with: rqtool dead") from None
+    if not (listing.ready or quiet) and (others := _others(endpoint, queue)):
+        complain(f"{others}; see them all with: rqtool dead")
+    return code
 
 
 @app.command("show")
@@ -188,6 +197,15 @@ def purge(
         talker(quiet=quiet)("nothing is deleted")
         return 0
     return _end(purging, queue, count, quiet=quiet)
+
+
+def _others(endpoint: Endpoint, queue: str) -> str:
+    """Say which queues have dead tasks, where the default queue has none: perhaps none was named."""
+    from rqtool.messages.overview import queues_with_dead_tasks
+
+    names = queues_with_dead_tasks(endpoint) if queue == DEFAULT_QUEUE else []
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"there are dead tasks of {', '.join(map(repr, names[:MOST_NAMES]))}{more}" if names else ""
 
 
 def _format(*, json: bool) -> Format:

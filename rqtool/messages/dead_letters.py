@@ -64,6 +64,8 @@ class Operation:
         self._selection = selection
         self._ids: Ids[Delivery] = Ids(selection.ids)
         self.ready = 0
+        self.has_queue = True
+        """Whether the dead queue is there, or the queue whose tasks would go to it."""
         self._selected = 0
         self._handled = 0
         self._moving = False
@@ -138,6 +140,7 @@ class Operation:
             if lost.code != _NOT_FOUND or "no queue" not in lost.text or self._selected:
                 raise_refusal(lost, f"tasks of queue {self._name!r}")
             if not await is_there(connection, self._queue):
+                self.has_queue = False
                 raise RqtoolError(f"There is no queue {self._queue!r}", "See the names with: rqtool queues") from None
             await self.finish(browser)  # the first task that dies creates the dead queue
             return

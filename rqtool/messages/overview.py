@@ -1,15 +1,55 @@
-"""Looks into every dead queue."""
+"""Finds every dead queue, and looks into it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rqtool.amqp.connect import connect
+from rqtool.amqp.topology import dead_queue
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import RqtoolError, Stopped
+from rqtool.errors import AccessRefused, RqtoolError, Stopped, Unreachable
+from rqtool.management.api import Management
+from rqtool.management.queue import Queue
 from rqtool.messages.dead_letters import Listing, Selection
 from rqtool.messages.listing import DeadTask
 from rqtool.messages.summary import SAMPLE, Summary, sum_up
+
+
+def dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
+    """Return the queues of the vhost whose dead queues may have tasks, and an error for each that is down.
+
+    Raises Unreachable and AccessRefused.
+    """
+    try:
+        found = _dead_queues(endpoint)
+    except (Unreachable, AccessRefused) as error:
+        other = "Or look into one queue, without the API: rqtool dead list QUEUE"
+        raise type(error)(error.what, f"{error.what_to_do}. {other}") from None
+    names, down = [], []
+    for name, queue in found.items():
+        if queue.state == "down":
+            down.append(RqtoolError(f"Queue {queue.name!r} is down, and its tasks are not counted", "Start its node"))
+        elif queue.type != "classic" or queue.messages != 0:  # a quorum queue's figures are seconds old
+            names.append(name)
+    return names, down
+
+
+def queues_with_dead_tasks(endpoint: Endpoint) -> list[str]:
+    """Return the queues that are known to have some; none where the API does not answer."""
+    try:
+        return [name for name, queue in _dead_queues(endpoint).items() if queue.messages]
+    except (Unreachable, AccessRefused):
+        return []
+
+
+def _dead_queues(endpoint: Endpoint) -> dict[str, Queue]:
+    """Return the vhost's dead queues under the names of the queues that they are beside."""
+    found = {}
+    for queue in Management(endpoint.api_urls, endpoint.tls).queues(endpoint.vhost):
+        name = queue.name.removesuffix(dead_queue(""))
+        if name not in ("", queue.name) and queue.type != "stream" and not queue.exclusive:
+            found[name] = queue
+    return found
 
 
 async def look(endpoint: Endpoint, queues: Sequence[str]) -> tuple[list[Summary], list[RqtoolError]]:

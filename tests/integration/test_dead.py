@@ -104,6 +104,27 @@ def test_counts_from_elsewhere(rqtool: Program, vhost: Vhost) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
+def test_they_are_elsewhere(rqtool: Program, vhost: Vhost, exists: bool) -> None:
+    """Without QUEUE the tutorial's is meant. Where it has none, or does not exist, those that have some are named."""
+    if not exists:
+        vhost.api("DELETE", f"/api/queues/{vhost.path}/task_queue")
+    for name in ("mail", "empty"):
+        vhost.declare(name)
+        vhost.declare(f"{name}.dead")
+    with vhost.channel() as channel:
+        channel.basic_publish("", "mail.dead", b"x")
+    eventually(lambda: vhost.ready("mail.dead") == 1)
+    ended = rqtool("dead", "list")
+    if exists:
+        assert ended.code == 0
+        assert ended.stderr.endswith("\nrqtool: there are dead tasks of 'mail'; see them all with: rqtool dead\n")
+    else:
+        said = "There is no queue 'task_queue'; there are dead tasks of 'mail'. See them all with: rqtool dead."
+        assert (ended.code, ended.stderr) == (1, f"rqtool: {said}\n")
+    assert rqtool("dead", "list", "empty").stderr == "rqtool: there are no dead tasks in 'empty.dead'\n"
+
+
+@pytest.mark.parametrize("exists", [True, False])
 def test_nothing_there(rqtool: Program, vhost: Vhost, exists: bool) -> None:
     """An empty or a missing dead queue is good news: the header, an empty array, exit code 0, and one line."""
     if exists:

@@ -72,7 +72,9 @@ class OutputGone:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """No process, descriptor, memory or disk was left for the task: no verdict on it, since it has not begun."""
+    """No process, descriptor, memory or disk was left for the task: no verdict on it, since it has not begun, or what
+    it wrote could not be kept.
+    """
 
     why: str
 

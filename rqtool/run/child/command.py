@@ -243,7 +243,7 @@ class Commands:
         if command.is_late:
             return timed_out(self._spec.timeout or 0.0, command.last_lines(), code)
         if command.output is not None and command.output.trouble:
-            return OutputGone(command.output.trouble)
+            return command.output.trouble
         if code and self._is_direct and reader_is_gone(1):
             return OutputGone("its reader is gone")
         return judge_exit(self._program, code, command.last_lines() if code else "")

@@ -74,8 +74,8 @@ def _argument(taken: Taken, target: Target) -> object:
 
 def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | None) -> None:
     if output is not None:
-        if output.trouble and isinstance(outcome, Done):
-            outcome = OutputGone(output.trouble)
+        if output.trouble and isinstance(outcome, Done | OutputGone):
+            outcome = output.trouble
         worker.answer(number, Answer(outcome, output.last, output.written))
         return
     try:

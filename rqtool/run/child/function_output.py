@@ -81,7 +81,7 @@ class FunctionOutput:
                 self._take_file()
             output.write(stream, data)
         if output.trouble and stream == 1:
-            raise OutputError(output.trouble)
+            raise OutputError(output.trouble.why)
 
     def _terminate(self, number: int, frame: object) -> None:  # noqa: ARG002
         """End by a signal, as without us, when what tasks have written so far is handed over: their time is up."""

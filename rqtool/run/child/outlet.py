@@ -9,11 +9,13 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from rqtool.output import Content, explain
 from rqtool.run.channel import Taken
 from rqtool.run.child.spool import LONGEST_TAG, Spool, tag_of
 from rqtool.run.encoding import Spec
+from rqtool.run.outcome import OutputGone, Shortage, shortage
 from rqtool.run.outputs import send
 
 
@@ -29,6 +31,11 @@ class Outlet:
         """The number of the last one that is on its way."""
         self.gone = ""
         """Why the worker takes no more."""
+        if spec.output != "direct":
+            import tempfile  # 20 ms
+
+            with suppress(OSError):
+                tempfile.gettempdir()  # which is remembered: without a free descriptor none would be found
 
     def of_task(self, taken: Taken | None) -> TaskOutput:
         """Return where a task writes; None: the process itself."""
@@ -73,7 +80,7 @@ class TaskOutput:
         self._spools = Spool(tag, whole=whole), Spool(tag, whole=whole)
         self.last = 0
         """The number of the last datagram that holds something of it; 0: none does."""
-        self._trouble = ""
+        self._trouble: OutputGone | Shortage | None = None
 
     @property
     def written(self) -> int:
@@ -83,12 +90,13 @@ class TaskOutput:
     @property
     def is_on_its_way(self) -> bool:
         """Whether nothing of it waits any more."""
-        return self._outlet.sent >= self.last or bool(self.trouble)
+        return self._outlet.sent >= self.last or self.trouble is not None
 
     @property
-    def trouble(self) -> str:
-        """Why some of it is lost."""
-        return self._trouble or (self._outlet.gone if self._outlet.sent < self.last else "")
+    def trouble(self) -> OutputGone | Shortage | None:
+        """Why some of it is lost, which is no verdict on the task."""
+        is_gone = self._outlet.gone and self._outlet.sent < self.last
+        return OutputGone(self._outlet.gone) if is_gone and self._trouble is None else self._trouble
 
     def write(self, stream: int, data: bytes) -> None:
         self._hand_over(stream, self._spools[stream - 1].feed, data)
@@ -103,8 +111,9 @@ class TaskOutput:
     def _hand_over(self, stream: int, next_of: Callable[..., Content | None], *data: bytes) -> None:
         try:
             content = next_of(*data)
-        except OSError as error:  # no room in the temporary folder
-            self._trouble = f"{explain(error)} in the temporary folder"
+        except OSError as error:
+            is_short = error.errno in (errno.EMFILE, errno.ENFILE)  # others have them, and will give them back
+            self._trouble = shortage(error) if is_short else OutputGone(f"{explain(error)} in the temporary folder")
         else:
             if content is not None:
                 self.last = self._outlet.write(stream, content)

@@ -18,7 +18,7 @@ import pytest
 from rqtool.errors import RqtoolError
 from rqtool.output import Content, unwritable
 from rqtool.run.encoding import Spec
-from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, Rejected
+from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, Rejected, Shortage
 from rqtool.run.pool import Pool
 from tests.driven import SECONDS, Driven
 from tests.tools import eventually, throughout
@@ -241,6 +241,23 @@ class TestRoom:
         assert outcome == OutputGone("file too large in the temporary folder")
         assert pool.taken.pieces == []
 
+    def test_no_descriptor_is_left(self, tmp_path: Path) -> None:
+        """For the file in which long output waits: others will give some back, so the task is to be tried again."""
+        waits = f"cd {tmp_path}; echo $PPID > part; mv part runner; until [ -e go ]; do sleep 0.02; done"
+        with capturing(*BODY, mode="group") as pool:
+            (run,) = pool.begin(*tasks(f"{waits}; yes"))
+            eventually((tmp_path / "runner").exists)
+            runner = int((tmp_path / "runner").read_text())
+            before = resource.prlimit(runner, resource.RLIMIT_NOFILE)
+            used = {int(name) for name in os.listdir(f"/proc/{runner}/fd")}
+            free = min(set(range(len(used) + 1)) - used)
+            resource.prlimit(runner, resource.RLIMIT_NOFILE, (free, before[1]))
+            (tmp_path / "go").touch()
+            assert run.outcome.result(SECONDS) == Shortage("too many open files")
+            resource.prlimit(runner, resource.RLIMIT_NOFILE, before)
+            assert pool.run(tasks("head -c 600000 /dev/zero")[0]) == Done(0)
+        assert len(pool.taken.all()) == 600_000
+
     def test_what_can_not_be_written_is_no_verdict(self) -> None:
         """On a task that is done, and on one that gets a SIGPIPE for it."""
         with capturing(*BODY, jobs=2) as pool:
@@ -254,6 +271,20 @@ class TestRoom:
 @pytest.mark.usefixtures("functions")
 class TestFunctions:
     """Their prints are handed on, and what their processes write."""
+
+    def test_no_descriptor_is_left(self) -> None:
+        """As of a command, whether the function sees the error or not."""
+        body = """if 1:
+            import contextlib, resource
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+            with {around}:
+                print("x" * 600_000)
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)"""
+        around = "contextlib.suppress(OSError)", "contextlib.ExitStack()"
+        with capturing("functions:run", mode="group") as pool:
+            outcomes = [pool.run(tasks(body.format(around=each).encode())[0]) for each in around]
+        assert outcomes == [Shortage("too many open files")] * 2
 
     @BOTH
     def test_all_in_order(self, mode: str) -> None:

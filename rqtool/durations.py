@@ -32,7 +32,7 @@ def parse_time(text: str) -> float:
         date, clock, fraction, zone = match.groups() if match else ("", "", "", "")
         return datetime.fromisoformat(f"{date}T{clock}{(fraction or '')[:7]}{zone.upper()}").timestamp()
     except (ValueError, OverflowError):
-        raise UsageError(f"{text!r} is no time", "Write date, time and zone: 2026-12-24T18:00:00+01:00") from None
+        raise UsageError(f"{text!r} is not a time", "Write date, time and zone: 2026-12-24T18:00:00+01:00") from None
 
 
 def is_duration(text: str) -> bool:

@@ -125,7 +125,7 @@ async def ensure_sibling(connection: Connection, target: Destination, kind: Queu
     if found.drops:
         raise UnsafeQueue(
             f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(found.drops)}",
-            "Delete it when it is empty; it is made anew without that",
+            "Delete it when it is empty; rqtool creates it again without that",
         )
     return found
 
@@ -255,14 +255,14 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
         )
     if field == "x-queue-type" and target in (returned(target.home), quarantine(target.home)):
         raise UnsafeQueue(
-            f"Queue {queue!r} is no quorum queue, and does not count how often a task comes back",
-            "Delete it when it is empty; it is made anew",
+            f"Queue {queue!r} is not a quorum queue, so it does not count how often a task comes back",
+            "Delete it when it is empty; rqtool creates it again",
         )
     if target.wait is not None and field in _RETURN_FIELDS:
         raise UnsafeQueue(
             f"Queue {queue!r} exists with {field}={current}: "
             f"what waits there would not come back to {target.home!r} in time",
-            "Delete it when it is empty; it is made anew",
+            "Delete it when it is empty; rqtool creates it again",
         )
 
 

@@ -68,7 +68,7 @@ def check_delayed(queue: str, guarantee: str, ttl: str | None, *, both: bool) ->
         raise UsageError("--delay and --at contradict each other", "Use one of the two")
     if guarantee == "tx":
         raise UsageError(
-            "--guarantee tx can't be delayed: a delayed task waits in a quorum queue, which knows no transactions",
+            "--guarantee tx can't be delayed: a delayed task waits in a quorum queue, which has no transactions",
             "Leave it out: a confirm says that the task is safe",
         )
     if ttl is not None:

@@ -52,7 +52,7 @@ OlderThan = Annotated[
         "--older-than",
         metavar="DURATION",
         allow_from_autoenv=False,
-        help="Only tasks that failed for good longer ago: 10m, 24h.",
+        help="Only tasks that were given up longer ago than this: 10m, 24h.",
         show_default="all",
     ),
 ]

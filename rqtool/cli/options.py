@@ -69,9 +69,13 @@ def parse_stuck_after(text: str) -> float:
     """Return the seconds of --stuck-after. Raises UsageError."""
     seconds = parse_option("--stuck-after", text, parse_duration)
     if seconds < SHORTEST_STUCK:
-        raise UsageError(f"--stuck-after {text} would accuse everybody who works", "Give it at least 1s")
+        raise UsageError(
+            f"--stuck-after {text} is too short: every busy consumer would be suspect", "Give it at least 1s"
+        )
     if seconds > LONGEST_STUCK:
-        raise UsageError(f"--stuck-after {text} is longer than the broker's memory", "Give it at most 50m")
+        raise UsageError(
+            f"--stuck-after {text} is too long: the broker keeps an hour of statistics", "Give it at most 50m"
+        )
     return seconds
 
 

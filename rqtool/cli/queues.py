@@ -231,9 +231,11 @@ def _snapshot(
 def _watch(endpoint: Endpoint, where: str | None, names: list[str], stuck_after: float, every: str) -> int:
     seconds = parse_duration(every)
     if seconds < SHORTEST_WATCH:
-        raise UsageError(f"--watch {every} would only keep the broker busy", "Give it 200ms or more")
+        raise UsageError(f"--watch {every} is too short", "Give it 200ms or more")
     if not sys.stdout.isatty():
-        raise UsageError("--watch draws on a terminal, and this is none", "Leave it out, and call rqtool queues again")
+        raise UsageError(
+            "--watch draws on a terminal, which stdout is not", "Leave it out, and call rqtool queues again"
+        )
     from rqtool.queues.watch import Watch
 
     return Watch(endpoint, where, names or None, stuck_after, seconds).run()

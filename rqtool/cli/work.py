@@ -240,7 +240,7 @@ def work(
         events.job_log = JobLog(joblog, spec)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
     if sys.stderr.isatty():
-        say(f"waiting for tasks in {queue!r}; Ctrl-C ends after the task at work, a second one at once")
+        say(f"waiting for tasks in {queue!r}; Ctrl-C stops after the current task, a second one at once")
     dead = asyncio.run(working.run()).dead
     if dead:
         say(
@@ -270,7 +270,7 @@ def _spec(command: list[str], placeholder: str | None, call: str | None, timeout
 
     seconds = None if timeout is None else parse_option("--timeout", timeout, parse_duration)
     if seconds == 0:
-        raise UsageError("--timeout 0 leaves no time for any task", "Leave it out for no limit")
+        raise UsageError("--timeout 0 is too short", "Leave it out for no limit")
     if command and call is not None:
         raise UsageError("--call and a command contradict each other", "Use one of the two")
     if seconds is not None and not command and call is None:
@@ -278,7 +278,7 @@ def _spec(command: list[str], placeholder: str | None, call: str | None, timeout
     if placeholder is not None and not command:
         raise UsageError("-I is for a command", "Name one, or leave -I out")
     if placeholder == "":
-        raise UsageError("-I: the placeholder is empty", "Give it letters that stand nowhere else in the command")
+        raise UsageError("-I: the placeholder is empty", "Choose a string that appears nowhere else in the command")
     if command:
         check_placeholders(command, placeholder or WHOLE)
         return Spec("command", command, seconds, placeholder=placeholder or WHOLE)

@@ -48,7 +48,7 @@ def parse_pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError(f"{text!r} is no regular expression: {error}", "See: pydoc re") from None
+        raise UsageError(f"{text!r} is not a regular expression: {error}", "See: pydoc re") from None
 
 
 def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:

@@ -108,6 +108,6 @@ async def _bind(connection: Connection, binding: Binding, *, is_queue: bool) -> 
         if lost.code == PRECONDITION_FAILED and not temporary_refusal(lost.text):
             raise UnsafeQueue(
                 f"The broker refused to declare exchange {binding.source!r}: {lost.text}",
-                "Delete it; it is made anew",
+                "Delete it; rqtool creates it again",
             ) from None
         raise_refusal(lost, f"exchange {binding.source!r}")

@@ -169,7 +169,7 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
         (["--delay", "soon"], ["--delay: 'soon' is not a duration"]),
         (["--at", "2999-01-01T00:00:00Z"], ["too far away", "within 366 days"]),
         (["--at", "2026-12-24T18:00:00"], ["has no time zone", "Add Z"]),
-        (["--at", "tomorrow"], ["--at: 'tomorrow' is no time"]),
+        (["--at", "tomorrow"], ["--at: 'tomorrow' is not a time"]),
         (["--delay", "1s", "--at", "2026-12-24T18:00:00Z"], ["--delay and --at contradict each other"]),
         (["--delay", "1s", "--guarantee", "tx"], ["--guarantee tx can't be delayed"]),
         (["--delay", "1s", "--ttl", "1m"], ["--ttl would end the wait"]),

@@ -78,7 +78,7 @@ def test_a_consumer_that_does_not_ack_holds_nothing() -> None:
 def test_a_connection_that_is_not_listed() -> None:
     """It went, or came, between two questions: its address is known from the channel."""
     holder = only([consumer()], [channel()], [])
-    assert holder.client.described == "a client without a name (10.0.0.7:53366)"
+    assert holder.client.described == "an unnamed client (10.0.0.7:53366)"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_clients_say_about_themselves(properties: Any, name: str | None, pi
 def test_a_client_without_a_name() -> None:
     """Its library, address and user describe it."""
     client = only([consumer()], [channel()], [connection(client_properties={"product": "Bunny"})]).client
-    assert client.described == "a Bunny without a name (10.0.0.7:53366, user guest)"
+    assert client.described == "an unnamed client (Bunny, 10.0.0.7:53366, user guest)"
 
 
 def test_a_worker_of_rqtool() -> None:

@@ -18,7 +18,7 @@ from pika.channel import Channel as PikaChannel
 
 from rqtool.amqp import tables
 from rqtool.amqp.acks import Acks
-from rqtool.amqp.errors import Lost, lost_because
+from rqtool.amqp.errors import Lost, NoAnswer, lost_because
 from rqtool.amqp.topology import Arguments
 from rqtool.amqp.wire import PikaConnection, RawDelivery
 from rqtool.endpoint.urls import BrokerURL
@@ -30,7 +30,6 @@ tables.install()
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long the broker may take to answer a call: the line may be dead, and heartbeats may be off."""
-NO_ANSWER = "the broker does not answer"
 
 T = TypeVar("T")
 
@@ -197,9 +196,9 @@ class Connection:
 
 
 async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:
-    """Wait for an answer. Raises Lost if none can come any more, or none came within CALL_SECONDS."""
+    """Wait for an answer. Raises Lost if none can come any more; NoAnswer if none came within CALL_SECONDS."""
     if not await either(answer, lost, CALL_SECONDS):
-        raise Lost(0, NO_ANSWER)
+        raise NoAnswer
     if answer.done():
         return answer.result()
     raise lost.result()

@@ -11,8 +11,8 @@ from typing import Any
 import pika
 import pika.exceptions
 
-from rqtool.amqp.connection import NO_ANSWER, Channel, Connection, answered
-from rqtool.amqp.errors import Lost, lost_because
+from rqtool.amqp.connection import Channel, Connection, answered
+from rqtool.amqp.errors import Lost, NoAnswer, lost_because
 from rqtool.amqp.headers import COPY, text
 from rqtool.amqp.message import APP_ID, copied, copied_with_token
 from rqtool.amqp.window import Message
@@ -110,7 +110,7 @@ class Consumer:
         on_delivery: Callable[[Delivery], None],
         channel: Channel | None = None,
     ) -> Consumer:
-        """Start consuming; on `channel`, if given, whose other consumers must be cancelled. Raises Lost."""
+        """Start consuming; on `channel`, if given, whose other consumers must be cancelled. Raises Lost, NoAnswer."""
         channel = await connection.channel() if channel is None else channel
         consumer = cls(channel)
 
@@ -132,9 +132,9 @@ class Consumer:
             answer = await channel.call(
                 channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
             )
-        except Lost as lost:
-            # A quorum queue without a leader: the broker answers for others.
-            raise Lost(0, f"{NO_ANSWER} for queue {queue!r}") if lost.text == NO_ANSWER else lost from None
+        except NoAnswer:  # a quorum queue without a leader; the broker may answer for others
+            channel.close()
+            raise NoAnswer(f" for queue {queue!r}") from None
         consumer._tag = answer.method.consumer_tag
         channel.on_delivery(delivered)
         return consumer

@@ -33,6 +33,13 @@ class Lost(Exception):
         return f"{self.text} ({self.code})" if self.code else self.text
 
 
+class NoAnswer(Lost):
+    """None came in time: the connection may be dead, or what was asked for does not answer."""
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__(0, f"the broker does not answer{what}")
+
+
 def lost_because(reason: object) -> Lost:
     """Translate pika's reason for the end of a channel or connection."""
     if isinstance(reason, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):

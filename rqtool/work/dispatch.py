@@ -51,7 +51,7 @@ class Dispatcher:
         """Take in a delivery of NAME or NAME.returned."""
         job = self._jobs.receive(delivery, self)
         if self._is_new(job):
-            if job.step is Step.TO_QUARANTINE:
+            if job.step is Step.TO_QUARANTINE and self._settler.has_quarantine:
                 self._settler.move_to_quarantine(job, starts=0)
             else:
                 self._jobs.wait(job)

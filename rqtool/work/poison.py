@@ -20,6 +20,8 @@ MOST_RETURNS = 1
 MOST_STARTS = 3
 DEATHS = 1 + MOST_RETURNS + MOST_STARTS
 """Workers that a task was with when they went, before it is given up."""
+UNTOLD = "a task that kills its workers can't be told from others"
+"""What to say where one of these queues can't be used."""
 
 
 class Source(Enum):

@@ -27,15 +27,15 @@ from rqtool.text import plural
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
-from rqtool.work.poison import DEATHS, Source
+from rqtool.work.poison import DEATHS, UNTOLD, Source
 from rqtool.work.report.events import Events
 from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
 
 _TRIES = 2
-"""Failed ones after which a wait queue counts as lost. RabbitMQ up to 4.0 leaves a quorum queue without a leader for
-good if it is killed within a tenth of a second after it made the queue."""
+"""Failed ones after which a wait queue, or the quarantine, is done without. RabbitMQ up to 4.0 leaves a quorum queue
+without a leader for good if it is killed within a tenth of a second after it made the queue."""
 
 
 class Settler:
@@ -52,6 +52,8 @@ class Settler:
         self._moves: set[asyncio.Task[None]] = set()
         self._unacked: set[str] = set()
         self._spares: dict[str, Destination] = {}
+        self.has_quarantine = True
+        """Whether suspects can be moved there."""
         self._in_trouble = 0
         self.tally = Tally()
 
@@ -199,12 +201,22 @@ class Settler:
                         what = problem.what if isinstance(problem, RqtoolError) else problem
                         text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
                         self._events.complain(text)
-                    if tries == _TRIES and place.wait is not None and not isinstance(problem, Unreachable):
-                        self._spares[place.name] = spare(place)
+                    if tries == _TRIES and not isinstance(problem, Unreachable):
+                        if place.wait is not None:
+                            self._spares[place.name] = spare(place)
+                        elif place == quarantine(job.home):
+                            self._do_without_quarantine(job)
                 await asyncio.sleep(pause(tries))
             return False
         finally:
             self._in_trouble -= tries > 0
+
+    def _do_without_quarantine(self, job: Job) -> None:
+        """Give a suspect back, to run beside others."""
+        if self.has_quarantine:
+            self.has_quarantine = False
+            self._events.complain(f"{quarantine(job.home).name!r} takes no tasks: {UNTOLD}")
+        job.delivery.requeue()
 
 
 def _failed_headers(job: Job, result: Result) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_if_there, count_ready, ensure_queue, ensure_sibling
-from rqtool.amqp.errors import Lost, raise_refusal
+from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.topology import quarantine, returned
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
+from rqtool.work.poison import UNTOLD
 
 LOW_DELIVERY_LIMIT = 20
 """RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
@@ -25,8 +26,8 @@ LOW_DELIVERY_LIMIT = 20
 class Subscription:
     """Consumers on one connection. `lost` resolves (it never raises) when the connection or one of them goes.
 
-    Where NAME.returned or NAME.quarantine is missing, and this user may not make it, `counts_returns` is false and
-    neither is used.
+    Where NAME.returned or NAME.quarantine is missing, and this user may not make it, or while NAME.returned does not
+    answer, `counts_returns` is false and neither is used.
     """
 
     def __init__(self, connection: Connection, options: WorkOptions, receive: Callable[[Delivery], None]) -> None:
@@ -34,7 +35,7 @@ class Subscription:
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
         self.warnings: list[str] = []
         """What the user must know about the queues, in a line each."""
-        self.counts_returns = True
+        self._may_count = self._returned_answers = True
         self._has_low_limit = False
         self._young_until = 0.0
         self._options = options
@@ -68,8 +69,12 @@ class Subscription:
         return subscription
 
     @property
+    def counts_returns(self) -> bool:
+        return self._may_count and self._returned_answers
+
+    @property
     def _consumed(self) -> list[str]:
-        return [self._options.queue, *([self._returned] if self.counts_returns else [])]
+        return [self._options.queue, *([self._returned] if self._may_count else [])]
 
     @property
     def may_give_back(self) -> bool:
@@ -98,12 +103,24 @@ class Subscription:
             try:
                 for queue in self._consumed:
                     if not self._pauses:
-                        consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
-                        self._consumers.append(consumer)
-                        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
+                        await self._consume(queue)
             except Lost as lost:
                 self._lose(lost)  # half of it would be worse than none
                 raise
+
+    async def _consume(self, queue: str) -> None:
+        """Raises Lost, but where NAME.returned alone does not answer: the next `renew` tries again."""
+        try:
+            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
+        except NoAnswer as lost:
+            if queue != self._returned:
+                raise
+            self._returned_answers = False
+            self.warnings.append(f"{lost}: {UNTOLD}")
+            return
+        self._returned_answers |= queue == self._returned
+        self._consumers.append(consumer)
+        consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
 
     async def _cancel(self) -> None:
         consumers, self._consumers = self._consumers, []
@@ -140,10 +157,10 @@ class Subscription:
             except AccessRefused:
                 missing.add(place.name)
         counted = {self._returned, self._quarantine}
-        self.counts_returns = not missing & counted
+        self._may_count = not missing & counted
         if missing:
             without = ["a task that fails ends the worker"] if missing - counted else []
-            without += [] if self.counts_returns else ["a task that kills its workers can't be told from others"]
+            without += [] if self._may_count else [UNTOLD]
             names = ", ".join(repr(place.name) for place in self._options.places if place.name in missing)
             self.warnings.append(f"this user may not create {names}: {', and '.join(without)}")
         # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
+from rqtool.amqp.topology import Destination, quarantine, returned, sibling_arguments
 from tests.faults.conftest import Arena, settle_account
 from tests.tools import Running, Vhost, eventually
 
@@ -137,3 +138,26 @@ def test_moved_to_a_new_queue(arena: Arena, kills: int, delays: str, sibling: st
         queued += collect(arena, workers, ("", sibling))
     # A task that was not moved yet is no less safe: it is in the queue where it was.
     settle(sent, queued, sent, f"moved to a new {sibling}; {len(confirmed)} of them said to be there")
+
+
+@pytest.mark.parametrize("lost", [returned("orphan"), quarantine("orphan")], ids=["returned", "quarantine"])
+def test_a_queue_for_suspects_that_lost_its_leader(arena: Arena, lost: Destination) -> None:
+    """RabbitMQ up to 4.0 is killed a moment after it made the queue, and never answers for it again: a task that comes
+    back from two workers that died is done all the same.
+    """
+    arena.rqtool.environment["RQTOOL_QUEUE"] = "orphan"
+    assert arena.rqtool("send", "task").code == 0
+    with arena.vhost.channel() as channel:
+        channel.queue_declare(lost.name, durable=True, arguments=sibling_arguments(lost, None))
+    arena.kill(*arena.broker.running())
+    arena.restart()
+    log = arena.rqtool.cwd / "log"
+    for death in range(2):
+        worker = arena.rqtool.start("work", "--", "sh", "-c", "cat >> log; while [ ! -e over ]; do sleep 0.05; done")
+        eventually(lambda death=death: log.exists() and len(log.read_bytes()) > 4 * death, 90)  # type: ignore[misc]
+        worker.kill()
+    (arena.rqtool.cwd / "over").touch()
+    ended = arena.rqtool.start("work", "--drain", "--", "sh", "-c", "cat >> log").wait(150)
+    assert ended.code == 0, ended
+    assert log.read_text() == 3 * "task"
+    assert arena.vhost.figures("orphan") == (0, 0)

@@ -123,11 +123,11 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
         row = vhost.row("task_queue.retry.1s")
         return (row.get("messages_ready"), row.get("messages")) == (0, 1)
 
-    eventually(on_its_way, 30)
+    eventually(on_its_way)
     assert vhost.bodies() == [b"in the way"]
     # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *FAIL)
-    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr, 60)
+    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr)
     assert "1 2" in log_of(rqtool) or drainer.process.poll() is None
 
 

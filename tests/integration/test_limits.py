@@ -59,10 +59,10 @@ def test_a_worker_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     limit(vhost, "max-connections", 0)
     for each in eventually(lambda: vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")):
         vhost.api("DELETE", f"/api/connections/{quote(each['name'], safe='')}")
-    worker.says("onnection lost", 30)
+    worker.says("onnection lost")
     vhost.api("DELETE", f"/api/vhost-limits/{vhost.path}/max-connections")
     assert rqtool("send", "back").code == 0
-    worker.says("back", 30)
+    worker.says("back")
 
 
 @pytest.mark.usefixtures("old_places")

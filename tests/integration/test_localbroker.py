@@ -198,7 +198,7 @@ def test_a_cluster(program: Program, tmp_path: Path) -> None:
             assert lets_in(node, Login("rqtool", node.password)) == (True, True)
         expected = [["new", "1", "0"], ["old", "1", "0"]]
         # A quorum queue reports its totals every five seconds.
-        eventually(lambda: [row.split("\t")[:3] for row in program("queues").stdout.splitlines()[1:]] == expected, 30)
+        eventually(lambda: [row.split("\t")[:3] for row in program("queues").stdout.splitlines()[1:]] == expected)
     finally:
         stopped = program("broker", "stop")
     assert stopped.code == 0

@@ -50,7 +50,7 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
     script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
     for start in range(1, 7):
         worker = rqtool.start("work", "--grace", "100ms", "--", "sh", "-c", script)
-        eventually(lambda start=start: len(begun(rqtool)) == start, 30)  # type: ignore[misc]
+        eventually(lambda start=start: len(begun(rqtool)) == start)  # type: ignore[misc]
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM
     assert begun(rqtool) == ["1 0", *["1 1"] * 5]
@@ -67,7 +67,7 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
     for _ in range(4):
         worker = rqtool.start("work", "--prefetch", "50", "--grace", "100ms", "--", "sleep", "300")
         eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20, 30)
-        worker.says("Received", 30)
+        worker.says("Received")
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM
         eventually(lambda: vhost.ready("task_queue.returned") == 20)
@@ -83,7 +83,7 @@ def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) ->
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
     worker = rqtool.start("work", "--", "sleep", "300")
-    worker.says("Received", 30)
+    worker.says("Received")
     eventually(lambda: "task_queue.returned\t0\t1\t1\t" in rqtool("queues", "task_queue").stdout)
 
 
@@ -97,7 +97,7 @@ def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> N
             properties = pika.BasicProperties(delivery_mode=2, message_id=name, headers={STARTS: 3})  # type: ignore[no-untyped-call]
             channel.basic_publish("", "task_queue.retry.started", name.encode(), properties)
     worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; echo >> log")
-    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"), 30)
+    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"))
     worker.signal(signal.SIGTERM)
     worker.wait()
     assert vhost.bodies("task_queue.dead") == []
@@ -116,7 +116,7 @@ def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost,
         channel.queue_delete("task_queue")
         channel.queue_declare("task_queue", durable=True, arguments={"x-queue-type": kind})
     rqtool("send", "more")
-    eventually(lambda: "more" in begun(rqtool), 40, repr(worker))
+    eventually(lambda: "more" in begun(rqtool), what=repr(worker))
 
 
 def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:

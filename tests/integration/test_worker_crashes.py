@@ -149,7 +149,7 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> Non
             deaths += 1
             assert deaths <= 10 * len(bad)
             workers[at] = rqtool.start(*command)
-        eventually(lambda: killed() or drained(), 60)
+        eventually(lambda: killed() or drained())
     assert {body.decode() for body in vhost.bodies("task_queue.dead")} == bad
     assert set(log_of(rqtool)) == good
 
@@ -177,7 +177,7 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
     for _ in range((LIMIT + 3) * scale):
         seen = {queue: len(log_of(rqtool, queue)) for queue in queues}
         workers = [start(queue, after="; sleep 0.2") for queue in queues]
-        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues), 30)  # type: ignore[misc]
+        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues))  # type: ignore[misc]
         for worker in workers:
             worker.kill()
     begun = {queue: Counter(log_of(rqtool, queue)) for queue in queues}
@@ -201,7 +201,7 @@ def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost) -> None:
     while any(worker.process.poll() is None for worker in workers):
         victim = random.randrange(4)
         before = len(log_of(rqtool, "done"))
-        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 50 or vhost.figures() == (0, 0), 30)  # type: ignore[misc]
+        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 50 or vhost.figures() == (0, 0))  # type: ignore[misc]
         if vhost.ready() == 0:
             break
         workers[victim].kill()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from rqtool.amqp.topology import QueueType, queue_arguments
+from rqtool.amqp.topology import QueueType
 from rqtool.private_broker.cluster import PrivateBroker
-from tests.tools import Program, Vhost, eventually
+from rqtool.private_broker.server import find_server
+from tests.old_queues import declare_all
+from tests.tools import Program, Vhost, eventually, rabbitmqctl
 
 SCRIPT = """
 b=$(cat)
@@ -27,32 +28,27 @@ def log_of(rqtool: Program, kind: str) -> list[str]:
 
 
 @pytest.fixture
-def impatient(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[tuple[Vhost, Program]]:
-    """A broker that wants acks within three seconds, and looks every half."""
-    home = tmp_path / "broker"
-    count = pytestconfig.getoption("--nodes")
-    for folder in (home, *(home / f"node{number}" for number in range(2, count + 1))):
-        folder.mkdir(mode=0o700)
-        (folder / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].")
-    broker = PrivateBroker(home, {"consumer_timeout": "3000"})
-    nodes = broker.start(count)
-    vhost = Vhost(nodes[0], "/", nodes=nodes)
-    program = Program(vhost.environment, cwd=tmp_path)
-    try:
-        yield vhost, program
-    finally:
-        program.end_all()
-        broker.stop()
+def impatient(broker: PrivateBroker) -> Iterator[None]:
+    """The broker wants acks within three seconds, and looks every half, on channels that are opened meanwhile."""
+    tell(broker, consumer_timeout=3_000, channel_tick_interval=500)
+    yield
+    tell(broker, consumer_timeout=1_800_000, channel_tick_interval=60_000)  # RabbitMQ's own
 
 
-def test_a_task_longer_than_the_ack_timeout(impatient: tuple[Vhost, Program]) -> None:
+def tell(broker: PrivateBroker, **settings: int) -> None:
+    words = [f"application:set_env(rabbit, {name}, {value})" for name, value in settings.items()]
+    for node in broker.running():
+        rabbitmqctl(node, find_server(), "eval", f"{', '.join(words)}.")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_task_longer_than_the_ack_timeout(rqtool: Program, vhost: Vhost) -> None:
     """It runs once, and its result counts: done, or failed and tried again; what waits beside it runs once too."""
-    vhost, rqtool = impatient
     version = vhost.api("GET", "/api/overview")["rabbitmq_version"]
     kinds: list[QueueType] = ["classic", "quorum"]
     workers = {}
     for kind in kinds:
-        vhost.declare(kind, **queue_arguments(kind, kind))
+        declare_all(vhost, kind, kind, "100ms")
         assert rqtool("send", "-q", kind, "--type", kind, "fails", "short").code == 0
         options = ["-q", kind, "--type", kind, "--prefetch", "2", "--retry-delays", "100ms"]
         workers[kind] = rqtool.start("work", *options, "--drain", "--", "sh", "-c", SCRIPT)

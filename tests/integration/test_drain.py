@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from rqtool.amqp.topology import QueueType
+from tests.old_queues import declare_all
 from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually
 
@@ -27,10 +29,10 @@ def publish(vhost: Vhost, *bodies: bytes) -> None:
             channel.basic_publish("", "task_queue", body)
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
+    declare_all(vhost, "task_queue", kind)
     rqtool("send", "--type", kind, "theirs")
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: log_of(rqtool) == ["begin theirs"])

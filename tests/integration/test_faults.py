@@ -18,27 +18,18 @@ from rqtool.amqp.errors import Lost
 from rqtool.amqp.topology import sibling_arguments, waiting
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
+from tests.integration.conftest import Secured
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
 pytestmark = pytest.mark.xdist_group("mortal broker")
 
 
-@pytest.fixture(scope="module")
-def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
-    """A broker to kill."""
-    local = PrivateBroker(tmp_path_factory.mktemp("mortal"))
-    try:
-        yield local
-    finally:
-        local.stop()
-
-
 @pytest.fixture
-def own(mortal_broker: PrivateBroker, tmp_path: Path) -> Iterator[tuple[PrivateBroker, Vhost, Program]]:
+def own(own_broker: Secured, tmp_path: Path) -> Iterator[tuple[PrivateBroker, Vhost, Program]]:
     """The broker to kill, up and running, its vhost, and the program pointed at it."""
-    vhost = Vhost(mortal_broker.start()[0], "/")
+    vhost = Vhost(own_broker.node, "/")
     program = Program(vhost.environment, cwd=tmp_path)
-    yield mortal_broker, vhost, program
+    yield own_broker.broker, vhost, program
     program.end_all()
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pika
 import pytest
 
+from rqtool.amqp.topology import QueueType
+from tests.old_queues import declare_all
 from tests.tools import Program, Vhost, eventually, lines
 
 # Writes what it was given, and ends as the body says: a number is an exit code.
@@ -37,10 +39,10 @@ def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     return arguments
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """It is tried once and after each delay, ends in the dead queue with the reasons; --drain waits for all that."""
+    declare_all(vhost, "task_queue", kind, FAST[1])
     rqtool("send", "--type", kind, "3", "0", "--header", "Trace-Id=7")
     ended = rqtool("work", "--drain", *FAST, "--", *VERDICT)
 
@@ -64,8 +66,8 @@ def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> N
 @pytest.mark.usefixtures("old_places")
 def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     """65 is given up at once, 75 is tried again, a signal is a failure."""
-    vhost.declare("temporary")
-    vhost.declare("killed")
+    for queue in ("temporary", "killed"):
+        declare_all(vhost, queue, None, FAST[1])
     rqtool("send", "65")
     rqtool("send", "-q", "temporary", "75")
     rqtool("send", "-q", "killed", "x")

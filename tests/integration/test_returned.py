@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import STARTS
-from rqtool.amqp.topology import sibling_arguments, waiting
+from rqtool.amqp.topology import QueueType, sibling_arguments, waiting
+from tests.old_queues import declare_all, declare_siblings
 from tests.tools import Program, Vhost, eventually, lines
 
-KINDS = ["classic", "quorum"]
+KINDS: list[QueueType] = ["classic", "quorum"]
 
 
 def begun(rqtool: Program) -> list[str]:
@@ -20,10 +21,10 @@ def begun(rqtool: Program) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
+    declare_all(vhost, "task_queue", kind)
     tasks = [f"{n}" for n in range(1_000)]
     assert rqtool("send", "--type", kind, input=lines(*(task.encode() for task in tasks))).code == 0
     command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
@@ -40,12 +41,12 @@ def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str
     assert vhost.bodies("task_queue.dead") == []
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
-def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """It was not the task that ended its worker: its attempt stays the first, and from the second start on it is told
     that somebody may have begun it before.
     """
+    declare_all(vhost, "task_queue", kind)
     rqtool("send", "--type", kind, "x")
     script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
     for start in range(1, 7):
@@ -60,6 +61,7 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
 
 def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -> None:
     """A worker that ends in order returns what it had ahead of the queue, again and again: none of it is suspected."""
+    declare_siblings(vhost, "task_queue")
     rqtool("send", *(f"{n}" for n in range(20)))
     hold = rqtool.start("work", "--prefetch", "50", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 20))
@@ -78,6 +80,7 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
 
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:
     """A worker that has a dead one's task in hand is named by `queues NAME`."""
+    declare_siblings(vhost, "task_queue")
     rqtool("send", "x")
     holder = rqtool.start("work", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))

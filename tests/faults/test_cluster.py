@@ -34,7 +34,7 @@ def test_the_majority_is_lost(cluster: Arena, heals: bool) -> None:
         "send", "-q", "q", "--json", "--unsent", "rest", "--give-up", give_up, stdin=subprocess.PIPE
     )
     sender.write(lines(*tasks[:2_000]))
-    eventually(lambda: cluster.vhost.ready("q") == 2_000, 30)
+    eventually(lambda: cluster.vhost.ready("q") == 2_000)
     leader = cluster.leader("q")
     other = next(node for node in cluster.broker.running() if node.pid != leader.pid)
     cluster.kill(leader, other)

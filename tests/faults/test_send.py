@@ -167,7 +167,7 @@ def test_a_frozen_broker(arena: Arena, kind: str) -> None:
     assert ended.code == 1
     rest = unsent(arena)
     assert set(tasks[1_000:]) <= set(rest)
-    eventually(lambda: arena.vhost.ready("q") >= 1_000, 30)
+    eventually(lambda: arena.vhost.ready("q") >= 1_000)
     settle_account(confirmed(tasks, ended, rest), queued=arena.vhost.bodies("q"), sent=tasks, most_duplicates=WINDOW)
 
 

@@ -57,7 +57,7 @@ def test_the_broker_is_killed_while_retries_come_home(arena: Arena, kind: str) -
     arena.rqtool("work", "-q", "q", "--max-tasks", "1", "--retry-delays", "2s", "--quiet", *FAILS_ONCE)
     command = ["work", "-q", "q", "-j", "4", "--prefetch", "50", "--retry-delays", "2s", "--no-brake", "--quiet"]
     worker = arena.rqtool.start(*command, *FAILS_ONCE)
-    eventually(lambda: len(logged(arena.rqtool)) > 100, 40)
+    eventually(lambda: len(logged(arena.rqtool)) > 100)
     arena.kill(arena.leader("q.retry.2s"))
     arena.restart()
     eventually(lambda: set(logged(arena.rqtool)) == set(tasks), COMES_HOME, "all done")

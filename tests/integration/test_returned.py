@@ -31,7 +31,7 @@ def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: Que
     for round_ in range(3):
         workers = [rqtool.start(*command) for _ in range(4)]
         seen = len(begun(rqtool))
-        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100, 40)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100)  # type: ignore[misc]
         for worker in workers:
             worker.kill()
         assert len(set(begun(rqtool))) < len(tasks), round_
@@ -68,7 +68,7 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
     hold.kill()
     for _ in range(4):
         worker = rqtool.start("work", "--prefetch", "50", "--grace", "100ms", "--", "sleep", "300")
-        eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20, 30)
+        eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20)
         worker.says("Received")
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rqtool.amqp.topology import sibling_arguments, sibling_queues
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node
+from tests.old_queues import declare_siblings
 from tests.tools import Program, Vhost
 
 # Nothing of the caller's reaches the tests, but for which RabbitMQ is tried.
@@ -71,8 +71,7 @@ def vhost(broker: PrivateBroker, node: Node, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def old_places(vhost: Vhost) -> None:
     """The queues beside the tutorial's are there, too, so that no test waits until those are old enough."""
-    for place in sibling_queues("task_queue", [("100ms", 0.1), ("200ms", 0.2), ("1s", 1.0), ("6s", 6.0)]):
-        vhost.declare(place.name, **sibling_arguments(place, None))
+    declare_siblings(vhost, "task_queue", delays="100ms,200ms,1s,6s")
 
 
 @pytest.fixture

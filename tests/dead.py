@@ -36,7 +36,7 @@ def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: di
             channel.basic_publish(
                 "", DEAD, body, properties_of(message_id=message_id, headers=headers, delivery_mode=2)
             )
-    eventually(lambda: vhost.ready(DEAD) == before + len(bodies), 40)
+    eventually(lambda: vhost.ready(DEAD) == before + len(bodies))
 
 
 def numbered(count: int) -> list[bytes]:

@@ -10,9 +10,9 @@ from concurrent.futures import Future
 from rqtool.run.outcome import Outcome
 from rqtool.run.pool import Pool
 from rqtool.run.task import Task
-from tests.tools import eventually
+from tests.tools import DEADLINE, eventually
 
-SECONDS = 20.0
+SECONDS = DEADLINE
 
 
 class Run:

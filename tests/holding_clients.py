@@ -10,6 +10,9 @@ import sys
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
+ACK_SECONDS = 6.0
+"""What a slow client takes for a message; one that forgets acks for others three times as often."""
+
 
 def consume(channel: BlockingChannel, queue: str) -> None:
     channel.basic_consume(queue, lambda *_: None)
@@ -30,7 +33,7 @@ def divided(connection: pika.BlockingConnection, channel: BlockingChannel, queue
     print("holds", flush=True)
     while True:
         channel.basic_publish("", other, b"x")
-        connection.sleep(2)
+        connection.sleep(ACK_SECONDS / 3)
 
 
 def main(url: str, kind: str, queue: str) -> None:
@@ -57,7 +60,7 @@ def main(url: str, kind: str, queue: str) -> None:
         channel.basic_qos(prefetch_count=3)
         for method, _, _ in channel.consume(queue):
             print("holds", flush=True)
-            connection.sleep(6)
+            connection.sleep(ACK_SECONDS)
             assert method is not None
             if kind != "rejecting":
                 channel.basic_ack(method.delivery_tag)

@@ -34,14 +34,14 @@ def test_the_majority_is_lost(cluster: Arena, heals: bool) -> None:
         "send", "-q", "q", "--json", "--unsent", "rest", "--give-up", give_up, stdin=subprocess.PIPE
     )
     sender.write(lines(*tasks[:2_000]))
-    eventually(lambda: cluster.vhost.ready("q") == 2_000, 30)
+    eventually(lambda: cluster.vhost.ready("q") == 2_000)
     leader = cluster.leader("q")
     other = next(node for node in cluster.broker.running() if node.pid != leader.pid)
     cluster.kill(leader, other)
     sender.write(lines(*tasks[2_000:]))
     sender.close_input()
     if heals:
-        sender.says("trying again", 40)
+        sender.says("trying again")
         assert sender.process.poll() is None
         cluster.restart()
     ended = sender.wait(160)
@@ -53,7 +53,7 @@ def test_the_majority_is_lost(cluster: Arena, heals: bool) -> None:
     assert (rest == []) is heals
     # Sent before the majority was lost: confirmed. After: never, without it.
     assert set(rest) in (set(), set(tasks[2_000:]))
-    eventually(lambda: cluster.vhost.ready("q") >= len(tasks) - len(rest), 60)
+    eventually(lambda: cluster.vhost.ready("q") >= len(tasks) - len(rest))
     settle_account(set(tasks) - set(rest), queued=cluster.vhost.bodies("q"), sent=tasks, most_duplicates=WINDOW)
 
 
@@ -88,7 +88,7 @@ def test_every_node_is_restarted_in_turn(cluster: Arena) -> None:
     for worker in workers:
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 0
-    eventually(lambda: cluster.vhost.figures("q") == (0, 0), 20)
+    eventually(lambda: cluster.vhost.figures("q") == (0, 0))
     # What sender and workers had on their way when their node went, three times.
     settle_account(fed, completed=logged(cluster.rqtool), most_duplicates=3 * (600 + 2 * 10))
 

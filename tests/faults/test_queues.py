@@ -32,5 +32,5 @@ def test_not_known_is_not_empty(arena: Arena, kind: str) -> None:
 
     arena.kill(*arena.broker.running())
     arena.restart()
-    eventually(known, 30)
+    eventually(known)
     assert set(seen) <= {(None, "unknown"), (TASKS, "no consumers")}

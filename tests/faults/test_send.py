@@ -92,7 +92,7 @@ def test_a_line_that_goes_dead(arena: Arena, directions: tuple[str, ...]) -> Non
         eventually(lambda: arena.vhost.ready("q") == 500)
         proxy.stall(*directions)  # type: ignore[arg-type]
         sender.write(lines(*tasks[500:]))
-        sender.says("connection lost", 20)
+        sender.says("connection lost")
         proxy.mend()
         sender.close_input()
         ended = sender.wait()
@@ -109,7 +109,7 @@ def test_an_idle_line_that_goes_dead(arena: Arena) -> None:
         sender.write(b"1\n")
         eventually(lambda: arena.vhost.ready("q") == 1)
         proxy.stall()
-        sender.says("connection lost", 20)
+        sender.says("connection lost")
         proxy.mend()
         sender.write(b"2\n")
         sender.close_input()
@@ -167,7 +167,7 @@ def test_a_frozen_broker(arena: Arena, kind: str) -> None:
     assert ended.code == 1
     rest = unsent(arena)
     assert set(tasks[1_000:]) <= set(rest)
-    eventually(lambda: arena.vhost.ready("q") >= 1_000, 30)
+    eventually(lambda: arena.vhost.ready("q") >= 1_000)
     settle_account(confirmed(tasks, ended, rest), queued=arena.vhost.bodies("q"), sent=tasks, most_duplicates=WINDOW)
 
 

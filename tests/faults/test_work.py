@@ -33,14 +33,14 @@ def test_the_broker_is_killed_under_workers(arena: Arena, kind: str) -> None:
     command = ["work", "-q", "q", "-j", "2", "--prefetch", "20", "--quiet"]
     workers = [arena.rqtool.start(*command, *DONE) for _ in range(2)]
     for share in (600, 1_400):
-        eventually(lambda share=share: len(logged(arena.rqtool)) > share, 40)  # type: ignore[misc]
+        eventually(lambda share=share: len(logged(arena.rqtool)) > share)  # type: ignore[misc]
         arena.kill(arena.leader("q"))
         arena.restart()
     eventually(lambda: set(logged(arena.rqtool)) == set(tasks), COMES_HOME)
     for worker in workers:
         worker.signal(signal.SIGTERM)
     assert [worker.wait().code for worker in workers] == [0, 0]
-    eventually(lambda: arena.vhost.figures("q") == (0, 0), 20)
+    eventually(lambda: arena.vhost.figures("q") == (0, 0))
     # Each worker holds 20, and each of two crashes can make that unknown. A classic queue besides writes acks down some
     # seconds later: what it forgets is done again, unless it comes to the very worker that did it.
     settle_account(tasks, completed=logged(arena.rqtool), most_duplicates=80 if kind == "quorum" else 1_400)
@@ -57,7 +57,7 @@ def test_the_broker_is_killed_while_retries_come_home(arena: Arena, kind: str) -
     arena.rqtool("work", "-q", "q", "--max-tasks", "1", "--retry-delays", "2s", "--quiet", *FAILS_ONCE)
     command = ["work", "-q", "q", "-j", "4", "--prefetch", "50", "--retry-delays", "2s", "--no-brake", "--quiet"]
     worker = arena.rqtool.start(*command, *FAILS_ONCE)
-    eventually(lambda: len(logged(arena.rqtool)) > 100, 40)
+    eventually(lambda: len(logged(arena.rqtool)) > 100)
     arena.kill(arena.leader("q.retry.2s"))
     arena.restart()
     eventually(lambda: set(logged(arena.rqtool)) == set(tasks), COMES_HOME, "all done")
@@ -82,11 +82,11 @@ def test_the_line_breaks_under_a_task(arena: Arena, how: str) -> None:
             proxy.cut()
         else:
             proxy.stall()
-        worker.says("connection lost", 20)
+        worker.says("connection lost")
         proxy.mend()
-        worker.says("connected again", 20)
+        worker.says("connected again")
         (arena.rqtool.cwd / "go").touch()
-        eventually(lambda: arena.vhost.figures("q") == (0, 0), 30)
+        eventually(lambda: arena.vhost.figures("q") == (0, 0))
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 0
     assert logged(arena.rqtool) == [b"begin long", b"end long", b"begin short", b"end short"]
@@ -127,7 +127,7 @@ def test_no_ack_for_another_channels_delivery(arena: Arena, kind: str) -> None:
             assert method is not None
             assert arena.rqtool("send", "-q", "q", "B", "--url", arena.vhost.url).code == 0
             proxy.mend()
-            eventually(lambda: b"begin B" in logged(arena.rqtool, "log"), 20)
+            eventually(lambda: b"begin B" in logged(arena.rqtool, "log"))
             (arena.rqtool.cwd / "go").touch()
             eventually(lambda: b"end" in logged(arena.rqtool, "log"))
             worker.kill()
@@ -151,11 +151,11 @@ def test_a_frozen_worker(arena: Arena) -> None:
         other = arena.rqtool.start(
             "work", "-q", "q", *["--", "sh", "-c", script, "sh", "{}"], env={"RQTOOL_WORKER": "b"}
         )
-        eventually(lambda: {b"b 1", b"b 2", b"b 3"} <= set(logged(arena.rqtool, "log")), 60)
+        eventually(lambda: {b"b 1", b"b 2", b"b 3"} <= set(logged(arena.rqtool, "log")))
     finally:
         os.kill(frozen.process.pid, signal.SIGCONT)
-    frozen.says("connection lost", 30)
-    frozen.says("connected again", 30)
+    frozen.says("connection lost")
+    frozen.says("connected again")
     for worker in (frozen, other):
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 0

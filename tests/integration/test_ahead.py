@@ -44,11 +44,6 @@ def log_of(folder: Path) -> list[bytes]:
     return log.read_bytes().split() if log.exists() else []
 
 
-def _consumers(vhost: Vhost) -> int:
-    with vhost.channel() as channel:
-        return int(channel.queue_declare("task_queue", passive=True).method.consumer_count)
-
-
 def _close_the_worker(vhost: Vhost) -> None:
     def worker() -> list[str]:
         rows = vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")
@@ -78,7 +73,7 @@ def test_a_process_that_takes_long_to_start_again(rqtool: Program, vhost: Vhost)
     tasks = [*FAST, b"die", *(b"behind-%d" % number for number in range(200))]
     rqtool("send", "--from", "-", input=lines(*tasks))
     rqtool.start("work", "--prefetch", "50", "--retry-delays", "none", "--call", "functions:mortal")
-    eventually(lambda: vhost.figures() == (0, 0), 60)
+    eventually(lambda: vhost.figures() == (0, 0))
     assert sorted(log_of(rqtool.cwd)) == sorted(tasks)
 
 
@@ -108,16 +103,16 @@ def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: V
         "work", "-j", "2", "--prefetch", "50", "--max-tasks", str(len(tasks)), "--call", "functions:handle"
     )
     rqtool("send", "--from", "-", input=lines(*FAST))
-    eventually(lambda: vhost.figures() == (0, 0) and len(log_of(rqtool.cwd)) == len(FAST), 60)
+    eventually(lambda: vhost.figures() == (0, 0) and len(log_of(rqtool.cwd)) == len(FAST))
     worker.signal(signal.SIGSTOP)  # it gets all the rest at once
     rqtool("send", "--from", "-", input=lines(b"slow", b"slow-2", b"behind"))
     worker.signal(signal.SIGCONT)
-    eventually(lambda: not _consumers(vhost), 60)
-    eventually(lambda: set(log_of(rqtool.cwd)) == {*FAST, b"slow", b"slow-2"}, 60)
+    eventually(lambda: not vhost.consumers())
+    eventually(lambda: set(log_of(rqtool.cwd)) == {*FAST, b"slow", b"slow-2"})
     _close_the_worker(vhost)
     worker.says("connection lost")
     (rqtool.cwd / "go").touch()
-    eventually(lambda: b"behind" in log_of(rqtool.cwd), 60)
+    eventually(lambda: b"behind" in log_of(rqtool.cwd))
     (rqtool.cwd / "go-2").touch()
     assert worker.wait().code == 0
     assert sorted(log_of(rqtool.cwd)) == sorted(tasks)

@@ -7,14 +7,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
+from tests.tools import DEADLINE, PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
 
 NUMBERED = [f"{n}".encode() for n in range(200)]
 
@@ -85,7 +84,7 @@ def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost) -> None:
             ends.callback(worker.kill)
             workers[queue] = worker, ends.enter_context(os.fdopen(out, "rb"))
         before = {
-            queue: eventually(lambda queue=queue: vhost.figures(queue) != (500, 0) and settled(vhost, queue), 30)  # type: ignore[misc]
+            queue: eventually(lambda queue=queue: vhost.figures(queue) != (500, 0) and settled(vhost, queue))  # type: ignore[misc]
             for queue in WORK
         }
         # Four heartbeats: the broker gives a silent connection up after two.
@@ -101,11 +100,10 @@ def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost) -> None:
 def settled(vhost: Vhost, queue: str = "task_queue") -> tuple[int, int] | None:
     """The figures, once they stay as they are for a second."""
     figures = vhost.figures(queue)
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        if vhost.figures(queue) != figures:
-            return None
-        time.sleep(0.1)
+    try:
+        throughout(lambda: vhost.figures(queue) == figures, 1, every=0.1)
+    except AssertionError:
+        return None
     return figures
 
 
@@ -125,7 +123,7 @@ def test_a_stalled_worker_obeys_signals(rqtool: Program, vhost: Vhost) -> None:
         worker.send_signal(signal.SIGTERM)
         eventually(lambda: "a second signal kills it" in err.read_text())  # two at once would be one
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(10) == 128 + signal.SIGTERM
+        assert worker.wait(DEADLINE) == 128 + signal.SIGTERM
     finally:
         worker.kill()
         worker.wait()
@@ -194,7 +192,7 @@ def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
     worker = rqtool.start("work", "--", "sh", "-c", "read n; sleep 1; echo $n >> log")
     worker.says("Received 'a'")
     worker.signal(signal.SIGHUP)
-    assert worker.wait(20).code == 0
+    assert worker.wait().code == 0
     assert (rqtool.cwd / "log").read_text() == "a\n"
     assert vhost.figures() == (1, 0)
 
@@ -208,7 +206,7 @@ def test_sighup_ends_send_with_its_report(rqtool: Program, vhost: Vhost) -> None
     sender.says("writing the rest of the input to rest")
     sender.write(b"b\n")
     sender.close_input()
-    ended = sender.wait(20)
+    ended = sender.wait()
     assert ended.code == 1
     assert "stopped before the end of the input; 1 task confirmed" in ended.stderr
     assert (rqtool.cwd / "rest").read_bytes() == b"b\n"
@@ -222,10 +220,10 @@ def test_sighup_that_is_ignored(rqtool: Program, vhost: Vhost) -> None:
         cwd=rqtool.cwd, env=clean_environment(**vhost.environment), stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        eventually(lambda: vhost.row("task_queue").get("consumers"))
+        eventually(lambda: vhost.consumers())
         worker.send_signal(signal.SIGHUP)
         rqtool("send", "a")
-        assert worker.wait(20) == 0
+        assert worker.wait(DEADLINE) == 0
     finally:
         worker.kill()
         worker.wait()
@@ -239,7 +237,7 @@ def test_commands_end_with_a_killed_worker(rqtool: Program, vhost: Vhost) -> Non
     worker = rqtool.start("work", "-j", "3", "--", "sh", "-c", script)
     eventually(lambda: len(pids(rqtool)) == 6)
     worker.kill()
-    eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)), 10)
+    eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)))
 
 
 def pids(rqtool: Program) -> list[int]:
@@ -255,7 +253,7 @@ def test_a_function_ends_with_a_killed_worker(functions: Program, vhost: Vhost) 
     pid = int(eventually(lambda: held.exists() and held.read_text()))
     [group] = {os.getpgid(pid)}
     worker.kill()
-    eventually(lambda: not members(group), 10)
+    eventually(lambda: not members(group))
 
 
 def members(group: int) -> list[int]:

@@ -68,7 +68,7 @@ def test_the_brake(rqtool: Program, vhost: Vhost) -> None:
     worker.says(
         "attempts failed in a row (the last one: exit code 1); one at a time from now on, with pauses of up to 6s"
     )
-    eventually(lambda: len(log_of(rqtool)) >= 13, 30)
+    eventually(lambda: len(log_of(rqtool)) >= 13)
     assert len(log_of(rqtool)) < 20
     (rqtool.cwd / "up").touch()
     ended = worker.wait()
@@ -87,7 +87,7 @@ def test_a_pause_holds_up_no_end(rqtool: Program, vhost: Vhost) -> None:
     """Ctrl-C during a pause ends at once, and gives back what was in hand."""
     send(rqtool, 50)
     worker = rqtool.start("work", "--retry-delays", "6s", "--prefetch", "30", "--", *TRY)
-    eventually(lambda: len(log_of(rqtool)) >= 13, 30)  # the next pause takes eight seconds
+    eventually(lambda: len(log_of(rqtool)) >= 13)  # the next pause takes eight seconds
     worker.signal(signal.SIGINT)
     assert worker.wait(5).code == 0
     assert len(log_of(rqtool)) == 13

@@ -31,7 +31,7 @@ def test_commands_that_misbehave(rqtool: Program, vhost: Vhost) -> None:
             channel.basic_publish("", queue, body)
     options = ["--drain", "--timeout", "3s", "--retry-delays", "none", "--quiet"]
     workers = {q: rqtool.start("work", "-q", q, *options, "--", "sh", "-c", script) for q, script in scripts.items()}
-    codes = {queue: worker.wait(60).code for queue, worker in workers.items()}
+    codes = {queue: worker.wait().code for queue, worker in workers.items()}
     grandchild = int((rqtool.cwd / "grandchild").read_text())
     deaf = int((rqtool.cwd / "deaf").read_text())
     alive = Path(f"/proc/{grandchild}").exists()
@@ -155,5 +155,5 @@ def test_the_processes_of_functions_end_with_the_worker(rqtool: Program, vhost: 
         eventually(lambda worker=worker: children(worker.process.pid))  # type: ignore[misc]
         [child] = children(worker.process.pid)
         worker.signal(number)
-        worker.process.wait(20)
+        worker.wait()
         eventually(lambda child=child: not Path(f"/proc/{child}/exe").exists())  # type: ignore[misc]

@@ -31,7 +31,7 @@ def test_queue_names(line: str, expected: list[str], rqtool: Program, vhost: Vho
     """
     for name in ("mail", "mail.dead", "mail.returned", "mail.retry.1s", "maps"):
         vhost.declare(name)
-    eventually(lambda: offered(rqtool, line) == (expected, ""), 60)
+    eventually(lambda: offered(rqtool, line) == (expected, ""))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense"])

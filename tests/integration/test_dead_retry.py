@@ -87,7 +87,7 @@ def failing(vhost: Vhost) -> Iterator[None]:
 def test_a_retry_ends_while_tasks_fail_again(rqtool: Program, vhost: Vhost) -> None:
     """Every task that was dead is put back once, though a worker sends each one straight to the dead queue again."""
     bury(vhost, *numbered(2_000))
-    retried = json.loads(rqtool("dead", "retry", "--json", seconds=30).stdout)["retried"]
+    retried = json.loads(rqtool("dead", "retry", "--json").stdout)["retried"]
     assert retried == 2_000
     eventually(lambda: vhost.ready(DEAD) == 2_000)
     assert sorted(vhost.bodies(DEAD)) == sorted(numbered(2_000))
@@ -136,7 +136,7 @@ def test_stopped_while_retrying(rqtool: Program, vhost: Vhost, number: int, code
     retry = rqtool.start("dead", "retry")
     eventually(lambda: vhost.ready() > 0)
     retry.signal(number)
-    ended = retry.wait(20)
+    ended = retry.wait()
     assert (ended.code, ended.stdout) == (code, "")
     went, rest = vhost.bodies(), vhost.bodies(DEAD)
     assert f"stopped by a signal; {plural(len(went), 'task')} put back" in ended.stderr
@@ -155,7 +155,7 @@ def test_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
     for name in mine:
         vhost.api("DELETE", f"/api/connections/{quote(name, safe='')}")
     retry.signal(signal.SIGCONT)
-    ended = retry.wait(30)
+    ended = retry.wait()
     assert (ended.code, ended.stdout) == (69, ""), ended
     assert "put back, the rest is still in" in ended.stderr
     eventually(lambda: vhost.figures(DEAD)[1] == 0)

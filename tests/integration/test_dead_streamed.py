@@ -15,7 +15,7 @@ import pytest
 from rqtool.amqp.headers import ERROR
 from tests.dead import DEAD, KINDS, bury, declare, numbered
 from tests.proxy import Proxy
-from tests.tools import PYTHON, Program, Vhost, eventually
+from tests.tools import DEADLINE, PYTHON, Program, Vhost, eventually
 
 SMALLEST_PIPE = 4096
 
@@ -73,7 +73,7 @@ def test_stopped_while_nobody_reads(vhost: Vhost, kind: str, number: int, code: 
     with listing(vhost.environment) as process:
         assert read_line(process).startswith(b"id\t")
         process.send_signal(number)
-        assert process.wait(20) == code
+        assert process.wait(DEADLINE) == code
         assert process.stderr is not None
         assert process.stderr.read() == b"rqtool: stopped by a signal.\n"
     eventually(lambda: vhost.ready(DEAD) == 1_000)
@@ -89,7 +89,7 @@ def test_a_reader_that_leaves(vhost: Vhost, kind: str) -> None:
         assert process.stdout is not None
         assert read_line(process).startswith(b"id\t")
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(DEADLINE) == 1
         assert process.stderr is not None
         assert process.stderr.read() == b"rqtool: The output can't be written: its reader is gone. Send it elsewhere.\n"
     assert vhost.bodies(DEAD) == numbered(1_000)
@@ -122,7 +122,7 @@ def test_a_broker_that_does_not_answer_at_the_end(vhost: Vhost) -> None:
             second = read_line(process)
             assert [row["id"] for row in json.loads(first + second)] == ["a", "b"]
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
+            assert process.wait(DEADLINE) == 130
     finally:
         proxy.close()
     eventually(lambda: vhost.ready(DEAD) == 2)

@@ -149,7 +149,7 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
     for n in range(1, 4):
         written = time.time()
         sender.write(b"%d\n" % n)
-        eventually(partial(waiting, vhost, n), 20, every=1)
+        eventually(partial(waiting, vhost, n), every=1)
         # Each in a second of its own, and so in a queue of its own.
         eventually(lambda written=written: time.time() > written + 1.1)  # type: ignore[misc]
     sender.close_input()
@@ -235,9 +235,9 @@ def test_queues_counts_what_waits(rqtool: Program, vhost: Vhost) -> None:
     """With NAME, whether it is asked for or not; the delay queues are hidden while they are empty."""
     rqtool("send", "--delay", "5m", "a", "b")
     for names in ([], ["task_queue"]):
-        eventually(partial(counts_two, rqtool, names), 20, every=0.5)
+        eventually(partial(counts_two, rqtool, names), every=0.5)
     # Those that have not reported yet are shown: they may hold something.
-    eventually(lambda: ".delay.0." not in rqtool("queues").stdout, 20, every=0.5)
+    eventually(lambda: ".delay.0." not in rqtool("queues").stdout, every=0.5)
     listed = rqtool("queues").stdout
     assert "task_queue.delay.1.4\t2\t" in listed
     assert "\tok\tempty, 2 wait for their time" in listed

@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from rqtool.amqp.topology import QueueType
+from tests.old_queues import declare_all
 from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually
 
@@ -27,10 +29,10 @@ def publish(vhost: Vhost, *bodies: bytes) -> None:
             channel.basic_publish("", "task_queue", body)
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
+    declare_all(vhost, "task_queue", kind)
     rqtool("send", "--type", kind, "theirs")
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: log_of(rqtool) == ["begin theirs"])
@@ -123,11 +125,11 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
         row = vhost.row("task_queue.retry.1s")
         return (row.get("messages_ready"), row.get("messages")) == (0, 1)
 
-    eventually(on_its_way, 30)
+    eventually(on_its_way)
     assert vhost.bodies() == [b"in the way"]
     # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *FAIL)
-    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr, 60)
+    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr)
     assert "1 2" in log_of(rqtool) or drainer.process.poll() is None
 
 

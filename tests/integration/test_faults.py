@@ -6,7 +6,7 @@ import asyncio
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,27 +18,18 @@ from rqtool.amqp.errors import Lost
 from rqtool.amqp.topology import sibling_arguments, waiting
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
+from tests.integration.conftest import Secured
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
 pytestmark = pytest.mark.xdist_group("mortal broker")
 
 
-@pytest.fixture(scope="module")
-def mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
-    """A broker to kill."""
-    local = PrivateBroker(tmp_path_factory.mktemp("mortal"))
-    try:
-        yield local
-    finally:
-        local.stop()
-
-
 @pytest.fixture
-def own(mortal_broker: PrivateBroker, tmp_path: Path) -> Iterator[tuple[PrivateBroker, Vhost, Program]]:
+def own(own_broker: Secured, tmp_path: Path) -> Iterator[tuple[PrivateBroker, Vhost, Program]]:
     """The broker to kill, up and running, its vhost, and the program pointed at it."""
-    vhost = Vhost(mortal_broker.start()[0], "/")
+    vhost = Vhost(own_broker.node, "/")
     program = Program(vhost.environment, cwd=tmp_path)
-    yield mortal_broker, vhost, program
+    yield own_broker.broker, vhost, program
     program.end_all()
 
 
@@ -61,7 +52,7 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[PrivateBroker, Vhost
         for sender in senders.values():
             sender.write(lines(*tasks[share - 20_000 : share]))
         enough = share - 15_000
-        eventually(lambda enough=enough: all(vhost.exists(k) and vhost.ready(k) > enough for k in senders), 40)  # type: ignore[misc]
+        eventually(lambda enough=enough: all(vhost.exists(k) and vhost.ready(k) > enough for k in senders))  # type: ignore[misc]
         crash(broker)
         [vhost.node] = broker.start()
     for kind, sender in senders.items():
@@ -77,70 +68,74 @@ def test_the_broker_is_killed_while_send_streams(own: tuple[PrivateBroker, Vhost
         assert sum(kept.values()) - len(tasks) <= 2 * 10_000
 
 
-def test_the_broker_is_killed_while_tasks_are_delayed(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+Story = Generator[None, None, None]
+"""Programs and a crash of their broker. So that one crash serves many, a story yields when its programs are started,
+when they are where the crash is to find them, when it has seen them without a broker, and ends when the broker is back.
+"""
+
+
+def delayed_tasks(vhost: Vhost, rqtool: Program) -> Story:
     """What waits for its time, in any of its queues, or is on its way home: each task comes."""
-    broker, vhost, rqtool = own
     batches = {seconds: [f"{seconds} {n}".encode() for n in range(2_000)] for seconds in (1, 4, 20)}
     send = partial(rqtool.start, "send", "-q", "delayed", stdin=subprocess.PIPE)
     senders = [send("--delay", f"{seconds}s") for seconds in batches]
     for sender, tasks in zip(senders, batches.values(), strict=True):
         sender.write(lines(*tasks))
         sender.close_input()
-    eventually(lambda: vhost.exists("delayed") and vhost.ready("delayed") > 2_000, 30)
+    yield
+    eventually(lambda: vhost.exists("delayed") and vhost.ready("delayed") > 2_000)
     assert [sender.wait().code for sender in senders] == [0] * len(batches)
-    crash(broker)
-    [vhost.node] = broker.start()
+    yield
+    yield
     expected = Counter(task for tasks in batches.values() for task in tasks)
-    eventually(lambda: vhost.ready("delayed") >= expected.total(), 40)
+    eventually(lambda: vhost.ready("delayed") >= expected.total())
     found = vhost.take_all("delayed")
     assert set(expected) == {body for _, body in found}
     # A task on its way home at the moment of the crash may come twice, as many as the broker has under way at once.
     assert len(found) - expected.total() <= 100
 
 
-def test_a_broker_that_stays_away(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+def impatient_sender(vhost: Vhost, rqtool: Program) -> Story:
     """Send gives up in time, and what it calls confirmed is what the broker has; the rest is in --unsent, in order.
     Another one waits longer, even for its first connection.
     """
-    broker, vhost, rqtool = own
-    rqtool.environment["RQTOOL_QUEUE"] = "away"
     tasks = [f"{n}".encode() for n in range(1000)]
-    running = rqtool.start("send", "--give-up", "2s", "--unsent", "rest", stdin=subprocess.PIPE)
+    running = rqtool.start("send", "-q", "away", "--give-up", "2s", "--unsent", "rest", stdin=subprocess.PIPE)
     running.write(lines(*tasks[:600]))
+    yield
     eventually(lambda: vhost.exists("away") and vhost.ready("away") == 600)
-    crash(broker)
+    yield
     patient = rqtool.start("send", "-q", "late", "x", "--give-up", "60s")
     running.says("connection lost")
     running.write(lines(*tasks[600:]))
     running.close_input()
     ended = running.wait()
-    [vhost.node] = broker.start()
-
+    yield
     assert ended.code == 1
     assert "600 tasks confirmed" in ended.stderr
     assert "The rest is in rest: send it with --from rest." in ended.stderr
     assert tasks[:600] == vhost.bodies("away")
     assert tasks[600:] == (rqtool.cwd / "rest").read_bytes().splitlines()
-    assert rqtool("send", "--from", "rest").code == 0
+    assert rqtool("send", "-q", "away", "--from", "rest").code == 0
     assert tasks[600:] == vhost.bodies("away")
     assert patient.wait().code == 0
     assert vhost.bodies("late") == [b"x"]
 
 
-def test_a_worker_outlives_its_broker(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+def worker_at_work(vhost: Vhost, rqtool: Program) -> Story:
     """The task that ran while the broker was away is done once, and its result settles the redelivery."""
-    broker, vhost, rqtool = own
-    rqtool.environment["RQTOOL_QUEUE"] = "outlive"
-    assert rqtool("send", "long", "short").code == 0
+    sender = rqtool.start("send", "-q", "outlive", "long", "short")
+    yield
+    assert sender.wait().code == 0
     script = 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log'
-    worker = rqtool.start("work", "--", "sh", "-c", script)
+    worker = rqtool.start("work", "-q", "outlive", "--", "sh", "-c", script)
     log = rqtool.cwd / "log"
     eventually(lambda: log.exists() and log.read_text() == "begin long\n")
-    crash(broker)
+    yield
     worker.says("connection lost")
     (rqtool.cwd / "go").touch()
     eventually(lambda: "end long" in log.read_text())
-    [vhost.node] = broker.start()
+    yield
     worker.says("connected again")
     eventually(lambda: vhost.figures("outlive") == (0, 0))
 
@@ -149,23 +144,41 @@ def test_a_worker_outlives_its_broker(own: tuple[PrivateBroker, Vhost, Program])
     assert log.read_text().splitlines() == ["begin long", "end long", "begin short", "end short"]
 
 
-def test_a_wait_queue_that_lost_its_leader(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+def wait_queue_without_leader(vhost: Vhost, rqtool: Program) -> Story:
     """RabbitMQ up to 4.0 is killed a moment after it made a wait queue: nothing can be stored there any more, and the
     task is tried again all the same.
     """
-    broker, vhost, rqtool = own
-    rqtool.environment["RQTOOL_QUEUE"] = "orphan"
-    assert rqtool("send", "task").code == 0
+    sender = rqtool.start("send", "-q", "orphan", "task")
+    yield
+    assert sender.wait().code == 0
     wait_queue = waiting("orphan", "1s", 1.0)
     with vhost.channel() as channel:
         channel.queue_declare(wait_queue.name, durable=True, arguments=sibling_arguments(wait_queue, None))
-    crash(broker)
-    [vhost.node] = broker.start()
-    once = 'b=$(cat); echo "$b" >> log; [ $(wc -l < log) -gt 1 ]'
-    worker = rqtool.start("work", "--drain", "--retry-delays", "1s", "--", "sh", "-c", once)
+    yield
+    yield
+    once = 'b=$(cat); echo "$b" >> tries; [ $(wc -l < tries) -gt 1 ]'
+    worker = rqtool.start("work", "-q", "orphan", "--drain", "--retry-delays", "1s", "--", "sh", "-c", once)
     assert worker.wait(90).code == 0
-    assert (rqtool.cwd / "log").read_text().splitlines() == ["task", "task"]
+    assert (rqtool.cwd / "tries").read_text().splitlines() == ["task", "task"]
     assert vhost.figures("orphan") == (0, 0)
+
+
+@pytest.mark.timeout(400)
+def test_one_crash(own: tuple[PrivateBroker, Vhost, Program]) -> None:
+    """SIGKILL and restart under all of them at once; the last one needs it a moment after it has made its queue."""
+    broker, vhost, rqtool = own
+    told = (impatient_sender, worker_at_work, delayed_tasks, wait_queue_without_leader)
+    stories = [story(vhost, rqtool) for story in told]
+    for story in stories:
+        next(story)
+    for story in stories:
+        next(story)
+    crash(broker)
+    for story in stories:
+        next(story)
+    [vhost.node] = broker.start()
+    for story in stories:
+        assert next(story, "over") == "over"
 
 
 def test_a_queue_deleted_under_the_worker(rqtool: Program, vhost: Vhost) -> None:

@@ -32,7 +32,7 @@ class Scene:
         for kind in KINDS:
             self.clients[kind] = self._clients.start(self.vhost.url, kind, kind, name=f"client-{kind}")
         for client in self.clients.values():
-            client.says("holds", 30)
+            client.says("holds")
         self.clients["paused"].signal(signal.SIGSTOP)
         command = ["--", "sh", "-c", "sleep 120 # s3cret"]
         for queue in ("ours", "stopped"):
@@ -64,7 +64,7 @@ def scene(broker: PrivateBroker, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         found.open()
         guilty = ("never", "sharing", "get", "paused", "fleeting", "divided")
-        eventually(lambda: all(found.verdicts()[name] == "forgotten ack?" for name in guilty), 60, every=1)
+        eventually(lambda: all(found.verdicts()[name] == "forgotten ack?" for name in guilty), every=1)
         yield found
     finally:
         found.close()

@@ -55,14 +55,14 @@ def test_a_limit_of_the_user(rqtool: Program, limited: Vhost) -> None:
 def test_a_worker_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     """One that lost its connection, and whose place was taken, comes back when there is one."""
     worker = rqtool.start("work", "--", "cat")
-    eventually(lambda: vhost.exists("task_queue") and vhost.row("task_queue").get("consumers") == 1, 30)
+    eventually(lambda: vhost.exists("task_queue") and vhost.row("task_queue").get("consumers") == 1)
     limit(vhost, "max-connections", 0)
     for each in eventually(lambda: vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")):
         vhost.api("DELETE", f"/api/connections/{quote(each['name'], safe='')}")
-    worker.says("onnection lost", 30)
+    worker.says("onnection lost")
     vhost.api("DELETE", f"/api/vhost-limits/{vhost.path}/max-connections")
     assert rqtool("send", "back").code == 0
-    worker.says("back", 30)
+    worker.says("back")
 
 
 @pytest.mark.usefixtures("old_places")
@@ -74,7 +74,7 @@ def test_a_retry_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     worker.says("max-connections=1")
     worker.says("it is kept, and tried again")
     limit(vhost, "max-connections", 3)
-    eventually(lambda: vhost.exists("task_queue.dead") and vhost.ready("task_queue.dead") == 1, 30)
+    eventually(lambda: vhost.exists("task_queue.dead") and vhost.ready("task_queue.dead") == 1)
 
 
 def test_an_exclusive_consumer(rqtool: Program, vhost: Vhost) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ from rqtool.private_broker.node import Node
 from rqtool.private_broker.user import Login
 from tests.tools import ALL_RIGHTS, Program, Vhost, eventually, lines, sigkill
 
+pytestmark = pytest.mark.xdist_group("private broker")
+
 GUEST = Login("guest", "guest")
 
 
@@ -25,6 +28,15 @@ GUEST = Login("guest", "guest")
 def program(tmp_path: Path) -> Program:
     """Rqtool with a state directory of its own and no broker named."""
     return Program({"XDG_STATE_HOME": str(tmp_path / "state")}, cwd=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrivateBroker, Program]]:
+    """Likewise, with a private broker that one test leaves to the next: it moves, is taken over, and grows at last."""
+    folder = tmp_path_factory.mktemp("lasting")
+    broker = PrivateBroker(folder / "state" / "rqtool" / "broker")
+    yield broker, Program({"XDG_STATE_HOME": str(folder / "state")}, cwd=folder)
+    broker.stop()
 
 
 def processes_of(home: Path) -> list[str]:
@@ -137,101 +149,93 @@ def test_only_its_owner_gets_in(broker: PrivateBroker, node: Node) -> None:
         pika.BlockingConnection(nobody)
 
 
-def test_a_broker_of_version_04_is_taken_over(program: Program, tmp_path: Path) -> None:
-    """Running or stopped, its tasks and vhosts stay, and until then it is found; so is one whose password is lost."""
-    broker = PrivateBroker(tmp_path / "state" / "rqtool" / "broker")
-    tasks = [b"%d" % n for n in range(1000)]
-    try:
-        [node] = broker.start()
-        other = Vhost(node, "an/other")
-        other.create()
-        for stopped in (False, True):
-            back_to_version_04(broker)
-            assert program("send", "--queue", "old", input=lines(*tasks)).code == 0
-            if stopped:
-                broker.stop()
-            assert program("broker", "start").code == 0
-            [node] = broker.running()
-            assert node.user == "rqtool"
-            assert lets_in(node, GUEST) == (False, False)
-            assert Vhost(node, "/").bodies("old") == tasks
-            Vhost(node, "an/other").declare("mine")
-
-        (broker.home / "password").unlink()
-        assert lets_in(node, Login(node.user, node.password)) == (True, True)
-        [found] = broker.start()
-        assert lets_in(node, Login(node.user, node.password)) == (False, False)
-        assert lets_in(found, Login(found.user, found.password)) == (True, True)
-        assert program("queues", "old").code == 0
-    finally:
-        broker.stop()
-
-
-@pytest.mark.timeout(300)
-def test_a_cluster(program: Program, tmp_path: Path) -> None:
-    """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again. A cluster of
-    version 0.4 is taken over.
-    """
-    home = tmp_path / "state" / "rqtool" / "broker"
-    try:
-        assert program("broker", "start").code == 0
-        assert program("send", "--queue", "old", "kept").code == 0
-        grown = json.loads(program("broker", "start", "--nodes", "3", "--json").stdout)
-        names = [node["name"] for node in grown["nodes"]]
-        assert names == ["rqtool@localhost", "rqtool2@localhost", "rqtool3@localhost"]
-        assert grown["amqp_url"].split(",") == [node["amqp_url"] for node in grown["nodes"]]
-
-        back_to_version_04(PrivateBroker(home))
-        sigkill(grown["nodes"][1]["pid"])
-        eventually(lambda: "rqtool2@localhost  is not running" in program("broker", "status").stdout)
-        assert program("send", "--queue", "new", "--type", "quorum", "x").code == 0
-        fewer = program("broker", "start", "--nodes", "2")
-        assert (fewer.code, "has 3 nodes" in fewer.stderr) == (2, True)
-
-        again = json.loads(program("broker", "start", "--json").stdout)
-        assert again["amqp_url"] == grown["amqp_url"]
-        members = {node["name"]: node["pid"] for node in again["nodes"]}
-        assert members.keys() == set(names)
-        assert all(members.values())
-        for node in PrivateBroker(home).running():
-            assert lets_in(node, GUEST) == (False, False)
-            assert lets_in(node, Login("rqtool", node.password)) == (True, True)
-        expected = [["new", "1", "0"], ["old", "1", "0"]]
-        # A quorum queue reports its totals every five seconds.
-        eventually(lambda: [row.split("\t")[:3] for row in program("queues").stdout.splitlines()[1:]] == expected, 30)
-    finally:
-        stopped = program("broker", "stop")
-    assert stopped.code == 0
-    assert processes_of(home) == []
-
-
-def test_the_data_and_the_free_ports_stay(tmp_path: Path) -> None:
+def test_the_data_and_the_free_ports_stay(lasting: tuple[PrivateBroker, Program]) -> None:
     """After SIGKILL status says so, and the next start takes the same ports and the same tasks. Where somebody else has
     the old port meanwhile, another one is used.
     """
-    broker = PrivateBroker(tmp_path / "node")
+    broker, with_state = lasting
     [before] = broker.start()
-    program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=tmp_path)
-    try:
-        assert program("send", "kept").code == 0
-        sigkill(before.pid)
-        eventually(lambda: not broker.running())
-        [after] = broker.start()
-        assert (before.amqp_port, before.api_port) == (after.amqp_port, after.api_port)
-        assert before.pid != after.pid
-        ended = program("work", "--drain")
-        assert ended.stdout == " [x] Received 'kept'\n [x] Done 'kept'\n"
-        broker.stop()
-        with socket.socket() as squatter:
-            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            squatter.bind(("127.0.0.1", before.amqp_port))
-            squatter.listen()
-            [elsewhere] = broker.start()
-            assert before.amqp_port != elsewhere.amqp_port
-            assert before.api_port == elsewhere.api_port
+    program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=with_state.cwd)
+    assert program("send", "kept").code == 0
+    sigkill(before.pid)
+    eventually(lambda: not broker.running())
+    [after] = broker.start()
+    assert (before.amqp_port, before.api_port) == (after.amqp_port, after.api_port)
+    assert before.pid != after.pid
+    ended = program("work", "--drain")
+    assert ended.stdout == " [x] Received 'kept'\n [x] Done 'kept'\n"
+    broker.stop()
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind(("127.0.0.1", before.amqp_port))
+        squatter.listen()
+        [elsewhere] = broker.start()
+        assert before.amqp_port != elsewhere.amqp_port
+        assert before.api_port == elsewhere.api_port
+
+
+def test_a_broker_of_version_04_is_taken_over(lasting: tuple[PrivateBroker, Program]) -> None:
+    """Running or stopped, its tasks and vhosts stay, and until then it is found; so is one whose password is lost."""
+    broker, program = lasting
+    tasks = [b"%d" % n for n in range(1000)]
+    [node] = broker.start()
+    other = Vhost(node, "an/other")
+    other.create()
+    for stopped in (False, True):
+        back_to_version_04(broker)
+        assert program("send", "--queue", "old", input=lines(*tasks)).code == 0
+        if stopped:
             broker.stop()
-    finally:
-        broker.stop()
+        assert program("broker", "start").code == 0
+        [node] = broker.running()
+        assert node.user == "rqtool"
+        assert lets_in(node, GUEST) == (False, False)
+        assert Vhost(node, "/").bodies("old") == tasks
+        Vhost(node, "an/other").declare("mine")
+
+    (broker.home / "password").unlink()
+    assert lets_in(node, Login(node.user, node.password)) == (True, True)
+    [found] = broker.start()
+    assert lets_in(node, Login(node.user, node.password)) == (False, False)
+    assert lets_in(found, Login(found.user, found.password)) == (True, True)
+    assert program("queues", "old").code == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_cluster(lasting: tuple[PrivateBroker, Program]) -> None:
+    """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again. A cluster of
+    version 0.4 is taken over.
+    """
+    broker, program = lasting
+    assert program("broker", "start").code == 0
+    assert program("send", "--queue", "old", "kept").code == 0
+    grown = json.loads(program("broker", "start", "--nodes", "3", "--json").stdout)
+    names = [node["name"] for node in grown["nodes"]]
+    assert names == ["rqtool@localhost", "rqtool2@localhost", "rqtool3@localhost"]
+    assert grown["amqp_url"].split(",") == [node["amqp_url"] for node in grown["nodes"]]
+
+    back_to_version_04(broker)
+    sigkill(grown["nodes"][1]["pid"])
+    eventually(lambda: "rqtool2@localhost  is not running" in program("broker", "status").stdout)
+    assert program("send", "--queue", "new", "--type", "quorum", "x").code == 0
+    fewer = program("broker", "start", "--nodes", "2")
+    assert (fewer.code, "has 3 nodes" in fewer.stderr) == (2, True)
+
+    again = json.loads(program("broker", "start", "--json").stdout)
+    assert again["amqp_url"] == grown["amqp_url"]
+    members = {node["name"]: node["pid"] for node in again["nodes"]}
+    assert members.keys() == set(names)
+    assert all(members.values())
+    for node in broker.running():
+        assert lets_in(node, GUEST) == (False, False)
+        assert lets_in(node, Login("rqtool", node.password)) == (True, True)
+    expected = [["new", "1", "0"], ["old", "1", "0"]]
+    # A quorum queue reports its totals every five seconds.
+    eventually(
+        lambda: [row.split("\t")[:3] for row in program("queues", "new", "old").stdout.splitlines()[1:]] == expected
+    )
+    stopped = program("broker", "stop")
+    assert stopped.code == 0
     assert processes_of(broker.home) == []
 
 

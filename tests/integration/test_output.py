@@ -49,7 +49,7 @@ def test_no_ack_before_the_output_is_handed_on(rqtool: Program, vhost: Vhost, mo
             figures.append(vhost.figures())
             return figures[0] != figures[-1] and len(set(figures[-20:])) == 1
 
-        eventually(stands_still, 30, every=0.1)
+        eventually(stands_still, every=0.1)
         worker.kill()
         worker.wait()
         seen = {line[4:] for line in output.read().splitlines() if line.startswith(b"end ")}

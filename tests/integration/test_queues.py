@@ -161,7 +161,7 @@ def test_verdicts_that_need_no_holder(rqtool: Program, vhost: Vhost) -> None:
             return {row[0]: row[6] for row in rows}
 
         # A new quorum queue is not known to be empty before its first report.
-        eventually(lambda: verdicts() == expected, 30)
+        eventually(lambda: verdicts() == expected)
     checked = rqtool("queues", "photos", "--check")
     assert (checked.code, "photos.dead: 1 task of 'photos' was" in checked.stdout) == (1, True)
 
@@ -183,7 +183,7 @@ def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
         "short": "may drop tasks", "full": "ok", "brief": "may drop tasks", "ours": "ok", "ours.retry.1h": "ok",
     }  # fmt: skip
     # Figures and policies are known some seconds late.
-    eventually(lambda: {name: verdict for name, (verdict, _) in rows().items()} == expected, 30)
+    eventually(lambda: {name: verdict for name, (verdict, _) in rows().items()} == expected)
     assert rows()["short"][1].startswith("x-max-length=50: ")
     assert rows()["brief"][1].startswith("policy message-ttl=60000: ")
     checked = rqtool("queues", "short", "--check")

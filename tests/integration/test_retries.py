@@ -11,6 +11,8 @@ from typing import Any
 import pika
 import pytest
 
+from rqtool.amqp.topology import QueueType
+from tests.old_queues import declare_all
 from tests.tools import Program, Vhost, eventually, lines
 
 # Writes what it was given, and ends as the body says: a number is an exit code.
@@ -37,10 +39,10 @@ def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     return arguments
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """It is tried once and after each delay, ends in the dead queue with the reasons; --drain waits for all that."""
+    declare_all(vhost, "task_queue", kind, FAST[1])
     rqtool("send", "--type", kind, "3", "0", "--header", "Trace-Id=7")
     ended = rqtool("work", "--drain", *FAST, "--", *VERDICT)
 
@@ -64,8 +66,8 @@ def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: str) -> N
 @pytest.mark.usefixtures("old_places")
 def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     """65 is given up at once, 75 is tried again, a signal is a failure."""
-    vhost.declare("temporary")
-    vhost.declare("killed")
+    for queue in ("temporary", "killed"):
+        declare_all(vhost, queue, None, FAST[1])
     rqtool("send", "65")
     rqtool("send", "-q", "temporary", "75")
     rqtool("send", "-q", "killed", "x")
@@ -206,27 +208,36 @@ def test_stopping_while_a_retry_can_not_be_stored(rqtool: Program, vhost: Vhost)
     worker = rqtool.start("work", "--retry-delays", "1s", "--", *VERDICT)
     worker.says("a task can't be stored")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(20).code == 0
+    assert worker.wait().code == 0
     eventually(lambda: vhost.figures() == (1, 0))
 
 
+@pytest.mark.usefixtures("old_places")
 def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vhost: Vhost) -> None:
     """A queue that takes no copy of it holds up neither SIGTERM nor the task, which is the broker's again."""
     rqtool("send", "0")
-    holder = rqtool.start("work", "--", "sleep", "300")
+    holder = rqtool.start("work", "--retry-delays", "1s", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
     full = {"pattern": "returned$", "definition": {"max-length": 1, "overflow": "reject-publish"}, "apply-to": "queues"}
-    vhost.api("PUT", f"/api/policies/{vhost.path}/full", full)
-    eventually(lambda: vhost.row("task_queue.returned").get("effective_policy_definition"))
     with vhost.channel() as channel:
-        for _ in range(50):
-            channel.basic_publish("", "task_queue.returned", b"long")
-    eventually(lambda: vhost.ready("task_queue.returned") > 1)
-    worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; sleep 3")
+        channel.confirm_delivery()
+
+        def is_full() -> bool:
+            try:
+                channel.basic_publish("", "task_queue.returned", b"long")
+            except pika.exceptions.NackError:
+                return True
+            return False
+
+        # More than the worker takes out ahead: it stays full.
+        assert not any(is_full() for _ in range(50))
+        vhost.api("PUT", f"/api/policies/{vhost.path}/full", full)
+        eventually(is_full)
+    worker = rqtool.start("work", "--retry-delays", "1s", "--", "sh", "-c", "cat >> log; echo >> log; sleep 3")
     worker.says("a task can't be stored in 'task_queue.returned'")
     worker.signal(signal.SIGTERM)
-    assert worker.wait(20).code == 0
+    assert worker.wait().code == 0
     assert set(log_of(rqtool)) == {"long"}
     eventually(lambda: vhost.figures() == (1, 0))
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import STARTS
-from rqtool.amqp.topology import sibling_arguments, waiting
+from rqtool.amqp.topology import QueueType, sibling_arguments, waiting
+from tests.old_queues import declare_all, declare_siblings
 from tests.tools import Program, Vhost, eventually, lines
 
-KINDS = ["classic", "quorum"]
+KINDS: list[QueueType] = ["classic", "quorum"]
 
 
 def begun(rqtool: Program) -> list[str]:
@@ -20,17 +21,17 @@ def begun(rqtool: Program) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
+    declare_all(vhost, "task_queue", kind)
     tasks = [f"{n}" for n in range(1_000)]
     assert rqtool("send", "--type", kind, input=lines(*(task.encode() for task in tasks))).code == 0
     command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
     for round_ in range(3):
         workers = [rqtool.start(*command) for _ in range(4)]
         seen = len(begun(rqtool))
-        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100, 40)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100)  # type: ignore[misc]
         for worker in workers:
             worker.kill()
         assert len(set(begun(rqtool))) < len(tasks), round_
@@ -40,17 +41,17 @@ def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: str
     assert vhost.bodies("task_queue.dead") == []
 
 
-@pytest.mark.empty_vhost
 @pytest.mark.parametrize("kind", KINDS)
-def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """It was not the task that ended its worker: its attempt stays the first, and from the second start on it is told
     that somebody may have begun it before.
     """
+    declare_all(vhost, "task_queue", kind)
     rqtool("send", "--type", kind, "x")
     script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
     for start in range(1, 7):
         worker = rqtool.start("work", "--grace", "100ms", "--", "sh", "-c", script)
-        eventually(lambda start=start: len(begun(rqtool)) == start, 30)  # type: ignore[misc]
+        eventually(lambda start=start: len(begun(rqtool)) == start)  # type: ignore[misc]
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM
     assert begun(rqtool) == ["1 0", *["1 1"] * 5]
@@ -60,14 +61,15 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: str) -> None:
 
 def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -> None:
     """A worker that ends in order returns what it had ahead of the queue, again and again: none of it is suspected."""
+    declare_siblings(vhost, "task_queue")
     rqtool("send", *(f"{n}" for n in range(20)))
     hold = rqtool.start("work", "--prefetch", "50", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 20))
     hold.kill()
     for _ in range(4):
         worker = rqtool.start("work", "--prefetch", "50", "--grace", "100ms", "--", "sleep", "300")
-        eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20, 30)
-        worker.says("Received", 30)
+        eventually(lambda: sum(vhost.figures("task_queue.returned")) == 20)
+        worker.says("Received")
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM
         eventually(lambda: vhost.ready("task_queue.returned") == 20)
@@ -78,12 +80,13 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
 
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:
     """A worker that has a dead one's task in hand is named by `queues NAME`."""
+    declare_siblings(vhost, "task_queue")
     rqtool("send", "x")
     holder = rqtool.start("work", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
     worker = rqtool.start("work", "--", "sleep", "300")
-    worker.says("Received", 30)
+    worker.says("Received")
     eventually(lambda: "task_queue.returned\t0\t1\t1\t" in rqtool("queues", "task_queue").stdout)
 
 
@@ -97,7 +100,7 @@ def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> N
             properties = pika.BasicProperties(delivery_mode=2, message_id=name, headers={STARTS: 3})  # type: ignore[no-untyped-call]
             channel.basic_publish("", "task_queue.retry.started", name.encode(), properties)
     worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; echo >> log")
-    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"), 30)
+    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"))
     worker.signal(signal.SIGTERM)
     worker.wait()
     assert vhost.bodies("task_queue.dead") == []
@@ -116,7 +119,7 @@ def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost,
         channel.queue_delete("task_queue")
         channel.queue_declare("task_queue", durable=True, arguments={"x-queue-type": kind})
     rqtool("send", "more")
-    eventually(lambda: "more" in begun(rqtool), 40, repr(worker))
+    eventually(lambda: "more" in begun(rqtool), what=repr(worker))
 
 
 def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -16,72 +14,17 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from rqtool.private_broker.cluster import PrivateBroker
-from rqtool.private_broker.node import Node
-from rqtool.private_broker.ports import free_ports
+from tests.integration.conftest import Secured
 from tests.tools import Program, Vhost
 
-pytestmark = pytest.mark.xdist_group("tls")
+pytestmark = pytest.mark.xdist_group("mortal broker")
 
 SECRET = "s3cret"
 
 
-@dataclass(frozen=True)
-class Secured:
-    """A broker that speaks TLS, and wants a certificate of its AMQP clients; the files are PEM."""
-
-    node: Node
-    amqps_port: int
-    https_port: int
-    ca: Path
-    client: Path
-
-    @property
-    def login(self) -> str:
-        return f"{self.node.user}:{self.node.password}"
-
-    def environment(self, host: str = "127.0.0.1") -> dict[str, str]:
-        return {
-            "RQTOOL_URL": f"amqps://{self.login}@{host}:{self.amqps_port}",
-            "RQTOOL_API_URL": f"https://{self.login}@{host}:{self.https_port}",
-            "RQTOOL_TLS_CA": str(self.ca),
-            "RQTOOL_TLS_CERT": str(self.client),
-        }
-
-
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """Its certificate is for 127.0.0.1 and for nothing else."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("client.example")
-    files = {name: folder / f"{name}.pem" for name in ("ca", "server", "server_key", "client")}
-    authority.cert_pem.write_to_path(files["ca"])
-    server.cert_chain_pems[0].write_to_path(files["server"])
-    server.private_key_pem.write_to_path(files["server_key"])
-    client.private_key_and_cert_chain_pem.write_to_path(files["client"])
-    with free_ports(2) as ports:
-        amqps_port, https_port = ports
-    pems = {"cacertfile": files["ca"], "certfile": files["server"], "keyfile": files["server_key"]}
-    settings = {f"ssl_options.{key}": str(path) for key, path in pems.items()}
-    settings |= {f"management.ssl.{key}": str(path) for key, path in pems.items()}
-    settings |= {
-        "listeners.ssl.1": f"127.0.0.1:{amqps_port}",
-        "ssl_options.verify": "verify_peer",
-        "ssl_options.fail_if_no_peer_cert": "true",
-        "management.ssl.ip": "127.0.0.1",
-        "management.ssl.port": str(https_port),
-    }
-    broker = PrivateBroker(folder / "broker", settings)
-    try:
-        yield Secured(broker.start()[0], amqps_port, https_port, files["ca"], files["client"])
-    finally:
-        broker.stop()
-
-
 @pytest.fixture
-def tls(secured: Secured, tmp_path: Path) -> Iterator[Program]:
-    program = Program(secured.environment(), cwd=tmp_path)
+def tls(own_broker: Secured, tmp_path: Path) -> Iterator[Program]:
+    program = Program(own_broker.environment(), cwd=tmp_path)
     yield program
     program.end_all()
 
@@ -89,7 +32,7 @@ def tls(secured: Secured, tmp_path: Path) -> Iterator[Program]:
 def test_every_verb_over_tls(tls: Program) -> None:
     """AMQP and the management API, both with certificates that are checked, and ours shown."""
     assert tls("send", "one", "bad").code == 0
-    assert tls("queues").stdout.splitlines()[1].startswith("task_queue\t2\t0")
+    assert tls("queues", "task_queue").stdout.splitlines()[1].startswith("task_queue\t2\t0")
     script = '[ "$(cat)" = one ]'
     worked = tls("work", "--drain", "--retry-delays", "100ms", "--", "sh", "-c", script)
     assert "ended in 'task_queue.dead'" in worked.stderr
@@ -98,12 +41,12 @@ def test_every_verb_over_tls(tls: Program) -> None:
     assert tls("dead", "purge", "--yes").code == 0
 
 
-def test_flags_say_what_the_environment_says(secured: Secured, tmp_path: Path) -> None:
+def test_flags_say_what_the_environment_says(own_broker: Secured, tmp_path: Path) -> None:
     """--tls-ca, --tls-cert and --tls-key, with the key in the certificate's file or in one of its own."""
     program = Program({}, cwd=tmp_path)
-    flags = ["--url", secured.environment()["RQTOOL_URL"], "--tls-ca", str(secured.ca)]
-    assert program("send", "x", *flags, "--tls-cert", str(secured.client)).code == 0
-    key = ["--tls-cert", str(secured.client), "--tls-key", str(secured.client)]
+    flags = ["--url", own_broker.environment()["RQTOOL_URL"], "--tls-ca", str(own_broker.ca)]
+    assert program("send", "x", *flags, "--tls-cert", str(own_broker.client)).code == 0
+    key = ["--tls-cert", str(own_broker.client), "--tls-key", str(own_broker.client)]
     assert program("work", *flags, *key, "--max-tasks", "1").code == 0
 
 
@@ -121,17 +64,17 @@ def test_an_unknown_authority(tls: Program, verb: list[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_another_host_name(tls: Program, secured: Secured, verb: list[str]) -> None:
+def test_another_host_name(tls: Program, own_broker: Secured, verb: list[str]) -> None:
     """A good certificate, of somebody else."""
-    ended = tls(*verb, env=secured.environment("localhost"))
+    ended = tls(*verb, env=own_broker.environment("localhost"))
     assert ended.code == 69
     assert "its certificate is not accepted: hostname mismatch" in ended.stderr.lower()
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_insecure_warns_each_time(tls: Program, secured: Secured, verb: list[str]) -> None:
+def test_insecure_warns_each_time(tls: Program, own_broker: Secured, verb: list[str]) -> None:
     """It takes any certificate, and says so at every run, quiet ones too."""
-    env = secured.environment("localhost") | {"RQTOOL_TLS_CA": ""}
+    env = own_broker.environment("localhost") | {"RQTOOL_TLS_CA": ""}
     for _ in range(2):
         ended = tls(*verb, "--insecure", "--quiet", env=env)
         assert ended.code == 0, ended.stderr
@@ -145,9 +88,9 @@ def test_a_certificate_that_the_broker_wants(tls: Program) -> None:
     assert "--tls-cert" in ended.stderr
 
 
-def test_the_other_port(tls: Program, secured: Secured) -> None:
+def test_the_other_port(tls: Program, own_broker: Secured) -> None:
     """TLS to a plain port, and plain to a TLS port: an error in bounded time, never a hang."""
-    plain, encrypted = secured.node.amqp_port, secured.amqps_port
+    plain, encrypted = own_broker.node.amqp_port, own_broker.amqps_port
     ended = tls("send", "x", "--url", f"amqps://127.0.0.1:{plain}/?stack_timeout=5")
     assert (ended.code, "No TLS connection to" in ended.stderr) == (69, True), ended.stderr
     url = f"amqp://127.0.0.1:{encrypted}/"
@@ -156,7 +99,7 @@ def test_the_other_port(tls: Program, secured: Secured) -> None:
     assert f"rqtool: {url} expects TLS. Write amqps:// instead of amqp://." in ended.stderr
 
 
-def test_files_that_are_no_use(tls: Program, secured: Secured, tmp_path: Path) -> None:
+def test_files_that_are_no_use(tls: Program, own_broker: Secured, tmp_path: Path) -> None:
     """Missing, not PEM, a key without its certificate: 2, and which option it is."""
     (tmp_path / "rubbish").write_text("rubbish")
     for option, value in (
@@ -164,27 +107,27 @@ def test_files_that_are_no_use(tls: Program, secured: Secured, tmp_path: Path) -
         ("--tls-ca", "rubbish"),
         ("--tls-cert", "missing"),
         ("--tls-cert", "rubbish"),
-        ("--tls-cert", str(secured.ca)),  # no key in it
+        ("--tls-cert", str(own_broker.ca)),  # no key in it
     ):
         ended = tls("send", "x", option, value)
         assert (ended.code, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
         assert f"{option} {value} can't be used" in ended.stderr
-    ended = tls("send", "x", "--tls-key", str(secured.client), env={"RQTOOL_TLS_CERT": ""})
+    ended = tls("send", "x", "--tls-key", str(own_broker.client), env={"RQTOOL_TLS_CERT": ""})
     assert (ended.code, "--tls-key without --tls-cert" in ended.stderr) == (2, True)
 
 
-def test_a_key_with_a_pass_phrase(tls: Program, secured: Secured, tmp_path: Path) -> None:
+def test_a_key_with_a_pass_phrase(tls: Program, own_broker: Secured, tmp_path: Path) -> None:
     """Nobody is asked for it: a worker may have no terminal."""
-    key = load_pem_private_key(secured.client.read_bytes(), None)
+    key = load_pem_private_key(own_broker.client.read_bytes(), None)
     locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(SECRET.encode()))
     (tmp_path / "locked").write_bytes(locked)
     ended = tls("send", "x", "--tls-key", "locked")
     assert (ended.code, "its private key has a pass phrase" in ended.stderr) == (2, True), ended.stderr
 
 
-def test_options_without_tls(rqtool: Program, secured: Secured) -> None:
+def test_options_without_tls(rqtool: Program, own_broker: Secured) -> None:
     """Whoever names an authority expects encryption: an address without it is told."""
-    ended = rqtool("send", "x", "--tls-ca", str(secured.ca))
+    ended = rqtool("send", "x", "--tls-ca", str(own_broker.ca))
     assert ended.code == 0
     assert "nothing is encrypted" in ended.stderr
 

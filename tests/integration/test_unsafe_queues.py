@@ -65,8 +65,8 @@ def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
     policy = {"pattern": "task_queue", "definition": {"max-length": 50}, "apply-to": "queues"}
     vhost.api("PUT", f"/api/policies/{vhost.path}/short", policy)
     worker = rqtool.start("work")
-    worker.says("queue 'task_queue' may drop tasks that it has confirmed: policy max-length=50", 40)
-    worker.says("queue 'task_queue.dead' may drop", 40)
+    worker.says("queue 'task_queue' may drop tasks that it has confirmed: policy max-length=50")
+    worker.says("queue 'task_queue.dead' may drop")
 
 
 @pytest.mark.parametrize("limit", [{"x-max-length": 50}, {"x-max-length-bytes": 500}])

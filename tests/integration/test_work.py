@@ -193,7 +193,7 @@ def test_the_second_signal_ends_dots_too(rqtool: Program, vhost: Vhost) -> None:
     running.says("a second signal kills it")
     running.signal(signal.SIGINT)
 
-    assert running.wait(10).code == 130
+    assert running.wait().code == 130
     eventually(lambda: vhost.figures() == (1, 0))
 
 
@@ -247,7 +247,7 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
 
     eventually(lambda: len(connections()) == 2)
     before = connections()
-    worker.says(" [x] Done", seconds=40)
+    worker.says(" [x] Done")
     assert before & connections() == before
     sender.write(b"after\n")
     eventually(lambda: vhost.ready("idle") == 2)

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, ERROR
+from rqtool.amqp.topology import QueueType
 from rqtool.work.poison import DEATHS
 from tests.dying_worker import STEPS
+from tests.old_queues import declare_all, declare_siblings
 from tests.tools import Program, Running, Vhost, eventually, lines
 
-KINDS = ["classic", "quorum"]
+KINDS: list[QueueType] = ["classic", "quorum"]
 ROOT = Path(__file__).parents[2]
-LIMIT = 5
+LIMIT = 3
 """How often the broker may get a task back before it drops it."""
 
 
@@ -38,8 +40,10 @@ def all_end(running: Iterable[Running]) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """Before the publish, between confirm and ack, after the ack: the task is done, once more at most."""
+    for step in STEPS:
+        declare_all(vhost, step, kind, "1s")
     command = ["sh", "-c", 'echo "$RQTOOL_TASK_ATTEMPT" >> "$RQTOOL_TASK_QUEUE"; [ "$RQTOOL_TASK_ATTEMPT" = 2 ]']
     assert all_end([rqtool.start("send", "-q", step, "--type", kind, "x") for step in STEPS]) == [0] * 3
     # Longer than a worker lives on after its ack.
@@ -54,8 +58,10 @@ def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_each_step_of_moving_what_came_back(rqtool: Program, vhost: Vhost, kind: str) -> None:
+def test_killed_at_each_step_of_moving_what_came_back(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """A redelivered task is moved before it is run; whatever step its worker dies at, it is done, once more at most."""
+    for step in STEPS:
+        declare_all(vhost, step, kind)
     assert all_end([rqtool.start("send", "-q", step, "--type", kind, "x") for step in STEPS]) == [0] * 3
     hold = ["--", "sh", "-c", 'echo held >> "$RQTOOL_TASK_QUEUE"; sleep 300']
     holders = [rqtool.start("work", "-q", step, *hold) for step in STEPS]
@@ -90,18 +96,18 @@ def poisoned(rqtool: Program, *options: str) -> list[int]:
     return codes
 
 
-@pytest.mark.empty_vhost
-@pytest.mark.parametrize("kind", ["classic", "quorum", "adopted"])
-def test_poison(rqtool: Program, vhost: Vhost, kind: str) -> None:
+@pytest.mark.parametrize("kind", [*KINDS, None], ids=[*KINDS, "adopted"])
+def test_poison(rqtool: Program, vhost: Vhost, kind: QueueType | None) -> None:
     """A task that kills its worker each time ends in the dead queue; those beside it are done, and in order.
 
     On a quorum queue that somebody else declared RabbitMQ 4 drops what was delivered 20 times.
     """
-    if kind == "adopted":
+    declare_all(vhost, "task_queue", kind)
+    if kind is None:
         vhost.declare("task_queue", **{"x-queue-type": "quorum"})
     good = [f"good {n}" for n in range(60)]
     sent = ["bad", *good]
-    assert rqtool("send", *([] if kind == "adopted" else ["--type", kind]), *sent).code == 0
+    assert rqtool("send", *(["--type", kind] if kind else []), *sent).code == 0
     codes = poisoned(rqtool, "--prefetch", "10")
 
     assert codes == [-signal.SIGKILL] * DEATHS + [1]
@@ -129,6 +135,7 @@ def longest_run_in_order(numbers: Sequence[int]) -> int:
 
 def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> None:
     """Several tasks that kill their workers, which run many others beside them: only they are given up."""
+    declare_siblings(vhost, "task_queue")
     bad = {f"bad {n}" for n in range(3)}
     good = {f"{n}" for n in range(600)}
     tasks = sorted(good | bad, key=lambda task: random.random())
@@ -149,7 +156,7 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost) -> Non
             deaths += 1
             assert deaths <= 10 * len(bad)
             workers[at] = rqtool.start(*command)
-        eventually(lambda: killed() or drained(), 60)
+        eventually(lambda: killed() or drained())
     assert {body.decode() for body in vhost.bodies("task_queue.dead")} == bad
     assert set(log_of(rqtool)) == good
 
@@ -161,6 +168,8 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
     argument tells: so RabbitMQ 4 does with 20.
     """
     queues = {"own": ["--type", "quorum"], "plain": []}
+    declare_all(vhost, "own", "quorum")
+    declare_siblings(vhost, "plain")
     vhost.declare("plain", **{"x-queue-type": "quorum"})
     policy = {"pattern": "^plain$", "apply-to": "queues", "definition": {"delivery-limit": LIMIT}}
     vhost.api("PUT", f"/api/policies/{vhost.path}/limit", policy)
@@ -177,7 +186,7 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
     for _ in range((LIMIT + 3) * scale):
         seen = {queue: len(log_of(rqtool, queue)) for queue in queues}
         workers = [start(queue, after="; sleep 0.2") for queue in queues]
-        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues), 30)  # type: ignore[misc]
+        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues))  # type: ignore[misc]
         for worker in workers:
             worker.kill()
     begun = {queue: Counter(log_of(rqtool, queue)) for queue in queues}
@@ -189,9 +198,10 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
         assert not vhost.exists(f"{queue}.dead") or vhost.bodies(f"{queue}.dead") == []
 
 
-def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost) -> None:
+def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost, scale: int) -> None:
     """A third of the attempts fail, four workers, one of them killed after every 50 tasks: all is completed or dead."""
-    tasks = [f"{n}" for n in range(2_000)]
+    declare_siblings(vhost, "task_queue", delays="200ms,400ms")
+    tasks = [f"{n}" for n in range(1_000 * scale)]
     assert rqtool("send", input=lines(*(task.encode() for task in tasks))).code == 0
     script = '[ $(( $$ % 3 )) != 0 ] || exit 1; echo "$1" >> done'
     command = ["work", "-j", "2", "--prefetch", "20", "--retry-delays", "200ms,400ms", "--quiet", "--drain", "--"]
@@ -201,7 +211,7 @@ def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost) -> None:
     while any(worker.process.poll() is None for worker in workers):
         victim = random.randrange(4)
         before = len(log_of(rqtool, "done"))
-        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 50 or vhost.figures() == (0, 0), 30)  # type: ignore[misc]
+        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 50 or vhost.figures() == (0, 0))  # type: ignore[misc]
         if vhost.ready() == 0:
             break
         workers[victim].kill()

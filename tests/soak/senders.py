@@ -25,6 +25,7 @@ GIVE_UP = "60s"
 MOST_ARGUMENTS = 3
 _STOPPED = (-signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 AT_ONCE = 10
+AGAIN_SECONDS = 0.5
 """Tasks written into a pipe together."""
 
 
@@ -55,7 +56,7 @@ class Senders:
                 return
             rest = self._send(name, queue, kind, rest, rate)
             if rest:
-                time.sleep(0.5)
+                time.sleep(AGAIN_SECONDS)
 
     def running(self) -> list[str]:
         """The senders that are at it now."""

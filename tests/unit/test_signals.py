@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from rqtool.signals import Signals
+from tests.tools import DEADLINE, throughout
 
 HANDLED = [signal.SIGINT, signal.SIGTERM]
-SOON = 10.0
-"""Seconds that only a failing test needs."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +37,7 @@ class Changes:
         self.event.set()
 
     async def once_more(self) -> None:
-        async with asyncio.timeout(SOON):
+        async with asyncio.timeout(DEADLINE):
             await self.event.wait()
         self.event.clear()
 
@@ -50,6 +49,11 @@ def run(body: Callable[[Signals, Changes], Awaitable[None]], grace: float | None
             await body(signals, changes)
 
     asyncio.run(main())
+
+
+async def stays(condition: Callable[[], bool], seconds: float) -> None:
+    """Fail unless it is true for so long, while the loop runs."""
+    await asyncio.to_thread(throughout, condition, seconds, every=0.02)
 
 
 def send(number: signal.Signals) -> None:
@@ -110,8 +114,7 @@ class TestGrace:
         """Without a signal the grace never ends."""
 
         async def body(signals: Signals, changes: Changes) -> None:
-            await asyncio.sleep(0.15)
-            assert (signals.finish, signals.leave, changes.times) == (False, False, 0)
+            await stays(lambda: (signals.finish, signals.leave, changes.times) == (False, False, 0), 0.15)
             begin = time.monotonic()
             send(signal.SIGINT)
             await changes.once_more()
@@ -142,8 +145,7 @@ class TestGrace:
                 await changes.once_more()
             assert signals.leave
             await changes.once_more()
-            await asyncio.sleep(0.2)
-            assert changes.times == 3
+            await stays(lambda: changes.times == 3, 0.2)
 
         run(body, grace=0.1)
 
@@ -153,8 +155,7 @@ class TestGrace:
         async def body(signals: Signals, changes: Changes) -> None:
             send(signal.SIGTERM)
             await changes.once_more()
-            await asyncio.sleep(0.1)
-            assert (signals.leave, changes.times) == (False, 1)
+            await stays(lambda: (signals.leave, changes.times) == (False, 1), 0.1)
 
         run(body)
 
@@ -168,7 +169,7 @@ class Work:
     async def __call__(self) -> str:
         self.begun = True
         try:
-            await asyncio.sleep(SOON)
+            await asyncio.sleep(DEADLINE)
         except asyncio.CancelledError:
             self.cancelled = True
             raise
@@ -183,7 +184,7 @@ class TestInterrupt:
 
         async def body(signals: Signals, changes: Changes) -> None:
             async def work() -> str:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # what the work takes
                 return "done"
 
             assert await signals.interrupt(work(), lambda: signals.finish) == "done"
@@ -195,7 +196,7 @@ class TestInterrupt:
 
         async def body(signals: Signals, changes: Changes) -> None:
             async def work() -> None:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # what the work takes
                 raise LookupError
 
             with pytest.raises(LookupError):
@@ -223,8 +224,7 @@ class TestInterrupt:
             interrupted = asyncio.ensure_future(signals.interrupt(work(), lambda: signals.leave))
             loop.call_later(0.02, send, signal.SIGTERM)
             await changes.once_more()
-            await asyncio.sleep(0.05)
-            assert (interrupted.done(), work.cancelled) == (False, False)
+            await stays(lambda: (interrupted.done(), work.cancelled) == (False, False), 0.05)
             send(signal.SIGTERM)
             assert await interrupted is None
             assert work.cancelled

@@ -565,7 +565,7 @@ class TestTheWorkersDeath:
             time.sleep(1000)
         """):
             pids = [_pid(name) for name in ("idle", "other", "at_work")]
-        eventually(lambda: all(map(_is_gone, pids)), 5.0)
+        eventually(lambda: all(map(_is_gone, pids)))
 
     def test_what_was_not_taken_does_not_begin(self) -> None:
         """What a process was handed in the worker's last moment is others' by now."""
@@ -769,7 +769,7 @@ class TestAhead:
             assert function.work_off(*tasks(*[b"0"] * 50)) == [Done()] * 50
             return function.pool.capacity > 10
 
-        eventually(many_are_wanted, 60)
+        eventually(many_are_wanted)
         assert function.work_off(*tasks(b"0.3", b"0.3")) == [Done()] * 2
         assert function.pool.capacity == 2
 

@@ -134,7 +134,7 @@ class Consumer:
             )
         except NoAnswer:  # a quorum queue without a leader; the broker may answer for others
             channel.close()
-            raise NoAnswer(f" for queue {queue!r}") from None
+            raise NoAnswer(f"the broker does not answer for queue {queue!r}") from None
         consumer._tag = answer.method.consumer_tag
         channel.on_delivery(delivered)
         return consumer

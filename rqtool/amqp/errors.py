@@ -36,8 +36,8 @@ class Lost(Exception):
 class NoAnswer(Lost):
     """None came in time: the connection may be dead, or what was asked for does not answer."""
 
-    def __init__(self, what: str = "") -> None:
-        super().__init__(0, f"the broker does not answer{what}")
+    def __init__(self, text: str = "the broker does not answer") -> None:
+        super().__init__(0, text)
 
 
 def lost_because(reason: object) -> Lost:

@@ -5,10 +5,10 @@ from __future__ import annotations
 _HINTS = {
     "-P -j --jobs --max-procs": "Use work -j N",
     "--retries": "Use work --retry-delays 1s,10s: two pauses make three attempts",
-    "--eta --progress": "Use work --bar",
+    "--eta --progress": "Use work --bar; send shows its progress on a terminal",
     "--results": "Use work --joblog FILE for exit codes and times; the command can write its output to a file",
-    "--group --ungroup --line-buffer": "Use work --output group, direct or line",
-    "--timeout": "Use work --timeout 60s",
+    "--group -u --ungroup --lb --line-buffer": "Use work --output group, direct or line",
+    "--timeout": "Use work --timeout 60s; send --give-up 60s limits how long it waits for the broker",
     "-k --keep-order": "One job keeps the order of the queue; with several, tasks end in any order",
     "-n -N -L --max-args": "Each command gets one task; join lines before you send them",
     "-0 --null": "Use send -0",

@@ -235,7 +235,8 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
         given = _with_profile(context, given, name)
     tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
-    if not (url or url_file) or not given.get("api_url", "none"):
+    is_local = url is not None and any(host in url for host in ("localhost", "127.0.0.1"))
+    if not (url or url_file) or (is_local and not given.get("api_url", "none")):
         from rqtool.private_broker.cluster import private_endpoint  # 20 ms
 
         private = private_endpoint()

@@ -43,7 +43,7 @@ def find_endpoint(
     else:
         urls = parse_broker_urls(url or DEFAULT_URL)
     is_private = private is not None and _addresses(urls) <= _addresses(private.urls)
-    stopped = private is not None and private.stopped and (is_private or not (url or url_file))
+    stopped = private is not None and private.stopped and (is_private or not (url or url_file or api_url))
     if vhost is not None:
         urls = tuple(replace(each, vhost=check_vhost(vhost)) for each in urls)
     if len({each.vhost for each in urls}) > 1:

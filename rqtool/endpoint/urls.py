@@ -91,7 +91,8 @@ class Endpoint:
         if not self.stopped:
             return error
         what = f"The private broker is stopped, and {error.what[0].lower()}{error.what[1:]}"
-        return NothingListens(what, "Start it with: rqtool broker start")
+        other = error.what_to_do.removeprefix("Start one with: rqtool broker start; or ")
+        return NothingListens(what, f"Start it with: rqtool broker start; or {other[0].lower()}{other[1:]}")
 
 
 def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:

@@ -13,7 +13,7 @@ from functools import partial
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import count_if_there, count_ready
 from rqtool.amqp.errors import Lost
-from rqtool.amqp.topology import dead
+from rqtool.amqp.topology import dead, spare
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
@@ -140,7 +140,9 @@ class Drain:
                 topic="drain: no API",
             )
             self._pause = MOVING
-            return [_Sibling(place.name) for place in self._places if place != dead(self._queue)], 0
+            places = [place for place in self._places if place != dead(self._queue)]
+            spares = [spare(place) for place in places if place.wait is not None]
+            return [_Sibling(place.name) for place in (*places, *spares)], 0
         self._saw = True
         siblings = []
         for queue in queues:

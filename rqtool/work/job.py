@@ -9,7 +9,7 @@ known from an earlier delivery is "ended" from the start.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rqtool.amqp import headers
@@ -138,6 +138,8 @@ class Job:
             return  # it was cut off
         if self._started is None and not isinstance(outcome, Shortage):
             self.begun()
+        elif isinstance(outcome, Shortage) and self._started is not None:
+            self.task = replace(self.task, redelivered=True)  # it has begun once
         self.written = written
         self._owner.ended(self, outcome, time.monotonic() - (self._started or 0.0))
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from rqtool.amqp import headers
 from rqtool.amqp.connect import pause
-from rqtool.amqp.errors import Lost
+from rqtool.amqp.errors import Lost, NoAnswer
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.amqp.topology import Destination, dead, quarantine, returned, spare, waiting
 from rqtool.amqp.window import Message
-from rqtool.errors import RqtoolError, Unreachable, UsageError
+from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
 from rqtool.run.outcome import Failed, Outcome, OutputGone, Postponed, why
 from rqtool.text import plural
@@ -192,8 +192,13 @@ class Settler:
         try:
             while job.delivery.live:
                 try:
-                    await self._republisher.deliver(self._spares.get(place.name, place), copy)
+                    target = self._spares.get(place.name, place)
+                    await self._republisher.deliver(target, copy)
                     return True
+                except AccessRefused:
+                    if target == place:
+                        raise
+                    self._spares[place.name] = place  # this user may not make the spare
                 except (Lost, NotTaken, Unreachable) as problem:
                     tries += 1
                     self._in_trouble += tries == 1
@@ -201,9 +206,9 @@ class Settler:
                         what = problem.what if isinstance(problem, RqtoolError) else problem
                         text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
                         self._events.complain(text)
-                    if tries == _TRIES and not isinstance(problem, Unreachable):
+                    if tries >= _TRIES and isinstance(problem, NoAnswer):
                         if place.wait is not None:
-                            self._spares[place.name] = spare(place)
+                            self._spares.setdefault(place.name, spare(place))
                         elif place == quarantine(job.home):
                             self._do_without_quarantine(job)
                 await asyncio.sleep(pause(tries))

@@ -19,7 +19,10 @@ from tests.unit.cli.test_help import Captured, run
         ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
         ("work --concurrency 4", "No such option: --concurrency. See: rqtool work --help."),
-        ("work --eta", "No such option: --eta. Use work --bar. See: rqtool work --help."),
+        (
+            "work --eta",
+            "No such option: --eta. Use work --bar; send shows its progress on a terminal. See: rqtool work --help.",
+        ),
         ("work -P 4 -- cat", "No such option: -P. Use work -j N. See: rqtool work --help."),
         ("send --jobs 4 x", "No such option: --jobs. Use work -j N. See: rqtool send --help."),
         ("queues -r", "No such option: -r. See: rqtool queues --help."),

@@ -74,9 +74,10 @@ class TestWithoutAnything:
         """Of a default that does not answer, and of its own URL; of nothing else."""
         assert not found(None, None).stopped
         stop(node)
-        error = NothingListens("No broker answers at h", "Start one")
+        error = NothingListens("No broker answers at h", "Name yours")
         assert str(found(None, None).explained(error)) == (
-            "The private broker is stopped, and no broker answers at h. Start it with: rqtool broker start."
+            "The private broker is stopped, and no broker answers at h. "
+            "Start it with: rqtool broker start; or name yours."
         )
         its_own = found(f"amqp://localhost:{NODE_AMQP}", None)
         assert its_own.stopped

@@ -160,7 +160,7 @@ def test_who_is_stuck() -> None:
     [
         (Client("c", "crm", pid=7, address="h:1"), {"crm", "c", "h:1", "crm (h:1, pid 7)"}),
         (Client("c", "w", rqtool="work", runs="cat"), {"w", "c", "w, cat", "w running cat"}),
-        (Client("c", address="h:1", product="pika"), {"c", "h:1", "a pika without a name (h:1)"}),
+        (Client("c", address="h:1", product="pika"), {"c", "h:1", "an unnamed client (pika, h:1)"}),
     ],
 )
 def test_a_client_is_picked_by_what_is_shown_of_it(client: Client, shown: set[str]) -> None:

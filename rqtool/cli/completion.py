@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import redirect_stderr, suppress
 
-import typer
+from rqtool.endpoint.urls import Endpoint
 
 SECONDS = 0.2
 """How long a broker may take: somebody waits at the keyboard."""
@@ -18,9 +19,11 @@ SECONDS = 0.2
 _BESIDE = (".returned", ".quarantine", ".retry.", ".delay.", ".rqtool.new")
 
 
-def queue_names(context: typer.Context, incomplete: str) -> list[str]:
-    """The queues of the vhost, without those that rqtool keeps beside them for tasks on their way."""
-    names = _names(context)
+def queue_names(find: Callable[[], Endpoint], incomplete: str) -> list[str]:
+    """The queues of the vhost, without those that rqtool keeps beside them for tasks on their way; `find` says where
+    the broker is.
+    """
+    names = _names(find)
     return sorted(name for name in names if name.startswith(incomplete) and not _is_beside(name, names))
 
 
@@ -28,15 +31,14 @@ def _is_beside(name: str, names: AbstractSet[str]) -> bool:
     return any(mark in name and name.rpartition(mark)[0] in names for mark in _BESIDE)
 
 
-def _names(context: typer.Context) -> AbstractSet[str]:
+def _names(find: Callable[[], Endpoint]) -> AbstractSet[str]:
     found: set[str] = set()
 
     def look() -> None:
-        from rqtool.cli.options import endpoint_of
         from rqtool.management.api import Management
 
         with suppress(Exception), redirect_stderr(io.StringIO()):
-            endpoint = endpoint_of(context)
+            endpoint = find()
             found.update(name for _, name in Management(endpoint.api_urls, endpoint.tls).keys(endpoint.vhost))
 
     looking = threading.Thread(target=look, daemon=True)

@@ -23,6 +23,11 @@ DEFAULT_QUEUE = "task_queue"
 
 T = TypeVar("T")
 
+
+def complete_queue(context: typer.Context, incomplete: str) -> list[str]:
+    return queue_names(lambda: endpoint_of(context), incomplete)
+
+
 QueueName = Annotated[
     str,
     typer.Option(
@@ -32,7 +37,7 @@ QueueName = Annotated[
         envvar="RQTOOL_QUEUE",
         help="The queue.",
         callback=check_queue_name,
-        autocompletion=queue_names,
+        autocompletion=complete_queue,
     ),
 ]
 Kind = Annotated[
@@ -164,7 +169,7 @@ _BROKER_OPTIONS = [
 _QUEUE_ARGUMENT = _parameter(
     "queue_argument",
     str | None,
-    typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.", autocompletion=queue_names),
+    typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.", autocompletion=complete_queue),
 )
 
 

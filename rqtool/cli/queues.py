@@ -9,8 +9,7 @@ import typer
 
 from rqtool.cli.check import CHECK, Format, age, age_limit, format_in, given, limit, report, unknown_at_errors
 from rqtool.cli.command import Command
-from rqtool.cli.completion import queue_names
-from rqtool.cli.options import Json, Quiet, StuckAfter, is_typed, parse_stuck_after, with_broker
+from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, is_typed, parse_stuck_after, with_broker
 from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
@@ -71,7 +70,7 @@ def queues(
         typer.Argument(
             metavar="[PATTERN]...",
             help="Only these queues, and those for their tasks that came back: names, or globs with *, ? and [...].",
-            autocompletion=queue_names,
+            autocompletion=complete_queue,
         ),
     ] = None,
     queue: Annotated[
@@ -83,7 +82,7 @@ def queues(
             # A forgotten variable must not hide the other queues.
             allow_from_autoenv=False,
             help="The same as one PATTERN.",
-            autocompletion=queue_names,
+            autocompletion=complete_queue,
             show_default="every queue",
         ),
     ] = None,

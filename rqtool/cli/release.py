@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name
-from rqtool.cli.completion import queue_names
-from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, with_broker
+from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, parse_stuck_after, with_broker
 from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -44,7 +43,7 @@ def release(
             allow_from_autoenv=False,
             help="The queue.",
             show_default="none",
-            autocompletion=queue_names,
+            autocompletion=complete_queue,
         ),
     ] = None,
     holders: Annotated[

@@ -36,9 +36,9 @@ def check_queue_name(name: str) -> str:
     makes up a name for an empty one.
     """
     if not name or "\n" in name or "\r" in name:
-        raise UsageError(f"{name!r} is not a queue name", "Give one without line ends")
+        raise UsageError(f"{name!r} is no queue name", "Give one without line ends")
     if not is_text(name):
-        raise UsageError(f"{name!r} is not a queue name", "Give one in UTF-8")
+        raise UsageError(f"{name!r} is no queue name", "Give one in UTF-8")
     if len(name.encode()) > LONGEST_NAME:
         raise UsageError(f"A queue name of more than {LONGEST_NAME} bytes", "Give a shorter one")
     return name

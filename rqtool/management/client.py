@@ -48,8 +48,8 @@ class Client:
         if self.rqtool is not None and self.name is not None:
             return f"{self.name} running {self.runs}" if self.runs else self.name
         if self.name is None:
-            what = "an unnamed client"
-            where = [self.product or "", self.address or self.connection, f"user {self.user}" if self.user else ""]
+            what = f"an unnamed {self.product or 'client'}"
+            where = [self.address or self.connection, f"user {self.user}" if self.user else ""]
         else:
             what, where = self.name, [self.address or "", f"pid {self.pid}" if self.pid else ""]
         where = [part for part in where if part]

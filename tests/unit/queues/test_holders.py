@@ -100,7 +100,7 @@ def test_what_clients_say_about_themselves(properties: Any, name: str | None, pi
 def test_a_client_without_a_name() -> None:
     """Its library, address and user describe it."""
     client = only([consumer()], [channel()], [connection(client_properties={"product": "Bunny"})]).client
-    assert client.described == "an unnamed client (Bunny, 10.0.0.7:53366, user guest)"
+    assert client.described == "an unnamed Bunny (10.0.0.7:53366, user guest)"
 
 
 def test_a_worker_of_rqtool() -> None:
@@ -160,7 +160,7 @@ def test_who_is_stuck() -> None:
     [
         (Client("c", "crm", pid=7, address="h:1"), {"crm", "c", "h:1", "crm (h:1, pid 7)"}),
         (Client("c", "w", rqtool="work", runs="cat"), {"w", "c", "w, cat", "w running cat"}),
-        (Client("c", address="h:1", product="pika"), {"c", "h:1", "an unnamed client (pika, h:1)"}),
+        (Client("c", address="h:1", product="pika"), {"c", "h:1", "an unnamed pika (h:1)"}),
     ],
 )
 def test_a_client_is_picked_by_what_is_shown_of_it(client: Client, shown: set[str]) -> None:

@@ -168,6 +168,10 @@ class PikaConnection(AsyncioConnection):
         if transport is not None:
             transport.abort()
 
+    def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
+        # For a handshake that was aborted pika hands over the class, and stumbles over it: it means an instance.
+        super()._on_connection_workflow_done(conn_or_exc() if isinstance(conn_or_exc, type) else conn_or_exc)
+
     def _on_data_available(self, data_in: bytes) -> None:
         self.bytes_received += len(data_in)  # pika's heartbeat check looks at it
         for item in self._reader.feed(data_in):

@@ -28,7 +28,7 @@ class QueueGone(GaveUp):
     """A queue was deleted, and the confirmed tasks in it: a new one would be empty, and they would count as sent."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"queue {queue!r} was deleted, and its confirmed tasks with it")
+        super().__init__(f"queue {queue!r} is gone, and its confirmed tasks with it")
 
 
 class Target:

@@ -7,7 +7,7 @@ that it takes to notice.
 from __future__ import annotations
 
 TOLERATED = 9
-"""Attempts that may fail in a row before a worker pauses."""
+"""First attempts that may fail in a row before a worker pauses."""
 FIRST, LONGEST = 1.0, 30.0
 """Seconds: the first pause, and the longest one."""
 
@@ -29,6 +29,7 @@ class Brake:
         """Something succeeded: full speed."""
         self.in_a_row = 0
         """Failures since the last success."""
+        self._fresh_in_a_row = 0
         self._pause = 0.0
         self._until = 0.0
 
@@ -45,10 +46,16 @@ class Brake:
         """Whether nothing is to begin at the moment."""
         return self.left(now) > 0
 
-    def failed(self, now: float) -> float:
-        """Count a failure. Returns the length of the pause that begins with it, 0 for none."""
+    def failed(self, now: float, *, again: bool = False) -> float:
+        """Count a failure; `again`: of a task that has failed before. Returns the length of the pause that begins with
+        it, 0 for none.
+
+        What has failed before is likely to fail again, and comes together at the end of a queue: it prolongs pauses,
+        and alone begins none.
+        """
         self.in_a_row += 1
-        if self._tolerated is None or self.in_a_row <= self._tolerated or self.pauses(now):
+        self._fresh_in_a_row += not again
+        if self._tolerated is None or self._fresh_in_a_row <= self._tolerated or self.pauses(now):
             return 0.0
         self._pause = min(2 * self._pause if self.is_on else FIRST, self.longest)
         self._until = now + self._pause

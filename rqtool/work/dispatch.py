@@ -187,7 +187,7 @@ class Dispatcher:
             if isinstance(outcome, Failed | Rejected):
                 self._events.failed(job.task, outcome, seconds)
             if isinstance(outcome, Failed):
-                self._failed(outcome.why)
+                self._failed(outcome.why, again=job.task.attempt > 1)
             self._pool.withdraw()  # nothing begins before it is known that this one can be stored
         self._settler.conclude(job, outcome, seconds)
 
@@ -205,12 +205,12 @@ class Dispatcher:
             self._supervisor.changed()
         self._failures.release()
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, *, again: bool) -> None:
         """Brake, or halt, where failures follow each other: what the tasks need is broken. A task that asks for another
         attempt, or says that none can succeed, speaks of itself, and counts neither as a failure nor as a success.
         """
         was_on = self._failures.is_on
-        self._wake_after(self._failures.failed(time.monotonic()))
+        self._wake_after(self._failures.failed(time.monotonic(), again=again))
         in_a_row = self._failures.in_a_row
         if in_a_row == self._halt:
             what = f"Stopped by --halt: {plural(in_a_row, 'attempt')} failed in a row (the last one: {reason})"

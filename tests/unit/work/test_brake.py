@@ -55,6 +55,15 @@ def test_what_fails_during_a_pause_does_not_prolong_it() -> None:
     assert brake.failed(101.0) == 2.0
 
 
+def test_what_failed_before_begins_no_pause_but_prolongs_one() -> None:
+    """The bad tasks of a batch come together at its end, in all their attempts."""
+    brake = Brake(9)
+    assert [brake.failed(0.0, again=True) for _ in range(100)] == [0.0] * 100
+    assert brake.in_a_row == 100
+    assert [brake.failed(0.0) for _ in range(10)] == [0.0] * 9 + [1.0]
+    assert brake.failed(1.0, again=True) == 2.0
+
+
 def test_one_success_releases_it() -> None:
     """Also during a pause; and all begins anew."""
     brake = Brake(1)

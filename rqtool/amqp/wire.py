@@ -9,16 +9,20 @@ The only file that uses pika's private names: those of pika 1.4, to which pyproj
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pika
 import pika.frame
-from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOServicesAdapter
 from pika.channel import Channel
 
 from rqtool.amqp.window import Message
@@ -131,15 +135,29 @@ class FrameReader:
         return end, RawDelivery(channel, tag, bool(redelivered & 1), properties, data[body + _FRAME.size : end - 1])
 
 
+class _IOServices(_AsyncioIOServicesAdapter):
+    """pika's, but a peer that resets a connection at once is reported: pika raises that where nobody can catch it."""
+
+    def create_streaming_connection(
+        self, protocol_factory: Any, sock: Any, on_done: Callable[[Any], None], *tls: Any, **more_tls: Any
+    ) -> Any:
+        try:
+            return super().create_streaming_connection(protocol_factory, sock, on_done, *tls, **more_tls)
+        except ValueError:
+            error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            return self.call_later(0, partial(on_done, error))
+
+
 class PikaConnection(AsyncioConnection):
     """pika's connection, with bulk writes and `on_delivery`: channel number → the function that gets its deliveries.
 
     Deliveries on other channels, and those in several body frames, take pika's way.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, custom_ioloop: asyncio.AbstractEventLoop, **options: Any) -> None:
         self.on_delivery: dict[int, Callable[[RawDelivery], None]] = {}
         self._reader = FrameReader(self.on_delivery)
+        options["custom_ioloop"] = _IOServices(custom_ioloop)
         super().__init__(*arguments, **options)
 
     @property

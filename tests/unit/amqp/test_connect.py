@@ -1,0 +1,59 @@
+"""Peers that are no broker, or not for now. Sockets on this machine; no broker."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from rqtool.amqp.connect import connect
+from rqtool.endpoint.urls import Endpoint, parse_broker_urls
+from rqtool.errors import Unreachable
+
+NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def try_to_connect(port: int, times: int) -> list[dict[str, Any]]:
+    """Returns what nobody caught on the event loop: it would end a worker."""
+    uncaught: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context))
+        url = f"amqp://127.0.0.1:{port}/?socket_timeout=1&stack_timeout=0.5"
+        for _ in range(times):
+            with pytest.raises(Unreachable, match=r"connection reset by peer|no AMQP handshake in time"):
+                await connect(Endpoint(parse_broker_urls(url), ()), "test")
+
+    asyncio.run(run())
+    return uncaught
+
+
+def test_a_peer_that_resets_each_connection() -> None:
+    """As a balancer does without a broker behind it: the reset can come at any step of pika's way to a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reset_all() -> None:
+            while True:
+                try:
+                    peer, _ = server.accept()
+                except OSError:
+                    return
+                time.sleep(random.uniform(0, 0.0004))  # the moment is what is tried
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                peer.close()
+
+        threading.Thread(target=reset_all, daemon=True).start()
+        assert try_to_connect(server.getsockname()[1], 500) == []
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_peer_that_says_nothing() -> None:
+    """A frozen broker: the handshake is given up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert try_to_connect(server.getsockname()[1], 1) == []

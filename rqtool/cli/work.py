@@ -133,7 +133,7 @@ def work(
         bool,
         typer.Option(
             "--no-brake",
-            help="Don't slow down after ten tasks in a row failed. Otherwise one task at a time begins then, with "
+            help="Don't slow down after ten tasks in a row have failed. Otherwise one task at a time begins then, with "
             "pauses that grow to the longest of --retry-delays, 30 s at most, until one succeeds.",
             rich_help_panel=LIMITS,
         ),

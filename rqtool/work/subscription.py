@@ -115,8 +115,9 @@ class Subscription:
         except NoAnswer as lost:
             if queue != self._returned:
                 raise
+            if self._returned_answers:
+                self.warnings.append(f"{lost}: {UNTOLD}")
             self._returned_answers = False
-            self.warnings.append(f"{lost}: {UNTOLD}")
             return
         self._returned_answers |= queue == self._returned
         self._consumers.append(consumer)

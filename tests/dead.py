@@ -28,7 +28,10 @@ def properties_of(**more: object) -> pika.BasicProperties:
 
 
 def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: dict[str, object] | None = None) -> None:
-    """Put tasks into the dead queue, by default with an id for each, and wait until they are there."""
+    """Put tasks into the dead queue, by default with an id for each, and wait until they are there.
+
+    The channel stays open until then: when one closes, a quorum queue can lose what was published without confirms.
+    """
     before = vhost.ready(DEAD)
     with vhost.channel() as channel:
         for number, body in enumerate(bodies):
@@ -36,7 +39,7 @@ def bury(vhost: Vhost, *bodies: bytes, ids: list[str] | None = None, headers: di
             channel.basic_publish(
                 "", DEAD, body, properties_of(message_id=message_id, headers=headers, delivery_mode=2)
             )
-    eventually(lambda: vhost.ready(DEAD) == before + len(bodies))
+        eventually(lambda: vhost.ready(DEAD) == before + len(bodies))
 
 
 def numbered(count: int) -> list[bytes]:

@@ -25,6 +25,7 @@ def log_of(rqtool: Program) -> list[str]:
 
 def publish(vhost: Vhost, *bodies: bytes) -> None:
     with vhost.channel() as channel:
+        channel.confirm_delivery()
         for body in bodies:
             channel.basic_publish("", "task_queue", body)
 

@@ -18,7 +18,7 @@ from bench.stamps import tick
 
 QUEUE = "bench-celery"
 
-app = Celery("bench", broker=os.environ["RQTOOL_URL"] + "/")
+app = Celery("bench", broker=os.environ["RQTOOL_URL"])
 app.conf.update(
     broker_transport_options={"confirm_publish": True},
     task_acks_late=True,

@@ -46,6 +46,14 @@ def text(headers: Headers, name: str) -> str:
     return "" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
+def copied_at(token: str) -> float:
+    """When a copy was made, in seconds since 1970; infinity where its token does not say, as in version 0.4."""
+    try:
+        return int(token.partition("-")[2], 16) / 1000
+    except ValueError:
+        return float("inf")
+
+
 def of_the_sender(headers: Headers) -> dict[str, Any]:
     """Return the headers without those that the broker added."""
     return {name: value for name, value in headers.items() if not _is_the_brokers(name.lower())}

@@ -131,7 +131,7 @@ def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str
 
 
 def _next_token() -> str:
-    return f"{_PROCESS}{next(_COUNT):x}"
+    return f"{_PROCESS}{next(_COUNT):x}-{int(time.time() * 1000):x}"
 
 
 def _encoded(properties: pika.BasicProperties) -> bytes:

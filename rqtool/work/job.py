@@ -72,11 +72,13 @@ class Job:
     It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_owner", "_started", "delivery", "home", "number", "result", "state", "task", "written")
+    __slots__ = ("_owner", "_started", "delivery", "excused", "home", "number", "result", "state", "task", "written")
 
-    def __init__(self, delivery: Delivery, home: str, owner: Owner) -> None:
+    def __init__(self, delivery: Delivery, home: str, owner: Owner, excused: int = 0) -> None:
         self.delivery = delivery
         self.home = home
+        self.excused = excused
+        """How many returns of this copy a loss of this worker's own connection explains."""
         self.state: State = "received"
         self.number = self.written = 0
         """Among those that this worker began, from 1; and the bytes of its stdout, where they are known."""
@@ -108,7 +110,7 @@ class Job:
         delivery = self.delivery
         if delivery.queue == self.home and not delivery.headers:  # nearly all of them
             return Step.TO_RETURNED if delivery.redelivered else Step.RUN
-        returns = headers.count(delivery.headers, "x-delivery-count")
+        returns = max(0, headers.count(delivery.headers, "x-delivery-count") - self.excused)
         return next_step(self.source, redelivered=delivery.redelivered, returns=returns, starts=self.starts)
 
     @property

@@ -10,6 +10,10 @@ NAME.returned    Taken ahead of NAME, and run beside others as usual. It is a qu
 NAME.quarantine  A task is taken alone, and begun at once. What comes back was begun; it is counted, and goes to the end
                  of the queue, so that workers that are killed for other reasons don't blame the same task every time.
                  After the third time it is dead: with its tenth delivery, and the fifth worker that it may have killed.
+
+A crash of the broker, or of the network, counts as a return of all that was in hand. A worker that has lost its own
+connection knows of it: of the returns of a copy that is older than that loss, one is not held against the task. So a
+crash delays the finding of a killer by one worker.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -56,7 +57,7 @@ class Session:
         """Connect, declare, consume. The first failure ends the worker; later it tries until it succeeds."""
         before = self.subscription
         if before is not None:
-            self._jobs.connection_lost()
+            self._jobs.connection_lost(time.time() if before.connection.lost.done() else None)
             if before.lost.done():  # else the worker had taken on enough, and gave some of it back
                 self._events.connection_lost(str(before.lost.result()))
             await before.connection.close()

@@ -16,6 +16,7 @@ from rqtool.amqp.topology import QueueType
 from rqtool.work.poison import DEATHS
 from tests.dying_worker import STEPS
 from tests.old_queues import declare_all, declare_siblings
+from tests.proxy import Proxy
 from tests.tools import Program, Running, Vhost, eventually, lines
 
 KINDS: list[QueueType] = ["classic", "quorum"]
@@ -122,6 +123,38 @@ def test_poison(rqtool: Program, vhost: Vhost, kind: QueueType | None) -> None:
     done = list(dict.fromkeys(line for line in log if line != "bad"))
     assert set(good) == set(done)
     assert len(good) - longest_run_in_order([good.index(name) for name in done]) <= 20, "what was in hand comes later"
+
+
+def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vhost) -> None:
+    """Who lost its own connection knows why a task has come back: it runs beside others, and is no suspect."""
+    declare_all(vhost, "task_queue", "classic")
+    assert rqtool("send", "long").code == 0
+    work = ["work", "--", "sh", "-c", "echo begun >> log; until [ -e go ]; do sleep 0.1; done"]
+    killed = rqtool.start(*work)
+    eventually(lambda: len(log_of(rqtool)) == 1)
+    killed.kill()
+    lines = [Proxy(vhost.node.amqp_port) for _ in range(2)]
+    try:
+        workers = []
+        for line in lines:
+            workers.append(rqtool.start(*work, env={"RQTOOL_URL": vhost.url_at(line.port)}))
+            eventually(lambda: vhost.consumers() == len(workers))
+            eventually(lambda: len(log_of(rqtool)) == 2)
+        for line, left in ((lines[1], 1), (lines[0], 0)):
+            line.cut(refuse=True)
+            eventually(lambda left=left: vhost.consumers() == left)  # type: ignore[misc]
+        lines[1].mend()
+        eventually(lambda: len(log_of(rqtool)) == 3)
+        eventually(
+            lambda: [vhost.figures(queue) for queue in ("task_queue.returned", "task_queue.quarantine")].count((0, 1))
+        )
+        assert vhost.figures("task_queue.quarantine") == (0, 0)
+        (rqtool.cwd / "go").touch()
+        eventually(lambda: vhost.figures("task_queue.returned") == (0, 0))
+    finally:
+        for line in lines:
+            line.close()
+    assert vhost.figures("task_queue.dead") == (0, 0)
 
 
 def longest_run_in_order(numbers: Sequence[int]) -> int:

@@ -126,7 +126,9 @@ class Senders:
         if report["confirmed"] and report["resume_at"] == 0 and "is gone" in str(report["problem"]):
             return tasks  # it took its word back: "Confirmed tasks went with the queue: send all again"
         rest = [parse(line) for line in unsent.read_text().splitlines()] if unsent.exists() else []
-        if report["confirmed"] + len(rest) != len(tasks) or (ended.code == 0) != (not rest) or {*rest} - {*tasks}:
+        late = told and ended.code in _STOPPED  # the signal came when all was said
+        unlike = (ended.code == 0) != (not rest) and not late
+        if report["confirmed"] + len(rest) != len(tasks) or unlike or {*rest} - {*tasks}:
             self._journal.trouble(
                 f"{name}, {len(tasks)} tasks: ended with {ended.code}, {len(rest)} in --unsent, {report}"
             )

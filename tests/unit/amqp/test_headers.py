@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import pika
 import pytest
 
 from rqtool.amqp.headers import (
@@ -18,12 +21,14 @@ from rqtool.amqp.headers import (
     STARTS,
     WORKER,
     as_new,
+    copied_at,
     count,
     failed,
     of_the_sender,
     started,
     text,
 )
+from rqtool.amqp.message import copied
 
 SENDERS = {"tenant": "a", "n": 3, "nested": {"list": [1, {"x": None}]}, "x-own": True, "X-Trace": b"\xff", "": ""}
 BROKERS = {
@@ -124,6 +129,13 @@ def test_a_failure_is_written_down() -> None:
         FAILED_AT: "2026-01-01T00:00:00+00:00",
         WORKER: "host:2",
     }
+
+
+def test_a_copy_says_when_it_was_made() -> None:
+    """To the millisecond. One of version 0.4 does not, nor does what anybody else writes there."""
+    before = time.time() - 0.001
+    assert before <= copied_at(copied(pika.BasicProperties(), b"x", {}, 4096).token) <= time.time()  # type: ignore[no-untyped-call]
+    assert {copied_at(token) for token in ("", "c0ffee12", "some-thing", "-", "c0ffee-")} == {math.inf}
 
 
 def test_a_failure_replaces_the_one_before() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from rqtool.work import jobs
 from rqtool.work.jobs import Jobs
+from rqtool.work.poison import Step
 from tests.unit.work.in_hand import QUEUE, Delivery, arrive, fail, receive, tag, take
 
 
@@ -25,6 +26,30 @@ class TestWithinAConnection:
         assert len({one, two, arrive(held, Delivery(key, 3))}) == 3
         held.settle(one, acked=True)
         assert tag(arrive(held, Delivery(key, 4))) == 4
+
+
+class TestReturnsThatAreExcused:
+    """A crash of the broker, or of the network, that this worker has seen itself."""
+
+    @pytest.mark.parametrize(
+        ("made", "lost", "returns", "step"),
+        [
+            (10, [], 1, Step.TO_QUARANTINE),
+            (10, [20], 1, Step.RUN),
+            (10, [None], 1, Step.TO_QUARANTINE),  # the worker had closed its connection itself
+            (10, [20], 2, Step.TO_QUARANTINE),
+            (10, [20, 30], 2, Step.RUN),
+            (25, [20], 1, Step.TO_QUARANTINE),
+        ],
+    )
+    def test_one_for_each(self, held: Jobs, made: int, lost: list[int | None], returns: int, step: Step) -> None:
+        """Of the returns of a copy that was made before; what came back otherwise still counts."""
+        for when in lost:
+            held.connection_lost(when)
+        delivery = Delivery("a", queue=f"{QUEUE}.returned")
+        delivery.headers = {"x-delivery-count": returns}
+        delivery.copy_token = f"c0ffee-{made * 1000:x}"
+        assert receive(held, delivery).step is step
 
 
 class TestInHandWhenTheConnectionWasLost:

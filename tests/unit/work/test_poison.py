@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -45,6 +46,7 @@ class Message:
     """A task in a model of the broker."""
 
     name: str
+    made: int = 0
     returns: int = 0
     starts: int = 0
     redelivered: bool = False
@@ -60,21 +62,26 @@ class Broker:
         self.done: list[str] = []
         self.deliveries = dict.fromkeys(names, 0)
         self.deaths_while_begun = dict.fromkeys(names, 0)
+        self.time = 0
+        self.crashes: list[int] = []
+        """When all workers lost their connections and lived."""
 
     def deliver(self, source: Source, most: int) -> list[Message]:
         """Take deliveries, move those that are to move, and return those that are to run."""
         run: list[Message] = []
+        self.time += 1
         for _ in range(min(most, len(self.queues[source]))):
             message = self.queues[source].popleft()
             self.deliveries[message.name] += 1
-            match next_step(source, redelivered=message.redelivered, returns=message.returns, starts=message.starts):
+            returns = max(0, message.returns - sum(message.made < crash for crash in self.crashes))
+            match next_step(source, redelivered=message.redelivered, returns=returns, starts=message.starts):
                 case Step.RUN:
                     run.append(message)
                 case Step.TO_RETURNED:
-                    self.queues[Source.RETURNED].append(Message(message.name))
+                    self.queues[Source.RETURNED].append(Message(message.name, self.time))
                 case Step.TO_QUARANTINE:
                     starts = message.starts + (source is Source.QUARANTINE)
-                    self.queues[Source.QUARANTINE].append(Message(message.name, starts=starts))
+                    self.queues[Source.QUARANTINE].append(Message(message.name, self.time, starts=starts))
                 case Step.TO_DEAD:
                     self.dead.append(message.name)
         return run
@@ -87,12 +94,21 @@ class Broker:
             self.queues[source].appendleft(message)
 
 
-def life(names: list[str], poison: set[str], jobs: int, prefetch: int, kills: list[bool]) -> Broker:
-    """Work until nothing is left. `kills`: whether each further worker is killed by something else as it begins."""
-    broker, killed = Broker(names), iter(kills)
+def life(
+    names: list[str], poison: set[str], jobs: int, prefetch: int, kills: list[bool], crashes: Sequence[bool] = ()
+) -> Broker:
+    """Work until nothing is left. `kills`: whether each further worker is killed by something else as it begins;
+    `crashes`: whether the broker is, and the worker lives.
+    """
+    broker, killed, crashed = Broker(names), iter(kills), iter(crashes)
     while any(broker.queues.values()):
         for source, most in ((Source.RETURNED, prefetch), (Source.MAIN, prefetch), (Source.QUARANTINE, 1)):
             held = broker.deliver(source, most)
+            if next(crashed, False):
+                broker.give_back(source, held)
+                broker.time += 1
+                broker.crashes.append(broker.time)
+                continue
             dies = next(killed, False)
             while held and not (dies or poison & {message.name for message in held[:jobs]}):
                 broker.done.append(held.pop(0).name)
@@ -129,6 +145,22 @@ def test_poison_is_found_in_time(count: int, poison: int, jobs: int, prefetch: i
     assert broker.dead == [bad]
     assert broker.deaths_while_begun[bad] <= DEATHS == 1 + MOST_RETURNS + MOST_STARTS
     assert broker.deliveries[bad] <= MOST_DELIVERIES
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 25),
+    st.integers(1, 50),
+    st.lists(st.booleans(), max_size=100),
+    st.booleans(),
+)
+def test_crashes_of_the_broker(count: int, jobs: int, prefetch: int, crashes: list[bool], poisoned: bool) -> None:
+    """Nobody is blamed for them, and one that kills its workers is found in spite of them."""
+    names = [str(n) for n in range(count)]
+    bad = set(names[:1]) if poisoned else set[str]()
+    broker = life(names, bad, jobs, max(jobs, prefetch), [], crashes)
+    assert set(broker.dead) == bad
+    assert all(broker.deaths_while_begun[name] <= DEATHS + sum(crashes) for name in bad)
 
 
 def test_nobody_is_blamed_for_thirty_kills_from_outside() -> None:

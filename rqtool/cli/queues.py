@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,9 +16,6 @@ from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-
-if TYPE_CHECKING:
-    from rqtool.queues.snapshot import Snapshot
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -171,6 +170,11 @@ def queues(
     where = None if all_vhosts else endpoint.vhost
     if watch is not None:
         return _watch(endpoint, where, names, seconds, watch)
+    from rqtool.management.api import Management
+    from rqtool.queues.snapshot import take_snapshot
+
+    api = Management(endpoint.api_urls, endpoint.tls)
+    look = partial(take_snapshot, api, where, seconds, datetime.now().astimezone())
     if check:
         from rqtool.queues.check import Thresholds
         from rqtool.queues.check import check as judge
@@ -179,17 +183,19 @@ def queues(
         crit = given(ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead, age=age("crit", crit_age))
         limits = Thresholds(warn, crit)
         patterns = names and [*names, *(f"{name}.dead" for name in names)]
-        found = _snapshot(endpoint, where, patterns, seconds, age=max(limits.ages, default=0))
+        found = look(patterns or None, age=max(limits.ages, default=0))
         result = judge(found.diagnoses, limits, names, found.unseen)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
 
     shown = None if chosen is None else columns.choose(chosen)
-    found = _snapshot(endpoint, where, names, seconds)
     on_terminal = sys.stdout.isatty() and not json
+    beside = [f"{name}.dead" for name in names] if on_terminal and not holders else []
+    found = look([*names, *beside] or None)
     by = sort or ("verdict" if on_terminal else None)
     diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses
-    if quiet:
+    diagnoses = [each for each in diagnoses if each.queue.messages or each.queue.name not in {*beside} - {*names}]
+    if quiet or (on_terminal and names and not diagnoses):
         pass
     elif on_terminal:
         from rqtool.queues import table
@@ -211,20 +217,9 @@ def queues(
     missing = [n for n in names if not any(selects([n], each.queue.name) for each in found.diagnoses)]
     for name in missing:
         what = f"No queue here matches {name!r}" if is_glob(name) else f"There is no queue {name!r} here"
-        complain(f"{what}. See the names with: rqtool queues --all-vhosts")
+        similar = api.similar(where, name) if where is not None else ""
+        complain(f"{what}{similar}. See the names with: rqtool queues --all-vhosts")
     return 1 if missing else 0
-
-
-def _snapshot(
-    endpoint: Endpoint, where: str | None, patterns: list[str] | None, stuck_after: float, *, age: float = 0
-) -> Snapshot:
-    from datetime import datetime
-
-    from rqtool.management.api import Management
-    from rqtool.queues.snapshot import take_snapshot
-
-    api = Management(endpoint.api_urls, endpoint.tls)
-    return take_snapshot(api, where, stuck_after, datetime.now().astimezone(), patterns or None, age=age)
 
 
 def _watch(endpoint: Endpoint, where: str | None, names: list[str], stuck_after: float, every: str) -> int:

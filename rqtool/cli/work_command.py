@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shutil import which
 from typing import Any
 
 from rqtool.cli.command import Command
@@ -60,6 +61,10 @@ class WorkCommand(Command):
             complain(
                 f"{option} goes to {command[0]}: options of rqtool come before the command. If that is intended, "
                 "put -- before the command"
+            )
+        if "--" in command[1:2] and which(command[0]) is None and not ctx.resilient_parsing:
+            complain(
+                f"{command[0]} is run as the command. A queue is named with -q: rqtool work -q {command[0]} -- CMD"
             )
         return rest
 

@@ -6,8 +6,10 @@ import http.client
 import json
 import re
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
@@ -80,6 +82,11 @@ class Management:
         queues = self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"}, names)
         return {queue.key for queue in queues}
 
+    def similar(self, vhost: str, name: str) -> str:
+        """Return ` (did you mean 'other'?)` for a name that no queue has; empty where none is like it."""
+        names = {other for _, other in self.keys(vhost)}
+        return "".join(f" (did you mean {other!r}?)" for other in get_close_matches(name, names, 1))
+
     def _queues(self, vhost: str | None, query: Mapping[str, str], names: Collection[str] | None) -> list[Queue]:
         rows = self.rows(f"/api/queues{below(vhost)}", query, names)
         if rows is None and vhost is not None:
@@ -123,6 +130,12 @@ class Management:
         kept = at(answer, "sample_retention_policies", "basic")
         seconds = [count for each in (kept if isinstance(kept, list) else []) if (count := number(each)) is not None]
         return max(seconds, default=DEFAULT_RETENTION)
+
+    def last_start(self) -> float | None:
+        """When the last node to start did so, in seconds since 1970; None where the server does not tell."""
+        nodes = self.rows("/api/nodes", {"columns": "uptime"}) or []
+        uptimes = [uptime for node in nodes if (uptime := number(node.get("uptime"))) is not None]
+        return time.time() - min(uptimes) / 1000 if uptimes else None
 
     def close_connection(self, name: str, reason: str) -> None:
         """Have the broker close a connection, if it is still open."""

@@ -98,15 +98,15 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     }
     limited = {metric: thresholds.status(metric, value) for metric, value in values.items()}
     troubles = [
-        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}")
+        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}{_most(metric, asked)}")
         for metric in ("ready", "held")
         if (limit := thresholds.passed(metric, values[metric])) is not None
     ]
+    worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
+    troubles += [(_status(each, limited), text) for each in worst_first if (text := _trouble(each))]
     family = with_returned({each.queue.name for each in asked})
     ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
     troubles += [(status, _old(age, thresholds)) for age in ages if (status := _age_status(age, thresholds))]
-    worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
-    troubles += [(_status(each, limited), text) for each in worst_first if (text := _trouble(each))]
     others = [each for each in dead if each.queue.ready and each not in asked]
     troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
     missing = sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked))
@@ -130,6 +130,14 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         performance += f" {metric}={'U' if seconds is None else f'{seconds:.0f}s'};{limits};0"
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
     return Check(status, text, performance, figures, diagnoses)
+
+
+def _most(metric: str, asked: Sequence[Diagnosis]) -> str:
+    """Which of several queues has most of them."""
+    if len(asked) < 2:
+        return ""
+    first = max((each.queue for each in asked), key=lambda queue: getattr(queue, metric))
+    return f" ({getattr(first, metric):,} of them in {first.name})"
 
 
 def _old(age: Age, thresholds: Thresholds) -> str:

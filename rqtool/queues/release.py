@@ -103,7 +103,8 @@ class Release:
         snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
         diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
-            raise RqtoolError(f"There is no queue {self._queue!r} here", "See the names with: rqtool queues")
+            similar = self._api.similar(self._vhost, self._queue)
+            raise RqtoolError(f"There is no queue {self._queue!r} here{similar}", "See the names with: rqtool queues")
         named = [holder for holder in diagnosis.holding if holder.client.names & self._names]
         chosen = named if self._names else diagnosis.suspects
         clients = {holder.client.connection: holder.client for holder in chosen}

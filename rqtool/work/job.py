@@ -78,7 +78,7 @@ class Job:
         self.delivery = delivery
         self.home = home
         self.excused = excused
-        """How many returns of this copy a loss of this worker's own connection explains."""
+        """How many returns of this copy a crash of the broker or the network explains."""
         self.state: State = "received"
         self.number = self.written = 0
         """Among those that this worker began, from 1; and the bytes of its stdout, where they are known."""

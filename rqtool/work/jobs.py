@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
 _NEVER = -1
-_LOSSES = 1_000
-"""How many losses of the connection are remembered."""
+MOST_INTERRUPTIONS = 1_000
+"""How many crashes of the broker or the network."""
 
 
 class Jobs:
@@ -40,7 +40,8 @@ class Jobs:
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
         self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
         self._connection = self._taken_on = self._begun = self.received = 0
-        self._losses: deque[float] = deque(maxlen=_LOSSES)  # when, in seconds since 1970
+        self.interruptions: deque[float] = deque(maxlen=MOST_INTERRUPTIONS)
+        """When the broker or the network went, in seconds since 1970: that is why tasks in hand come again."""
         self.has_moved_some = False  # to another queue
 
     # Questions.
@@ -86,7 +87,7 @@ class Jobs:
         if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
             return orphan
-        job = Job(delivery, self.queue, owner, self._excused(delivery) if self._losses else 0)
+        job = Job(delivery, self.queue, owner, self._excused(delivery) if self.interruptions else 0)
         if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
             del self._results[key]
             job.state, job.result = "ended", known[0]
@@ -130,21 +131,17 @@ class Jobs:
         """The broker has the task again, and it is to begin anew."""
         self._enter(job, "returned")
 
-    def connection_lost(self, at: float | None = None) -> None:
-        """Forget what waits, since the broker has it again; what is in hand or was acked may come again. `at`: when, in
-        seconds since 1970, if it was the broker or the network that went: they may have interrupted others, too.
-        """
-        if at is not None:
-            self._losses.append(at)
+    def connection_lost(self) -> None:
+        """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""
         for job in [*self.waiting, *self.withdrawn]:
             self.give_back(job)
         self._connection += 1
         self._orphans = {key: job for job in self.in_hand if (key := job.delivery.key) is not None}
 
     def _excused(self, delivery: Delivery) -> int:
-        """How many returns of a delivery losses of our own connection explain: one each since the copy was made."""
+        """How many returns of a delivery are explained by interruptions: one by each since the copy was made."""
         made = copied_at(delivery.copy_token)
-        return sum(made < lost for lost in self._losses)
+        return sum(made < at for at in self.interruptions)
 
     def _enter(self, job: Job, state: State) -> None:
         before = job.state

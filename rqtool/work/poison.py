@@ -11,9 +11,9 @@ NAME.quarantine  A task is taken alone, and begun at once. What comes back was b
                  of the queue, so that workers that are killed for other reasons don't blame the same task every time.
                  After the third time it is dead: with its tenth delivery, and the fifth worker that it may have killed.
 
-A crash of the broker, or of the network, counts as a return of all that was in hand. A worker that has lost its own
-connection knows of it: of the returns of a copy that is older than that loss, one is not held against the task. So a
-crash delays the finding of a killer by one worker.
+A crash of the broker or the network returns all that was in hand, too. A worker knows of those that cost it its own
+connection; one that has just begun asks the management API when the broker started. Each explains one return of a copy
+that is older: it delays the finding of a killer by one worker.
 """
 
 from __future__ import annotations

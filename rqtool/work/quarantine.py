@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rqtool.amqp.errors import Lost
+from rqtool.errors import AccessRefused, Unreachable
+from rqtool.management.api import Management
+from rqtool.management.in_thread import in_thread
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.jobs import Jobs
 from rqtool.work.session import Session
@@ -23,14 +26,16 @@ SPELL = 10.0
 """Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quarantine:
     """While one of its tasks is to run, the dispatcher is `suspended`."""
 
+    api: Management
     jobs: Jobs
     session: Session
     dispatcher: Dispatcher
     supervisor: Supervisor
+    _knows_of_crashes: bool = False
 
     async def run(self) -> None:
         """Look into the quarantine again and again. Never ends."""
@@ -43,6 +48,7 @@ class Quarantine:
         subscription = self.session.usable
         if subscription is None or not await subscription.count_suspects():
             return
+        await self._learn_of_a_crash()
         if not self.jobs.idle:
             await asyncio.sleep(random.uniform(0, PATIENCE))  # noqa: S311
             if self.session.usable is not subscription or not await subscription.count_suspects():
@@ -53,6 +59,14 @@ class Quarantine:
         finally:
             self.dispatcher.suspended = False
             self.supervisor.changed()
+
+    async def _learn_of_a_crash(self) -> None:
+        """Ask once for the broker's last start, unless this worker has lost its connection since it began."""
+        if not (self._knows_of_crashes or self.jobs.interruptions):
+            with suppress(Unreachable, AccessRefused):
+                if (started := await in_thread(self.api.last_start)) is not None:
+                    self.jobs.interruptions.append(started)
+        self._knows_of_crashes = True
 
     async def _run_alone(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL

@@ -57,7 +57,9 @@ class Session:
         """Connect, declare, consume. The first failure ends the worker; later it tries until it succeeds."""
         before = self.subscription
         if before is not None:
-            self._jobs.connection_lost(time.time() if before.connection.lost.done() else None)
+            self._jobs.connection_lost()
+            if before.connection.lost.done():
+                self._jobs.interruptions.append(time.time())
             if before.lost.done():  # else the worker had taken on enough, and gave some of it back
                 self._events.connection_lost(str(before.lost.result()))
             await before.connection.close()

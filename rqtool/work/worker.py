@@ -71,7 +71,9 @@ class Worker:
                 if self._session.subscription is not None:
                     await self._session.subscription.connection.close()
                     if self._events.out.error is None:  # else its reader has left, and the error is all there is to say
-                        self._events.say(self._settler.tally.line(time.monotonic() - began))
+                        line = self._settler.tally.line(time.monotonic() - began)
+                        early = self._options.drain and signals.finish
+                        self._events.say(f"{line}; stopped before the queue was drained" if early else line)
         if self._supervisor.error is not None:
             raise self._supervisor.error
         return self._settler.tally
@@ -80,7 +82,7 @@ class Worker:
         """Start what runs beside the loop."""
         options, vhost, start = self._options, self._endpoint.vhost, self._supervisor.start
         start(report_health(options.health_file, self._session, self._jobs, self._supervisor))
-        start(Quarantine(self._jobs, self._session, self._dispatcher, self._supervisor).run())
+        start(Quarantine(self._api, self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.prefetch is None:
             start(AdaptivePrefetch(self._jobs, self._session, self._dispatcher, self._supervisor).run())
         if options.bar:

@@ -81,7 +81,9 @@ def test_ctrl_c_while_the_management_api_says_nothing(rqtool: Program, vhost: Vh
         drainer = rqtool.start("work", "--drain", env={"RQTOOL_API_URL": f"http://127.0.0.1:{api.port}"})
         eventually(lambda: api.connections > 0)
         drainer.signal(signal.SIGINT)
-        assert drainer.wait(15).code == 0
+        ended = drainer.wait(15)
+        assert ended.code == 0
+        assert "; stopped before the queue was drained\n" in ended.stderr
     finally:
         api.close()
 

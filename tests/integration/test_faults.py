@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
+import pika
 import pytest
 
 from rqtool.amqp.connect import connect
 from rqtool.amqp.consumer import Getter
 from rqtool.amqp.errors import Lost
+from rqtool.amqp.headers import COPY, STARTS
 from rqtool.amqp.topology import sibling_arguments, waiting
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
 from tests.integration.conftest import Secured
+from tests.old_queues import declare_all
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill
 
 pytestmark = pytest.mark.xdist_group("mortal broker")
@@ -163,11 +167,36 @@ def wait_queue_without_leader(vhost: Vhost, rqtool: Program) -> Story:
     assert vhost.figures("orphan") == (0, 0)
 
 
+def suspect_on_a_host_that_goes_down(vhost: Vhost, rqtool: Program) -> Story:
+    """The worker goes with its broker; the next one learns when the broker started, and does not blame the task."""
+    declare_all(vhost, "host", "classic")
+    made = f"c0ffee-{int(time.time() * 1000):x}"
+    suspect = pika.BasicProperties(delivery_mode=2, headers={STARTS: 2, COPY: made})  # type: ignore[no-untyped-call]
+    with vhost.channel() as channel:
+        channel.confirm_delivery()
+        channel.basic_publish("", "host.quarantine", b"suspect", suspect)
+    worker = rqtool.start("work", "-q", "host", "--", "sh", "-c", "touch begun; sleep 300")
+    yield
+    eventually((rqtool.cwd / "begun").exists)
+    yield
+    worker.kill()
+    yield
+    ended = rqtool("work", "-q", "host", "--drain")
+    assert " [x] Done 'suspect'" in ended.stdout
+    assert vhost.ready("host.dead") == 0
+
+
 @pytest.mark.timeout(400)
 def test_one_crash(own: tuple[PrivateBroker, Vhost, Program]) -> None:
     """SIGKILL and restart under all of them at once; the last one needs it a moment after it has made its queue."""
     broker, vhost, rqtool = own
-    told = (impatient_sender, worker_at_work, delayed_tasks, wait_queue_without_leader)
+    told = (
+        impatient_sender,
+        worker_at_work,
+        delayed_tasks,
+        suspect_on_a_host_that_goes_down,
+        wait_queue_without_leader,
+    )
     stories = [story(vhost, rqtool) for story in told]
     for story in stories:
         next(story)

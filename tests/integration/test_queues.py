@@ -113,6 +113,9 @@ def test_vhosts(rqtool: Program, vhost: Vhost, node: Node) -> None:
 def test_names_that_are_missing(rqtool: Program, vhost: Vhost) -> None:
     """What is there is shown, what is not is said, and the exit code tells."""
     vhost.declare("there")
+    ended = rqtool("queues", "their")
+    assert ended.code == 1
+    assert "There is no queue 'their' here (did you mean 'there'?). See the names" in ended.stderr
     ended = rqtool("queues", "there", "elsewhere")
 
     assert ended.code == 1

@@ -88,6 +88,13 @@ def test_an_option_behind_the_command(
     assert said == ([f"rqtool: {option} goes to cat: {hint}"] if option else [])
 
 
+def test_a_queue_before_the_dashes(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """Other verbs take a queue there; here it would be run."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+    run(monkeypatch, "work", "no-such-program", "--", "cat")
+    assert "rqtool: no-such-program is run as the command. A queue is named with -q" in capsys.readouterr().err
+
+
 def test_an_empty_placeholder(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """It would be everywhere."""
     assert run(monkeypatch, "work", "-I", "", "--", "true") == 2

@@ -76,6 +76,22 @@ def test_the_limit_that_is_exceeded_is_named_first() -> None:
     assert "more than the limit of 20. " in check([queue(ready=21)], limits, [], "").line
 
 
+def test_a_forgotten_ack_comes_before_old_messages() -> None:
+    """It may be why they are old, and of those there may be many."""
+    old = queue("a", ready=3)
+    seen = [replace(old, queue=replace(old.queue, head_timestamp=1_000_000_000)), queue("b", held=2, stuck=True)]
+    text = check(seen, Thresholds({}, {"stuck": 0, "age": 60}), [], "").text
+    assert text.index("b: 2 held") < text.index("a: 3 ready, the oldest was sent")
+
+
+def test_the_queue_with_the_most_is_named() -> None:
+    """Where several are counted together, the one to look at."""
+    seen = [queue("a", ready=3), queue("b", ready=12)]
+    assert check(seen, Thresholds({"ready": 10}, {}), [], "").line.startswith(
+        "RQTOOL WARNING: 15 ready, more than the limit of 10 (12 of them in b). "
+    )
+
+
 def test_the_worst_comes_first() -> None:
     """Of all troubles, a limit that is passed, a missing queue and dead letters included."""
     seen = [queue("a", ready=1, consumers=0), queue("b", held=2, stuck=True), queue("c.dead", ready=1, consumers=0)]

@@ -71,8 +71,6 @@ def release(
     if queue is None:
         raise UsageError("No queue is named", "Give its name: rqtool release QUEUE")
     check_queue_name(queue)
-    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
-        raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     job = Release(Management(endpoint.api_urls, endpoint.tls), endpoint.vhost, queue, holders or [], seconds)
     plan = job.plan()
     if not plan.targets:
@@ -81,6 +79,8 @@ def release(
         if json:
             emit(as_json(plan.diagnosis.queue))
         return 0
+    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
+        raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     if not quiet or not yes:
         for line in announced(plan):
             complain(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from difflib import get_close_matches
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,6 +86,8 @@ def list_(
     try:
         code = _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
     except RqtoolError:
+        if not listing.has_queue and (verbs := get_close_matches(queue, ["list", "show", "retry", "purge"], 1)):
+            raise RqtoolError(f"There is no queue {queue!r}", f"The verb is: rqtool dead {verbs[0]}") from None
         if listing.has_queue or not (others := _others(endpoint, queue)):
             raise
         raise RqtoolError(f"There is no queue {queue!r}; {others}", "See them all with: rqtool dead") from None

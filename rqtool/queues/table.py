@@ -15,6 +15,7 @@ from rqtool.queues.columns import (
     QUEUE_COLUMNS,
     STYLES,
     VERY_WIDE,
+    WIDE,
     Column,
     Drawn,
     T,
@@ -132,7 +133,16 @@ def show(
     console.print(draw(diagnoses) if everything else fitted(diagnoses, draw, console))
 
 
+def holder_table(diagnoses: Sequence[Diagnosis], console: Console, *, vhosts: bool) -> Table:
+    """A line per holder, with fewer columns where names would be broken."""
+    rows = holder_rows(diagnoses)
+    drawn = table(HOLDER_COLUMNS, rows, vhosts=vhosts, width=console.width)
+    if console.measure(drawn, options=console.options.update(max_width=1_000)).maximum > console.width:
+        drawn = table(HOLDER_COLUMNS, rows, vhosts=vhosts, width=min(console.width, WIDE - 1))
+    return drawn
+
+
 def show_holders(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> None:
     """Print who holds messages."""
     console = Console()
-    console.print(table(HOLDER_COLUMNS, holder_rows(diagnoses), vhosts=vhosts, width=console.width))
+    console.print(holder_table(diagnoses, console, vhosts=vhosts))

@@ -63,10 +63,10 @@ class Drain:
 
     async def run(self, session: Session, supervisor: Supervisor) -> None:
         """End the worker when nothing is left. Looks whenever this worker has nothing to do."""
-        seen = -1
+        seen, subscription = -1, session.subscription
         while True:
             await asyncio.sleep(POLL)
-            if self._jobs.received != seen:
+            if (self._jobs.received, session.subscription) != (seen, subscription):
                 self._empty_since = None  # what was seen before is out of date
             seen, subscription = self._jobs.received, session.subscription
             if subscription is None or subscription.lost.done() or not self._jobs.idle:

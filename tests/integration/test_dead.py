@@ -144,6 +144,7 @@ def test_a_queue_that_does_not_exist(rqtool: Program, vhost: Vhost, verb: list[s
     ended = rqtool("dead", *verb, "elsewhere")
     assert (ended.code, ended.stdout) == (1, "")
     assert ended.stderr == "rqtool: There is no queue 'elsewhere'. See the names with: rqtool queues.\n"
+    assert "There is no queue 'retyr'. The verb is: rqtool dead retry." in rqtool("dead", "retyr").stderr
     assert not vhost.exists("elsewhere")
     assert not vhost.exists("elsewhere.dead")
 

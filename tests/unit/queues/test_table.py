@@ -19,7 +19,7 @@ from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
 from rqtool.queues.screen import HEAD_LINES, Frame, draw
 from rqtool.queues.snapshot import Snapshot
-from rqtool.queues.table import fitted, queue_table, table, table_of
+from rqtool.queues.table import fitted, holder_table, queue_table, table, table_of
 from rqtool.queues.trends import Trend
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
@@ -60,6 +60,17 @@ def test_holders_fit(width: int) -> None:
     assert max(map(cell_len, lines)) <= width
     assert ("13:50 (9 min)" if width > 80 else "13:50") in lines[1]
     assert "forgotten ack?" in lines[1]
+
+
+def test_names_of_holders_are_whole() -> None:
+    """Where all columns would break them, those that tell least are left out."""
+    rows = [judged("conversions-of-march-2026", "billing-import-of-the-night")]
+    lines = drawn(lambda console: holder_table(rows, console, vhosts=False), 110)
+    assert len(lines) == 2
+    assert "prefetch" not in lines[0]
+    for word in ("conversions-of-march-2026", "billing-import-of-the-night", "10.0.0.7:5", "forgotten ack?"):
+        assert word in lines[1]
+    assert "prefetch" in drawn(lambda console: holder_table(rows, console, vhosts=False), 150)[0]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

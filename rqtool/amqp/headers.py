@@ -50,7 +50,7 @@ def copied_at(token: str) -> float:
     """When a copy was made, in seconds since 1970; infinity where its token does not say, as in version 0.4."""
     try:
         return int(token.partition("-")[2], 16) / 1000
-    except ValueError:
+    except (ValueError, OverflowError):
         return float("inf")
 
 

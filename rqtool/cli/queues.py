@@ -194,7 +194,7 @@ def queues(
     found = look([*names, *beside] or None)
     by = sort or ("verdict" if on_terminal else None)
     diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses
-    diagnoses = [each for each in diagnoses if each.queue.messages or each.queue.name not in {*beside} - {*names}]
+    diagnoses = [each for each in diagnoses if each.queue.messages != 0 or each.queue.name not in {*beside} - {*names}]
     if quiet or (on_terminal and names and not diagnoses):
         pass
     elif on_terminal:

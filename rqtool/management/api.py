@@ -132,10 +132,13 @@ class Management:
         return max(seconds, default=DEFAULT_RETENTION)
 
     def last_start(self) -> float | None:
-        """When the last node to start did so, in seconds since 1970; None where the server does not tell."""
-        nodes = self.rows("/api/nodes", {"columns": "uptime"}) or []
-        uptimes = [uptime for node in nodes if (uptime := number(node.get("uptime"))) is not None]
-        return time.time() - min(uptimes) / 1000 if uptimes else None
+        """When the last node started, in seconds since 1970; None where the server does not tell, as in its first five
+        seconds.
+        """
+        nodes = self.rows("/api/nodes", {"columns": "running,uptime"}) or []
+        uptimes = [number(node.get("uptime")) for node in nodes if node.get("running") is not False]
+        known = [uptime for uptime in uptimes if uptime is not None]
+        return time.time() - min(known) / 1000 if known and len(known) == len(uptimes) else None
 
     def close_connection(self, name: str, reason: str) -> None:
         """Have the broker close a connection, if it is still open."""

@@ -90,16 +90,17 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     """
     asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
     dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
+    waiting = [each for each in asked if each not in dead and not each.queue.delays]
     values = {
-        "ready": sum(each.queue.ready for each in asked if each not in dead and not each.queue.delays),
+        "ready": sum(each.queue.ready for each in waiting),
         "held": sum(each.queue.held for each in asked),
         "stuck": sum(each.stuck for each in asked),
         "dead": sum(each.queue.ready for each in dead),
     }
     limited = {metric: thresholds.status(metric, value) for metric, value in values.items()}
     troubles = [
-        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}{_most(metric, asked)}")
-        for metric in ("ready", "held")
+        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}{_most(metric, counted)}")
+        for metric, counted in (("ready", waiting), ("held", asked))
         if (limit := thresholds.passed(metric, values[metric])) is not None
     ]
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
@@ -132,11 +133,11 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     return Check(status, text, performance, figures, diagnoses)
 
 
-def _most(metric: str, asked: Sequence[Diagnosis]) -> str:
+def _most(metric: str, counted: Sequence[Diagnosis]) -> str:
     """Which of several queues has most of them."""
-    if len(asked) < 2:
+    if len(counted) < 2:
         return ""
-    first = max((each.queue for each in asked), key=lambda queue: getattr(queue, metric))
+    first = max((each.queue for each in counted), key=lambda queue: getattr(queue, metric))
     return f" ({getattr(first, metric):,} of them in {first.name})"
 
 

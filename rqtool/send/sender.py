@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from rqtool.amqp.connect import connect, keep_trying
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.errors import Lost, refusal
+from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, refusal
 from rqtool.amqp.message import Sealer
 from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW, is_marked_as_new
 from rqtool.amqp.publisher import Publisher, block_message
@@ -24,18 +25,14 @@ from rqtool.send.options import SendOptions
 from rqtool.send.outbox import Outbox
 from rqtool.send.report import Report, why_incomplete
 from rqtool.send.target import GaveUp, QueueGone, Target
-from rqtool.send.timeout import Timeout
+from rqtool.send.timeout import GIVE_UP, SHORTEST_TRY, Timeout
 from rqtool.send.unsent import UnsentFile
 from rqtool.signals import Signals
 
-GIVE_UP = 30.0
-SHORTEST_TRY = 1.0
-"""Seconds that a try to connect gets, however little time is left."""
 MESSAGES_AT_ONCE = 250
 """Published before the loop gets its turn: nothing leaves the process until then."""
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is published again."""
-_PRECONDITION_FAILED = 406
 _NACKED = "the broker refuses them (nack): the queue is full, or has lost its majority"
 
 
@@ -62,7 +59,7 @@ class Sender:
         self._give_up = Timeout(GIVE_UP if options.give_up is None else options.give_up)
         self._connection: Connection | None = None
         self._connects = 0  # since the last confirm
-        self._said_lost = False
+        self._said_lost = self._took_nothing = False
         self._started = time.monotonic()
 
     async def run(self) -> Report:
@@ -107,6 +104,8 @@ class Sender:
             try:
                 while not publisher.lost.done():
                     self._wake.clear()
+                    if self._took_nothing and self._connection is not None:
+                        await self._judge_returned(self._connection)
                     if not self._publish(publisher):
                         await self._prepare()
                         continue
@@ -122,8 +121,6 @@ class Sender:
                 raise publisher.lost.result()
             except Lost as lost:
                 await self._recover(lost)
-
-    # Connect.
 
     async def _connect(self) -> tuple[Publisher, bool]:
         """Connect until it succeeds or time is up. Returns the publisher, and whether the queue was made just now."""
@@ -207,6 +204,7 @@ class Sender:
 
     async def _recover(self, lost: Lost) -> None:
         """Prepare to send again what the lost channel leaves unknown. Raises GaveUp where that would fail again."""
+        self._took_nothing = False
         if self._outbox.settled:
             self._give_up.restart()
         self._outbox.disconnected()
@@ -218,7 +216,7 @@ class Sender:
         error = refusal(lost.code, lost.text, f"tasks for queue {self._options.queue!r}")
         if isinstance(error, AccessRefused):
             raise GaveUp(error.what) if self._outbox.confirmed else error
-        if lost.code == _PRECONDITION_FAILED:
+        if lost.code == PRECONDITION_FAILED:
             raise GaveUp(f"the broker refuses a task: {lost.text}")
         if not self._give_up.left:
             raise GaveUp(f"the connection was lost: {lost}")
@@ -227,8 +225,6 @@ class Sender:
 
     def _may_leave(self) -> bool:
         return self._signals.leave or (self._signals.finish and self._outbox.settled)
-
-    # Publish, and settle.
 
     def _publish(self, publisher: Publisher) -> bool:
         """Publish what the window has room for. Returns False where the next task needs to be prepared for."""
@@ -248,13 +244,24 @@ class Sender:
         return True
 
     def _settled(self, settled: Settled) -> None:
-        if settled.nacked and not self._outbox.nacked:
+        if settled.returned:
+            self._took_nothing = True
+            settled = replace(settled, nacked=[*settled.nacked, *settled.returned], returned=[])
+        elif settled.nacked and not self._outbox.nacked:
             asyncio.get_running_loop().call_later(NACK_DELAY, self._retry_nacked)
         self._display.confirmed(self._outbox.settle(settled))
         if settled.confirmed:
             self._give_up.restart()
             self._connects = 0
         self._wake.set()
+
+    async def _judge_returned(self, connection: Connection) -> None:
+        """Refuse what no queue took where it was deleted. Raises Lost where its node is down, or was: send it again."""
+        self._took_nothing = False
+        if not await self._target.gone(connection):
+            raise Lost(0, "no queue took a task")
+        returned, self._outbox.nacked = self._outbox.nacked, []
+        self._display.confirmed(self._outbox.settle(Settled(returned=returned)))
 
     def _retry_nacked(self) -> None:
         self._outbox.retry_nacked()
@@ -270,8 +277,6 @@ class Sender:
             self._display.say("waiting for the broker's confirms; a second signal leaves at once")
         self._outbox.stopped = True
         self._wake.set()
-
-    # Account for the rest.
 
     async def _write_unsent(self, file: UnsentFile, unconfirmed: list[Message]) -> None:
         """Write what is not confirmed, then the rest of the input, up to its end or a further signal.

@@ -45,13 +45,19 @@ class Target:
         Raises QueueGone, AccessRefused, UnsafeQueue, Lost.
         """
         options = self._options
-        for name in (options.queue, *self._used) if again else ():
-            if not await is_there(connection, name):
-                raise QueueGone(name)
+        if again and (gone := await self.gone(connection)):
+            raise QueueGone(gone)
         tx = options.guarantee == "tx"
         found = await ensure_queue(connection, options.queue, options.kind, accept_loss=options.accept_loss, commits=tx)
         new = await self._declare_delays(connection)
         return replace(found, new=found.new or new)
+
+    async def gone(self, connection: Connection) -> str:
+        """The queue of this run that was deleted; empty: none. Raises Lost where the node of one is down."""
+        for name in (self._options.queue, *self._used):
+            if not await is_there(connection, name):
+                return name
+        return ""
 
     @property
     def route(self) -> Route | None:

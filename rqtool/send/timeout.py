@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+GIVE_UP = 30.0
+"""Seconds, where the user gave none."""
+SHORTEST_TRY = 1.0
+"""Seconds that a try to connect gets, however little time is left."""
+
 
 class Timeout:
     """Runs out `seconds` after the last restart."""

@@ -68,6 +68,8 @@ class Dispatcher:
             self._settler.bury(job)
         elif job.step is Step.TO_QUARANTINE:
             self._settler.move_to_quarantine(job, job.starts + 1)
+        elif job.returns:  # a new copy, since who excuses it next may not know of as many interruptions
+            self._settler.move_to_quarantine(job, job.starts)
         else:
             self._begin(job)
 

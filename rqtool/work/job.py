@@ -78,7 +78,7 @@ class Job:
         self.delivery = delivery
         self.home = home
         self.excused = excused
-        """How many returns of this copy a crash of the broker or the network explains."""
+        """How many returns of this copy don't count."""
         self.state: State = "received"
         self.number = self.written = 0
         """Among those that this worker began, from 1; and the bytes of its stdout, where they are known."""
@@ -110,8 +110,13 @@ class Job:
         delivery = self.delivery
         if delivery.queue == self.home and not delivery.headers:  # nearly all of them
             return Step.TO_RETURNED if delivery.redelivered else Step.RUN
-        returns = max(0, headers.count(delivery.headers, "x-delivery-count") - self.excused)
+        returns = max(0, self.returns - self.excused)
         return next_step(self.source, redelivered=delivery.redelivered, returns=returns, starts=self.starts)
+
+    @property
+    def returns(self) -> int:
+        """How often this copy came back, where the broker counts it."""
+        return headers.count(self.delivery.headers, "x-delivery-count")
 
     @property
     def starts(self) -> int:

@@ -21,7 +21,7 @@ REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
 _NEVER = -1
 MOST_INTERRUPTIONS = 1_000
-"""How many crashes of the broker or the network."""
+"""How many interruptions are remembered."""
 
 
 class Jobs:
@@ -87,7 +87,8 @@ class Jobs:
         if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
             return orphan
-        job = Job(delivery, self.queue, owner, self._excused(delivery) if self.interruptions else 0)
+        counts = bool(self.interruptions) and delivery.queue != self.queue
+        job = Job(delivery, self.queue, owner, self._excused(delivery) if counts else 0)
         if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
             del self._results[key]
             job.state, job.result = "ended", known[0]
@@ -130,6 +131,10 @@ class Jobs:
     def give_back(self, job: Job) -> None:
         """The broker has the task again, and it is to begin anew."""
         self._enter(job, "returned")
+
+    def interrupted(self, at: float) -> None:
+        """The broker or the network went, in seconds since 1970."""
+        self.interruptions.append(at)
 
     def connection_lost(self) -> None:
         """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""

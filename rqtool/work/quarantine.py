@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rqtool.amqp.errors import Lost
 from rqtool.errors import AccessRefused, Unreachable
@@ -25,6 +25,9 @@ PATIENCE = 5.0
 SPELL = 10.0
 """Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there."""
 
+MOST_ASKING = 8.0
+"""Seconds: a node says how long it has been up five seconds after it started."""
+
 
 @dataclass(slots=True)
 class Quarantine:
@@ -35,7 +38,7 @@ class Quarantine:
     session: Session
     dispatcher: Dispatcher
     supervisor: Supervisor
-    _knows_of_crashes: bool = False
+    _asked: bool = field(default=False, init=False)
 
     async def run(self) -> None:
         """Look into the quarantine again and again. Never ends."""
@@ -62,11 +65,17 @@ class Quarantine:
 
     async def _learn_of_a_crash(self) -> None:
         """Ask once for the broker's last start, unless this worker has lost its connection since it began."""
-        if not (self._knows_of_crashes or self.jobs.interruptions):
-            with suppress(Unreachable, AccessRefused):
+        if not (self._asked or self.jobs.interruptions):
+            with suppress(TimeoutError, AccessRefused):
+                self.jobs.interrupted(await asyncio.wait_for(self._last_start(), MOST_ASKING))
+        self._asked = True
+
+    async def _last_start(self) -> float:
+        while True:
+            with suppress(Unreachable):
                 if (started := await in_thread(self.api.last_start)) is not None:
-                    self.jobs.interruptions.append(started)
-        self._knows_of_crashes = True
+                    return started
+            await asyncio.sleep(LOOK)
 
     async def _run_alone(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL

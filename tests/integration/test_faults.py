@@ -188,13 +188,15 @@ def suspect_on_a_host_that_goes_down(vhost: Vhost, rqtool: Program) -> Story:
 
 @pytest.mark.timeout(400)
 def test_one_crash(own: tuple[PrivateBroker, Vhost, Program]) -> None:
-    """SIGKILL and restart under all of them at once; the last one needs it a moment after it has made its queue."""
+    """SIGKILL and restart under all of them at once. The first one needs the broker as soon as it is up, the last one
+    made its queue a moment before the crash.
+    """
     broker, vhost, rqtool = own
     told = (
+        suspect_on_a_host_that_goes_down,
         impatient_sender,
         worker_at_work,
         delayed_tasks,
-        suspect_on_a_host_that_goes_down,
         wait_queue_without_leader,
     )
     stories = [story(vhost, rqtool) for story in told]

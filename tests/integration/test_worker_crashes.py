@@ -133,17 +133,17 @@ def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vh
     killed = rqtool.start(*work)
     eventually(lambda: len(log_of(rqtool)) == 1)
     killed.kill()
-    lines = [Proxy(vhost.node.amqp_port) for _ in range(2)]
+    proxies = [Proxy(vhost.node.amqp_port) for _ in range(2)]
     try:
         workers = []
-        for line in lines:
+        for line in proxies:
             workers.append(rqtool.start(*work, env={"RQTOOL_URL": vhost.url_at(line.port)}))
             eventually(lambda: vhost.consumers() == len(workers))
             eventually(lambda: len(log_of(rqtool)) == 2)
-        for line, left in ((lines[1], 1), (lines[0], 0)):
+        for line, left in ((proxies[1], 1), (proxies[0], 0)):
             line.cut(refuse=True)
             eventually(lambda left=left: vhost.consumers() == left)  # type: ignore[misc]
-        lines[1].mend()
+        proxies[1].mend()
         eventually(lambda: len(log_of(rqtool)) == 3)
         eventually(
             lambda: [vhost.figures(queue) for queue in ("task_queue.returned", "task_queue.quarantine")].count((0, 1))
@@ -152,7 +152,7 @@ def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vh
         (rqtool.cwd / "go").touch()
         eventually(lambda: vhost.figures("task_queue.returned") == (0, 0))
     finally:
-        for line in lines:
+        for line in proxies:
             line.close()
     assert vhost.figures("task_queue.dead") == (0, 0)
 

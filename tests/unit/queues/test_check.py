@@ -86,7 +86,7 @@ def test_a_forgotten_ack_comes_before_old_messages() -> None:
 
 def test_the_queue_with_the_most_is_named() -> None:
     """Where several are counted together, the one to look at."""
-    seen = [queue("a", ready=3), queue("b", ready=12)]
+    seen = [queue("a", ready=3), queue("b", ready=12), queue("b.dead", ready=500)]
     assert check(seen, Thresholds({"ready": 10}, {}), [], "").line.startswith(
         "RQTOOL WARNING: 15 ready, more than the limit of 10 (12 of them in b). "
     )

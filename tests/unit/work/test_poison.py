@@ -63,8 +63,8 @@ class Broker:
         self.deliveries = dict.fromkeys(names, 0)
         self.deaths_while_begun = dict.fromkeys(names, 0)
         self.time = 0
-        self.crashes: list[int] = []
-        """When all workers lost their connections and lived."""
+        self.known: list[int] = []
+        """The crashes that its workers know of."""
 
     def deliver(self, source: Source, most: int) -> list[Message]:
         """Take deliveries, move those that are to move, and return those that are to run."""
@@ -73,8 +73,10 @@ class Broker:
         for _ in range(min(most, len(self.queues[source]))):
             message = self.queues[source].popleft()
             self.deliveries[message.name] += 1
-            returns = max(0, message.returns - sum(message.made < crash for crash in self.crashes))
+            returns = max(0, message.returns - sum(message.made < crash for crash in self.known))
             match next_step(source, redelivered=message.redelivered, returns=returns, starts=message.starts):
+                case Step.RUN if source is Source.QUARANTINE and message.returns:
+                    self.queues[source].append(Message(message.name, self.time, starts=message.starts))
                 case Step.RUN:
                     run.append(message)
                 case Step.TO_RETURNED:
@@ -95,19 +97,19 @@ class Broker:
 
 
 def life(
-    names: list[str], poison: set[str], jobs: int, prefetch: int, kills: list[bool], crashes: Sequence[bool] = ()
+    names: list[str], poison: set[str], jobs: int, prefetch: int, kills: list[bool], crashes: Sequence[str] = ()
 ) -> Broker:
     """Work until nothing is left. `kills`: whether each further worker is killed by something else as it begins;
-    `crashes`: whether the broker is, and the worker lives.
+    `crashes`: what else goes: the broker, or a host with both. Who begins after that knows of this crash alone.
     """
     broker, killed, crashed = Broker(names), iter(kills), iter(crashes)
     while any(broker.queues.values()):
         for source, most in ((Source.RETURNED, prefetch), (Source.MAIN, prefetch), (Source.QUARANTINE, 1)):
             held = broker.deliver(source, most)
-            if next(crashed, False):
+            if (gone := next(crashed, "")) != "":
                 broker.give_back(source, held)
                 broker.time += 1
-                broker.crashes.append(broker.time)
+                broker.known = [*(broker.known if gone == "broker" else []), broker.time]
                 continue
             dies = next(killed, False)
             while held and not (dies or poison & {message.name for message in held[:jobs]}):
@@ -151,16 +153,16 @@ def test_poison_is_found_in_time(count: int, poison: int, jobs: int, prefetch: i
     st.integers(1, 40),
     st.integers(1, 25),
     st.integers(1, 50),
-    st.lists(st.booleans(), max_size=100),
+    st.lists(st.sampled_from(["", "broker", "host"]), max_size=100),
     st.booleans(),
 )
-def test_crashes_of_the_broker(count: int, jobs: int, prefetch: int, crashes: list[bool], poisoned: bool) -> None:
+def test_crashes_of_the_broker(count: int, jobs: int, prefetch: int, crashes: list[str], poisoned: bool) -> None:
     """Nobody is blamed for them, and one that kills its workers is found in spite of them."""
     names = [str(n) for n in range(count)]
     bad = set(names[:1]) if poisoned else set[str]()
     broker = life(names, bad, jobs, max(jobs, prefetch), [], crashes)
     assert set(broker.dead) == bad
-    assert all(broker.deaths_while_begun[name] <= DEATHS + sum(crashes) for name in bad)
+    assert all(broker.deaths_while_begun[name] <= DEATHS + len(crashes) for name in bad)
 
 
 def test_nobody_is_blamed_for_thirty_kills_from_outside() -> None:

@@ -135,7 +135,7 @@ class Management:
         """When the last node started, in seconds since 1970; None where the server does not tell, as in its first five
         seconds.
         """
-        nodes = self.rows("/api/nodes", {"columns": "running,uptime"}) or []
+        nodes = self.rows("/api/nodes", {"columns": "name,running,uptime"}) or []
         uptimes = [number(node.get("uptime")) for node in nodes if node.get("running") is not False]
         known = [uptime for uptime in uptimes if uptime is not None]
         return time.time() - min(known) / 1000 if known and len(known) == len(uptimes) else None

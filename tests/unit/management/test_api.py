@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -239,6 +240,28 @@ class TestQueues:
         """As long as the longest of its policies for queues, channels and connections; an hour by default."""
         api.answers["/api/overview"] = (200, answer)
         assert api.client().remembers() == seconds
+
+    @pytest.mark.parametrize(
+        ("nodes", "seconds_ago"),
+        [
+            ([{"name": "a", "running": True, "uptime": 90_000}], 90.0),
+            ([{"running": True, "uptime": 90_000}, {"running": True, "uptime": 7_000}], 7.0),
+            ([{"running": True, "uptime": 90_000}, {"running": False}], 90.0),
+            ([{"running": True, "uptime": 90_000}, {"running": True}], None),
+            ([{"running": True, "uptime": "long"}], None),
+            ([[]], None),
+            ({}, None),
+        ],
+    )
+    def test_when_the_last_node_started(self, api: Api, nodes: object, seconds_ago: float | None) -> None:
+        """Not known while a node that runs does not say."""
+        api.answers["/api/nodes"] = (200, nodes)
+        before, started, after = time.time(), api.client().last_start(), time.time()
+        if seconds_ago is None:
+            assert started is None
+        else:
+            assert started is not None
+            assert before - 0.001 <= started + seconds_ago <= after + 0.001
 
     def test_what_queues_reported(self, api: Api) -> None:
         """The same list with statistics; empty where the server keeps none."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from rqtool.durations import about
-from rqtool.management.api import LONGEST_PATTERN, PAGE, Management, below, having
+from rqtool.management.api import LONGEST_PATTERN, Management, below, having
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import (
     Key,
@@ -124,7 +124,7 @@ def _asked(
     literal = (set(patterns) - globs) | (globs & there)
     names = literal | {name for name in there if selects(globs - there, name)}
     wanted = with_waits(with_returned(names), there)
-    queues = named(read_queues(wanted if len(wanted) <= PAGE else None), names)
+    queues = named(read_queues(wanted if len(wanted) <= FEW else None), names)
     listed = {queue.key for queue in shown(queues)}
     return [queue for queue in queues if queue.name in literal or queue.key in listed]
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
 _NEVER = -1
-MOST_INTERRUPTIONS = 1_000
-"""How many interruptions are remembered."""
+_MOST_INTERRUPTIONS = 1_000
 
 
 class Jobs:
@@ -40,7 +39,7 @@ class Jobs:
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
         self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
         self._connection = self._taken_on = self._begun = self.received = 0
-        self.interruptions: deque[float] = deque(maxlen=MOST_INTERRUPTIONS)
+        self.interruptions: deque[float] = deque(maxlen=_MOST_INTERRUPTIONS)
         """When the broker or the network went, in seconds since 1970: that is why tasks in hand come again."""
         self.has_moved_some = False  # to another queue
 

@@ -181,9 +181,10 @@ def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:
     return max((home for home in homes if home in keys), key=lambda home: len(home[1]), default=None)
 
 
-def with_waits(names: Collection[str], there: Collection[str]) -> set[str]:
-    """These names, and those of the queues that are there in which their tasks wait."""
-    return {*names, *(name for name in there if any(name.rpartition(infix)[0] in names for infix in _WAITS))}
+def families(names: Collection[str]) -> str:
+    """A regular expression for these names, and those of the queues beside them in which their tasks wait or return."""
+    beside = "|".join([*map(re.escape, _RETURNING), *(rf"{re.escape(infix)}.+" for infix in _WAITS)])
+    return rf"(?:{'|'.join(map(re.escape, names))})(?:{beside})?"
 
 
 def with_returned(names: Collection[str]) -> set[str]:

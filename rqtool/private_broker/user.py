@@ -60,7 +60,7 @@ def admit(node: Node) -> None:
     Its password is stored after that: until then clients log in as `guest`. Repeating it is harmless. Raises
     RqtoolError if rabbitmqctl fails, OSError, Unreachable.
     """
-    from rqtool.management.api import Management, having  # slow, and not needed to find the private broker
+    from rqtool.management.api import Management  # slow, and not needed to find the private broker
 
     api = Management([ApiURL(node.api_url.rstrip("/"), node.user, node.password)])
     try:
@@ -71,7 +71,7 @@ def admit(node: Node) -> None:
             api.put(f"/api/permissions/{quote(vhost['name'], safe='')}/{node.user}", _ALL_RIGHTS)
         users = api.rows("/api/users", {"columns": "name"})
         store_login(node)
-    if having(users or [], [GUEST]):
+    if any(user.get("name") == GUEST for user in users or []):
         api.delete(f"/api/users/{GUEST}")
 
 

@@ -144,7 +144,8 @@ class Release:
         held = sum(target.held for target in closed)
         deadline = time.monotonic() + FIGURES_SECONDS
         while True:
-            queue = next(iter(self._api.queues(self._vhost, [self._queue])), None)
+            queues = self._api.queues(self._vhost, [self._queue])
+            queue = next((each for each in queues if each.name == self._queue), None)
             if queue is None:
                 names = ", ".join(target.client.described for target in closed) or "nobody"
                 raise RqtoolError(f"The queue {self._queue!r} was deleted; closed {names}", "See: rqtool queues")

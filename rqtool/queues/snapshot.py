@@ -6,15 +6,15 @@ It takes a few requests, and asks for the details of only those queues, channels
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+from urllib.parse import quote
 
 from rqtool.durations import about
-from rqtool.management.api import LONGEST_PATTERN, Management, below, having
+from rqtool.management.api import FEW, Management, below, queue_path
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import (
     Key,
@@ -24,9 +24,7 @@ from rqtool.management.queue import (
     selects,
     shown,
     with_consumers,
-    with_returned,
     with_waiting,
-    with_waits,
 )
 from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, unexplained, with_consumer
@@ -37,9 +35,6 @@ from rqtool.queues.holders import Holder, channel_deliveries, join, queue_delive
 FINE_SECONDS, FINE_STEP = 600, 5
 COARSE_SECONDS, COARSE_STEP = 3600, 60
 """The broker keeps samples of 5 s for ten minutes, and of a minute for an hour."""
-FEW = 40
-"""Names that are asked for one by one. Of more channels or connections the whole list is: the server looks at all of
-them either way. Nor is another long list worth the exact time since when so many hold something."""
 SHORT_SECONDS = 120
 """The first request asks for so many seconds where they are enough for a verdict."""
 _SEES_ALL = {"monitoring", "administrator"}
@@ -86,7 +81,7 @@ def take_snapshot(
         queues = with_waiting(api.completed(vhost, only))
         return with_consumers(queues, consumers) if sees_all else queues
 
-    queues = shown(read_queues()) if patterns is None else _asked(api, vhost, patterns, read_queues)
+    queues = shown(read_queues()) if patterns is None else _selected(patterns, read_queues)
     known = queues
     holders: list[Holder] = []
     histories: dict[Key, Deliveries] = {}
@@ -109,32 +104,19 @@ def take_snapshot(
     return Snapshot(found, _unseen(basis, found, has_statistics=consumers is not None))
 
 
-def _asked(
-    api: Management,
-    vhost: str | None,
-    patterns: Collection[str],
-    read_queues: Callable[[Collection[str] | None], list[Queue]],
-) -> list[Queue]:
+def _selected(patterns: Collection[str], read_queues: Callable[[Collection[str] | None], list[Queue]]) -> list[Queue]:
     """The queues with these names and matching these globs. A glob that is itself the name of a queue means that one.
 
     A glob finds no queue that the list of all queues would hide.
     """
     globs = set(filter(is_glob, patterns))
-    there = _names(api, vhost, patterns, all_of_them=bool(globs))
+    queues = read_queues(None if globs else patterns)
+    there = {queue.name for queue in queues}
     literal = (set(patterns) - globs) | (globs & there)
     names = literal | {name for name in there if selects(globs - there, name)}
-    wanted = with_waits(with_returned(names), there)
-    queues = named(read_queues(wanted if len(wanted) <= FEW else None), names)
+    queues = named(queues, names)
     listed = {queue.key for queue in shown(queues)}
     return [queue for queue in queues if queue.name in literal or queue.key in listed]
-
-
-def _names(api: Management, vhost: str | None, patterns: Collection[str], *, all_of_them: bool) -> set[str]:
-    """The names of all queues, or at least of those in which the tasks of queues with these names wait."""
-    waits = rf"(?:{'|'.join(map(re.escape, patterns))})\.(?:retry|delay)\..+"
-    if all_of_them or vhost is None or len(waits.encode()) > LONGEST_PATTERN:
-        return {name for _, name in api.keys(vhost)}
-    return {queue.name for queue in api.matching(vhost, waits)}
 
 
 class _Window:
@@ -150,7 +132,8 @@ class _Window:
         seconds = min(SHORT_SECONDS if stuck_after <= SHORT_SECONDS / 2 else FINE_SECONDS, most)
         self.first = samples(seconds, FINE_STEP)
         self._hour = samples(most, COARSE_STEP)
-        # The hour is asked for a few, and for all where the verdict depends on it.
+        # The hour is asked for a few, and for all where the verdict depends on it: another long list is not worth the
+        # exact time since when so many hold something.
         self._most_old = 0 if most <= FINE_SECONDS else FEW if stuck_after <= FINE_SECONDS * 0.9 else math.inf
 
     def extend(
@@ -181,12 +164,10 @@ def _decisive(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: f
     }
 
 
-def _histories(
-    api: Management, vhost: str | None, keys: Collection[Key], samples: Mapping[str, str]
-) -> dict[Key, Deliveries]:
-    names = {name for _, name in keys}
-    rows = api.rows(f"/api/queues{below(vhost)}", {**samples, "columns": _DELIVERIES}, names) or []
-    return {(str(row.get("vhost")), str(row.get("name"))): queue_deliveries(row) for row in rows}
+def _histories(api: Management, vhost: str | None, keys: set[Key], samples: Mapping[str, str]) -> dict[Key, Deliveries]:
+    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {**samples, "columns": _DELIVERIES})
+    found = {(str(row.get("vhost")), str(row.get("name"))): row for row in rows}
+    return {key: queue_deliveries(found[key]) for key in keys & found.keys()}
 
 
 def _holders(api: Management, vhost: str | None, consumers: Sequence[Row], window: _Window) -> list[Holder]:
@@ -194,9 +175,8 @@ def _holders(api: Management, vhost: str | None, consumers: Sequence[Row], windo
     where = "" if vhost is None else f"/vhosts{below(vhost)}"
 
     def rows(kind: str, names: Collection[str], query: Mapping[str, str]) -> list[Row]:
-        if len(names) <= FEW:
-            return api.rows(f"/api/{kind}", query, names) or []
-        return having(api.rows(f"/api{where}/{kind}", query) or [], names)
+        paths = [f"/api/{kind}/{quote(name, safe='')}" for name in names]
+        return [row for row in api.details(f"/api{where}/{kind}", paths, query) if str(row.get("name")) in names]
 
     def earlier(names: Collection[str], samples: Mapping[str, str]) -> dict[str, Deliveries]:
         found = rows("channels", names, {**samples, "columns": _CHANNEL})

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.management.api import Management, below
+from rqtool.management.api import Management, below, queue_path
 from rqtool.management.samples import read_samples
 from rqtool.queues.screen import Frame, Screen, worst
 from rqtool.queues.snapshot import FINE_STEP, samples, take_snapshot
@@ -102,15 +102,15 @@ class Watch:
         """Take a snapshot, and the trends of the queues that the screen has room for. Raises RqtoolError."""
         now = datetime.now().astimezone()
         snapshot = take_snapshot(api, self._vhost, self._stuck_after, now, self._names)
-        names = {each.queue.name for each in worst(snapshot.diagnoses, self._screen.most_rows)}
-        path = f"/api/queues{below(self._vhost)}"
+        paths = [queue_path(each.queue.key) for each in worst(snapshot.diagnoses, self._screen.most_rows)]
+        query = samples(150, FINE_STEP) | {"columns": _TRENDS}
         trends = {
             (str(row.get("vhost")), str(row.get("name"))): Trend(
                 ready=read_samples(row, "messages_ready_details"),
                 unacked=read_samples(row, "messages_unacknowledged_details"),
                 acked=read_samples(row, "message_stats", "ack_details"),
             )
-            for row in api.rows(path, samples(150, FINE_STEP) | {"columns": _TRENDS}, names) or []
+            for row in api.details(f"/api/queues{below(self._vhost)}", paths, query)
         }
         return Frame(snapshot, trends, now, "every vhost" if self._vhost is None else self._vhost)
 

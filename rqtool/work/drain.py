@@ -126,7 +126,8 @@ class Drain:
         delay = r"\.delay\.\d+\.\d+"
         pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine|{delay})?"
         try:
-            queues = await in_thread(partial(self._api.matching, self._vhost, pattern))
+            found = await in_thread(partial(self._api.queues, self._vhost, [self._queue]))
+            queues = [queue for queue in found if re.fullmatch(pattern, queue.name)]
             known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
             problem = "" if known else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:

@@ -19,11 +19,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 async def warn_of_policies(api: Management, vhost: str, queues: Collection[str], events: Events) -> None:
     """Say once of each queue whose policy lets it drop tasks. Never ends."""
     pause = FIRST_PAUSE
+    keys = [(vhost, queue) for queue in queues]
     while True:
         await asyncio.sleep(pause)
         pause = min(5 * pause, LONGEST_PAUSE)
         with suppress(Unreachable, AccessRefused):
-            for queue in await in_thread(partial(api.reported, vhost, queues)):
+            for queue in await in_thread(partial(api.reported, vhost, keys)):
                 policies = [drop for drop in queue.drops if drop.startswith("policy ")]
                 if policies:
                     text = f"queue {queue.name!r} may drop tasks that it has confirmed: {', '.join(policies)}"

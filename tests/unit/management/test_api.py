@@ -19,7 +19,7 @@ import pytest
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management import api as management
-from rqtool.management.api import Management
+from rqtool.management.api import Management, queue_path
 from rqtool.management.queue import Queue
 
 ROW = {
@@ -135,7 +135,8 @@ class TestQueues:
     def test_names_are_encoded(self, api: Api) -> None:
         """Any character in the name of a vhost or queue stays within its part of the request."""
         name = "c?d&e=#(f) ü.*"
-        api.client().matching("a/b c?", re.escape(name))
+        api.answers["/api/queues/a%2Fb%20c%3F"] = (200, {"items": []})
+        api.client().queues("a/b c?", {name})
         asked = urlsplit(api.asked[0])
         assert asked.path == "/api/queues/a%2Fb%20c%3F"
         query = parse_qs(asked.query)
@@ -144,13 +145,15 @@ class TestQueues:
 
     def test_the_login_is_sent(self, api: Api) -> None:
         """User and password, as basic authentication."""
-        api.client().matching("/", "q")
+        api.answers["/api/queues/%2F"] = (200, {"items": []})
+        api.client().queues("/", {"q"})
         assert base64.b64encode(b"user:secret").decode() in api.logins[0]
 
     def test_a_login_may_have_any_characters(self, api: Api) -> None:
         """Beyond Latin-1 too: RabbitMQ reads UTF-8."""
+        api.answers["/api/queues/%2F"] = (200, {"items": []})
         url = ApiURL(api.url.base, "jürgen", "5€")
-        Management([url]).matching("/", "q")
+        Management([url]).queues("/", {"q"})
         assert base64.b64encode("jürgen:5€".encode()).decode() in api.logins[0]
 
     @pytest.mark.parametrize("nothing", ["undefined", [], None, {}])
@@ -160,14 +163,14 @@ class TestQueues:
         absent = {name: value for name, value in ROW.items() if name != key}
         for row in (absent, ROW | {key: nothing}):
             api.answers["/api/queues/%2F"] = (200, {"items": [row]})
-            (queue,) = api.client().matching("/", "q")
+            (queue,) = api.client().queues("/", {"q"})
             assert getattr(queue, key) is None
             assert absent == {name: getattr(queue, name) for name in absent}
 
     def test_true_is_no_figure(self, api: Api) -> None:
         """A truth value where a number belongs is not known, not 1."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"messages_ready": True, "durable": 1}]})
-        (queue,) = api.client().matching("/", "q")
+        (queue,) = api.client().queues("/", {"q"})
         assert (queue.messages_ready, queue.durable) == (None, None)
 
     def test_rows_that_are_none_are_left_out(self, api: Api) -> None:
@@ -182,33 +185,34 @@ class TestQueues:
         api.answers["/api/consumers"] = (200, [])
         assert api.client().rows("/api/consumers", {}) == []
 
-    def test_rows_by_name(self, api: Api) -> None:
-        """Only these names, though the API's filter passes more, in requests short enough for a server."""
-        names = [f"queue {n:04} (x|y)" for n in range(1200)]
-        api.answers["/api/queues"] = (200, {"items": [{"name": names[0]}, {"name": names[0].upper()}]})
-        found = api.client().rows("/api/queues", {"columns": "name"}, set(names)) or []
-        assert [names[0]] == sorted({row["name"] for row in found})
-        patterns = [parse_qs(urlsplit(asked).query)["name"][0] for asked in api.asked]
-        assert max(map(len, api.asked)) < 8_000
-        for name in names:
-            assert sum(re.search(pattern, name) is not None for pattern in patterns) == 1
-        assert not any(re.search(pattern, names[0] + "x") for pattern in patterns)
+    def test_a_few_details(self, api: Api) -> None:
+        """One by one, and without what is gone by now."""
+        api.answers["/api/queues/%2F/a%20b"] = (200, {"name": "a b"})
+        api.answers["/api/queues/%2F/gone"] = (404, {"error": "Object Not Found"})
+        paths = [queue_path(("/", name)) for name in ("a b", "gone")]
+        assert api.client().details("/api/queues/%2F", paths, {"columns": "name"}) == [{"name": "a b"}]
+        assert [urlsplit(asked).path for asked in api.asked] == paths
+
+    def test_many_details(self, api: Api) -> None:
+        """The whole list: as many requests would take longer."""
+        api.answers["/api/queues/%2F"] = (200, [{"name": "q"}])
+        paths = [queue_path(("/", f"q{n}")) for n in range(100)]
+        assert api.client().details("/api/queues/%2F", paths, {}) == [{"name": "q"}]
+        assert len(api.asked) == 1
+        api.answers["/api/queues/%2F"] = (400, {"error": "bad_request", "reason": "Stats are disabled"})
+        assert api.client().details("/api/queues/%2F", paths, {}) == []
 
     def test_more_rows_than_a_page_has(self, api: Api) -> None:
-        """The same name in many vhosts: every page is asked for."""
-        api.answers["/api/queues"] = (200, {"page_count": 3, "items": [{"name": "q"}]})
-        assert api.client().rows("/api/queues", {}, {"q"}) == 3 * [{"name": "q"}]
+        """Every page is asked for."""
+        api.answers["/api/queues/%2F"] = (200, {"page_count": 3, "items": [ROW]})
+        assert api.client().queues("/", {"q"}) == 3 * [QUEUE]
         assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
 
-    def test_names_that_are_none(self, api: Api) -> None:
-        """A name that is not a string matches nothing."""
-        api.answers["/api/queues"] = (200, {"items": [{"name": ["q"]}, {"name": {}}, {"name": "q"}]})
-        assert api.client().rows("/api/queues", {}, {"q"}) == [{"name": "q"}]
-
-    def test_no_names_no_request(self, api: Api) -> None:
-        """An empty pattern would match everything."""
-        assert api.client().rows("/api/queues", {}, set()) == []
-        assert api.asked == []
+    def test_names_too_long_for_a_request(self, api: Api) -> None:
+        """The list of all queues has them, too."""
+        api.answers["/api/queues/%2F"] = (200, [ROW])
+        assert api.client().queues("/", {"q", 250 * "ü", 250 * "."}) == [QUEUE]
+        assert "name" not in parse_qs(urlsplit(api.asked[0]).query)
 
     @pytest.mark.parametrize(
         ("answer", "tags"),
@@ -275,60 +279,40 @@ class TestQueues:
         api.answers["/api/queues/%2F"] = (200, [ROW | {"consumers": 2}])
         assert api.client().completed("/") == [replace(QUEUE, consumers=2)]
 
+    def test_reports_of_some_queues(self, api: Api) -> None:
+        """And of no others, where all are asked for."""
+        api.answers["/api/queues/%2F/q"] = (200, ROW)
+        assert api.client().reported("/", {("/", "q")}) == [QUEUE]
+        api.answers["/api/queues/%2F"] = (200, [ROW, ROW | {"name": "other"}])
+        assert api.client().reported("/", {("/", "q"), *(("/", f"q{n}") for n in range(100))}) == [QUEUE]
+
+    def test_one_queue_with_its_report(self, api: Api) -> None:
+        """Its live totals, and what the report alone has."""
+        api.answers["/api/queues/%2F/q"] = (200, ROW | {"messages_ready": 0, "consumers": 2})
+        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": [ROW]})
+        assert api.client().completed("/", {"q"}) == [replace(QUEUE, consumers=2, was_drained=True)]
+
     def test_queues_by_name(self, api: Api) -> None:
-        """A broker with many queues is asked for those alone, live."""
-        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": [ROW, ROW | {"name": "Q"}]})
-        assert api.client().queues("/", {"q"}) == [QUEUE]
+        """A broker with many queues is asked for those alone, and what is beside them, live; the API ignores case."""
+        names = ["q", "q.retry.10s", "q.retry.x.1", "q.delay.0.5", "q.returned", "q.quarantine", "p"]
+        others = ["Q", "q.dead", "q2", "my.q", "qxretry.1s", "q.retry."]
+        items = [ROW | {"name": name} for name in (*names, *others)]
+        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": items})
+        assert [queue.name for queue in api.client().queues("/", {"p", "q"})] == sorted(names)
         query = parse_qs(urlsplit(api.asked[0]).query)
-        assert (query["name"], query["disable_stats"]) == (["^(?:q)$"], ["true"])
+        (asked,) = query["name"]
+        assert all(re.search(asked, name) for name in names)
+        assert not any(re.search(asked, name) for name in others)
+        live = {"disable_stats": ["true"], "enable_queue_totals": ["true"], "page": ["1"], "page_size": ["500"]}
+        assert live.items() <= query.items()
         with pytest.raises(AccessRefused, match=r"There is no vhost 'v'"):
             api.client().queues("v", {"q"})
 
-    def test_queues_that_match(self, api: Api) -> None:
-        """They have their figures of now, all on one page; consumers are not asked for."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert api.client().matching("/", "q") == [QUEUE]
-        (asked,) = api.asked
-        expected = {"disable_stats": ["true"], "enable_queue_totals": ["true"], "page": ["1"], "page_size": ["500"]}
-        assert expected.items() <= parse_qs(urlsplit(asked).query).items()
-
-    @pytest.mark.parametrize(
-        ("pattern", "found"),
-        [
-            ("task_queue", ["task_queue"]),
-            (r"task_queue(\.retry\..+)?", ["task_queue", "task_queue.retry.10s", "task_queue.retry.started"]),
-            (r"task_queue\.retry\..+", ["task_queue.retry.10s", "task_queue.retry.started"]),
-            (r"task_queue\.dead|other", ["task_queue.dead", "other"]),
-            (r"task", []),
-            (r"queue", []),
-            (r"TASK_QUEUE", ["TASK_QUEUE"]),
-            (r".*", None),
-        ],
-    )
-    def test_whole_names_match(self, api: Api, pattern: str, found: list[str] | None) -> None:
-        """The broker looks within names and ignores case; other queues' figures are no answer."""
-        names = ["task_queue", "TASK_QUEUE", "Task_queue.retry.10s", "my_task_queue", "task_queue2", "task_queue.dead"]
-        names += ["task_queue.retry.10s", "task_queue.retry.", "task_queue.retry.started", "other", "another"]
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"name": name} for name in names]})
-        queues = api.client().matching("/", pattern)
-        assert [queue.name for queue in queues] == (names if found is None else found)
-
-    @pytest.mark.parametrize("pattern", ["q", r"q(\.retry\..+)?", "p|q"])
-    def test_the_broker_is_asked_for_whole_names_too(self, api: Api, pattern: str) -> None:
-        """Else the names of a thousand other queues could fill the page."""
-        api.client().matching("/", pattern)
-        (asked,) = parse_qs(urlsplit(api.asked[0]).query)["name"]
-        assert re.search(asked, "q")
-        assert not re.search(asked, "xq")
-        assert not re.search(asked, "qx")
-        assert not re.search(asked, "px")
-
     @pytest.mark.parametrize("answer", [{"items": []}, {"items": "undefined"}, {"items": [[]]}, {}, []])
     def test_queues_that_are_not_there(self, api: Api, answer: object) -> None:
-        """An empty page is an answer: there are none. So is 404 for their vhost."""
+        """An empty page is an answer: there are none."""
         api.answers["/api/queues/%2F"] = (200, answer)
-        assert api.client().matching("/", "none") == []
-        assert api.client().matching("v", "none") == []
+        assert api.client().queues("/", {"none"}) == []
 
     def test_a_vhost_that_is_not_there(self, api: Api) -> None:
         """404 for a vhost is refused access, and names it."""
@@ -456,15 +440,16 @@ class TestSeveralAddresses:
     def test_the_next_one_is_asked(self, deaf: ApiURL, api: Api) -> None:
         """Where the first does not answer, the second does."""
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert Management([deaf, api.url]).matching("/", "q") == [QUEUE]
+        assert Management([deaf, api.url]).queues("/", {"q"}) == [QUEUE]
 
     def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
         """A node that failed once is not asked again: figures of two nodes don't mix."""
         api.answers["/api/queues/%2F"] = (500, {})
+        other.answers["/api/queues/%2F"] = (200, {"items": []})
         client = Management([api.url, other.url])
-        assert client.matching("/", "q") == []
+        assert client.queues("/", {"q"}) == []
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
-        assert client.matching("/", "q") == []
+        assert client.queues("/", {"q"}) == []
         assert (len(api.asked), len(other.asked)) == (1, 2)
 
     def test_a_refusal_is_an_answer(self, api: Api, other: Api) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from urllib.parse import unquote
 
-from rqtool.management.api import Management, below
+from rqtool.management.api import Management
 from rqtool.management.fields import Row
-from rqtool.management.queue import Queue, read_queue
+from rqtool.management.queue import Queue, families, read_queue
 from rqtool.queues.snapshot import take_snapshot
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
@@ -32,21 +32,26 @@ def getter(held: int = 3) -> Row:
 
 
 class Answers(Management):
-    """A management API with these rows; `asked`: the paths and names of the requests for lists."""
+    """A management API with these rows; `asked`: the names by which queues were asked for, None for all of them."""
 
     def __init__(self, queues: list[Row], channels: list[Row]) -> None:
         super().__init__([])
         self._lists: dict[str, list[Row]] = {"queues": queues, "channels": channels}
-        self.asked: list[tuple[str, set[str] | None]] = []
+        self.asked: list[set[str] | None] = []
 
-    def rows(self, path: str, query: Mapping[str, str], names: Collection[str] | None = None) -> list[Row]:
-        self.asked.append((path, None if names is None else set(names)))
-        kind = next((part for part in path.split("/") if part in self._lists), "")
-        return [row for row in self._lists.get(kind, []) if names is None or row["name"] in names]
+    def rows(self, path: str, query: Mapping[str, str]) -> list[Row]:
+        return self._lists.get(path.split("/")[-1], [])
 
-    def matching(self, vhost: str, pattern: str) -> list[Queue]:
-        self.asked.append((f"/api/queues{below(vhost)}", {pattern}))
-        return [row for row in map(read_queue, self._lists["queues"]) if re.fullmatch(pattern, row.name)]
+    def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str]) -> list[Row]:
+        kind = next((part for part in listed.split("/") if part in self._lists), "")
+        names = {unquote(path.split("/")[-1]) for path in paths}
+        return [row for row in self._lists.get(kind, []) if row["name"] in names]
+
+    def completed(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
+        self.asked.append(None if names is None else set(names))
+        pattern = ".*" if names is None else families(names)
+        queues = sorted(map(read_queue, self._lists["queues"]), key=lambda queue: queue.name)
+        return [queue for queue in queues if re.fullmatch(pattern, queue.name)]
 
     def tags(self) -> frozenset[str]:
         return frozenset({"monitoring"})
@@ -54,17 +59,13 @@ class Answers(Management):
     def remembers(self) -> float:
         return 3600.0
 
-    def asked_of_queues(self) -> list[Any]:
-        return [names for path, names in self.asked if path == "/api/queues/%2F"]
-
 
 def test_a_named_queue_alone_is_asked_for() -> None:
-    """And those for its tasks that came back, or wait: not thousands of others."""
+    """With what is beside it: not thousands of others."""
     api = Answers([queue("q", 0), queue("r")], [])
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.queue.name == "q"
-    waits = r"(?:q)\.(?:retry|delay)\..+"
-    assert api.asked_of_queues() == [{waits}, *2 * [{"q", "q.returned", "q.quarantine"}]]
+    assert api.asked == [{"q"}]
 
 
 def test_the_only_possible_queue_of_a_getter_is_found_by_name_too() -> None:
@@ -79,7 +80,7 @@ def test_a_getter_may_hold_messages_of_a_queue_that_was_not_asked_for() -> None:
     api = Answers([queue("q"), queue("r")], [getter()])
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.holders == []
-    assert None in api.asked_of_queues()
+    assert api.asked == [{"q"}, None]
 
 
 def found(api: Answers, *patterns: str) -> list[str]:
@@ -104,9 +105,9 @@ def test_the_name_of_a_queue_is_no_glob() -> None:
     assert found(Answers(queues, []), "a*", "[red]x") == ["[red]x", "a*"]
 
 
-def test_a_glob_that_matches_many_queues_asks_once() -> None:
-    """By name it would take many requests."""
+def test_a_glob_reads_the_list_once() -> None:
+    """However many queues it matches."""
     queues = [queue(f"q{n}", 0) for n in range(600)]
     api = Answers(queues, [])
     assert len(found(api, "q*")) == 600
-    assert api.asked_of_queues() == [None, None, None]
+    assert api.asked == [None]

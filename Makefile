@@ -20,9 +20,12 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup
 
-test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (half an hour)
-	$(BIN)/python -m pytest --scale 4 tests/faults tests/integration/test_worker_crashes.py --ignore tests/faults/test_cluster.py
-	$(BIN)/python -m pytest --nodes 3 --scale 4 tests/faults $(CLUSTERED)
+test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (an hour and a half)
+	@failed=0; set -x; \
+	$(BIN)/python -m pytest --scale 4 tests/faults tests/integration/test_worker_crashes.py \
+		--ignore tests/faults/test_cluster.py || failed=$$?; \
+	$(BIN)/python -m pytest --nodes 3 --scale 4 tests/faults $(CLUSTERED) || failed=$$?; \
+	exit $$failed
 
 # What decides a soak; the same seed has the same load and faults again.
 SEED ?= 1

@@ -22,7 +22,7 @@ from typing import Any
 
 import pika
 import pika.frame
-from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOServicesAdapter
+from pika.adapters.asyncio_connection import AsyncioConnection, _AsyncioIOReference, _AsyncioIOServicesAdapter
 from pika.channel import Channel
 
 from rqtool.amqp.window import Message
@@ -135,8 +135,25 @@ class FrameReader:
         return end, RawDelivery(channel, tag, bool(redelivered & 1), properties, data[body + _FRAME.size : end - 1])
 
 
+class _Lookup(_AsyncioIOReference):
+    """pika's, but once cancelled it calls nobody back: with an address that was there and not handed over yet, pika
+    would go on to connect.
+    """
+
+    def __init__(self, future: asyncio.Future[Any], on_done: Callable[[Any], None]) -> None:
+        self._is_cancelled = False
+        super().__init__(future, lambda result: None if self._is_cancelled else on_done(result))
+
+    def cancel(self) -> bool:
+        self._is_cancelled = True
+        return super().cancel()
+
+
 class _IOServices(_AsyncioIOServicesAdapter):
     """pika's, but a peer that resets a connection at once is reported: pika raises that where nobody can catch it."""
+
+    def _schedule_and_wrap_in_io_ref(self, coro: Any, on_done: Callable[[Any], None]) -> _Lookup:
+        return _Lookup(asyncio.ensure_future(coro), on_done)
 
     def create_streaming_connection(
         self, protocol_factory: Any, sock: Any, on_done: Callable[[Any], None], *tls: Any, **more_tls: Any

@@ -57,3 +57,25 @@ def test_a_peer_that_says_nothing() -> None:
     """A frozen broker: the handshake is given up."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert try_to_connect(server.getsockname()[1], 1) == []
+
+
+def test_given_up_at_any_moment() -> None:
+    """Of several nodes the first that answers is taken, whatever step the others have come to; here none listens."""
+    uncaught: list[dict[str, Any]] = []
+
+    async def run(port: int) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context))
+        endpoint = Endpoint(parse_broker_urls(f"amqp://127.0.0.1:{port}/"), ())
+        for _ in range(1000):
+            connecting = asyncio.ensure_future(connect(endpoint, "test"))
+            for _ in range(random.randint(0, 60)):  # the moment is what is tried
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            assert connecting.cancelled() or isinstance(connecting.exception(), Unreachable)
+        await asyncio.sleep(0.1)  # for what they left to be done
+
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        asyncio.run(run(nobody_listens.getsockname()[1]))
+    assert uncaught == []

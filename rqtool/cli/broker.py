@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.cli.options import Json, Quiet
-from rqtool.cli.output import emit, talker
+from rqtool.output import emit, talker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import typer
 
 from rqtool.cli.options import parse_option
-from rqtool.cli.output import complain, emit
 from rqtool.durations import parse_duration
 from rqtool.errors import RqtoolError
-from rqtool.output import OutputError, unwritable
+from rqtool.output import OutputError, complain, emit, unwritable
 
 if TYPE_CHECKING:
     from rqtool.queues.check import Check

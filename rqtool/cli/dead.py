@@ -15,9 +15,9 @@ from rqtool.amqp.topology import dead_queue
 from rqtool.cli.dead_summary import summary
 from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, select
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
-from rqtool.cli.output import complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
+from rqtool.output import complain, emit, put, talker
 from rqtool.text import plural, printable
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from rqtool.cli.options import Json, Quiet, with_broker
-from rqtool.cli.output import complain, put, talker
 from rqtool.endpoint.urls import Endpoint
+from rqtool.output import complain, put, talker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,10 +11,18 @@ import typer
 
 from rqtool import __version__
 from rqtool.cli.command import describe
-from rqtool.cli.output import complain, emit, last_words
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
-from rqtool.output import OutputError, prepare_stderr, prepare_stdout, take_standard_numbers, unwritable
+from rqtool.output import (
+    OutputError,
+    complain,
+    emit,
+    last_words,
+    prepare_stderr,
+    prepare_stdout,
+    take_standard_numbers,
+    unwritable,
+)
 
 INTERNAL_ERROR = 70
 """EX_SOFTWARE of sysexits.h: a bug in rqtool itself."""

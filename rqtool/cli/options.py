@@ -14,10 +14,10 @@ from typer.models import ArgumentInfo
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.command import BROKER, OUTPUT
 from rqtool.cli.completion import queue_names
-from rqtool.cli.output import complain
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import NothingListens, UsageError
+from rqtool.output import complain
 
 DEFAULT_QUEUE = "task_queue"
 

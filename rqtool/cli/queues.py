@@ -12,10 +12,10 @@ import typer
 from rqtool.cli.check import CHECK, Format, age, age_limit, format_in, given, limit, report, unknown_at_errors
 from rqtool.cli.command import Command
 from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, is_typed, parse_stuck_after, with_broker
-from rqtool.cli.output import complain, emit
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
+from rqtool.output import complain, emit
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

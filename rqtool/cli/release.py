@@ -9,9 +9,9 @@ import typer
 
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, parse_stuck_after, with_broker
-from rqtool.cli.output import ask, complain, emit
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
+from rqtool.output import ask, complain, emit
 from rqtool.text import plural
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -15,16 +15,14 @@ from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.command import OUTPUT
 from rqtool.cli.delay import At, Delay, check_delayed, parse_at, parse_delay, with_time
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
-from rqtool.cli.output import LAST_SECONDS, complain, emit, put, talker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.output import OutputError, is_writable, unwritable
+from rqtool.output import complain, unwritable
 from rqtool.text import is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from rqtool.amqp.window import Message
     from rqtool.send.input import Batch
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -149,6 +147,7 @@ def send(
 
     from rqtool.amqp.message import Envelope
     from rqtool.durations import parse_duration
+    from rqtool.send.display import Display
     from rqtool.send.options import SendOptions
     from rqtool.send.report import id_line, json_line, sent_line
     from rqtool.send.sender import Sender
@@ -189,7 +188,7 @@ def send(
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
     sent_one = with_time(sent_line, options.delay, options.at) if sys.stdout.isatty() else sent_line
     line = (json_line if json else id_line) if ids else sent_one if named and not (quiet or json) else None
-    display = _Display(line, quiet=quiet, progress=not (named or quiet or json or ids or os.isatty(0)))
+    display = Display(line, quiet=quiet, progress=not (named or quiet or json or ids or os.isatty(0)))
     if options.at is not None and options.at <= time.time():
         display.say(f"--at {at} is in the past: the tasks are delivered at once")
     try:
@@ -212,60 +211,6 @@ def send(
         complain(str(unwritable(display.error) if error else RqtoolError(sent, "Don't send them again")))
     failed = display.error is not None or unwritten is not None
     return report.exit_code or (RqtoolError.exit_code if failed else 0)
-
-
-class _Display:
-    """Prints a `line` for each task that is confirmed, or shows a figure, on a terminal."""
-
-    def __init__(self, line: Callable[[Message], str] | None, *, quiet: bool, progress: bool) -> None:
-        self.say = talker(quiet=quiet)
-        self._line = line
-        self._lines: list[str] = []
-        self._count = 0
-        self.error: OutputError | None = None
-        self._progress = None
-        if progress and sys.stderr.isatty():
-            from rqtool.send.progress import SendProgress
-
-            self._progress = SendProgress()
-
-    def confirmed(self, messages: list[Message]) -> None:
-        self._count += len(messages)
-        if self._line is not None and self.error is None:
-            self._lines += map(self._line, messages)
-        if self._progress is not None:
-            self._progress.show(self._count)
-
-    def stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    @property
-    def is_behind(self) -> bool:
-        return bool(self._lines)
-
-    async def catch_up(self) -> None:
-        lines, self._lines = self._lines, []
-        try:
-            await put("\n".join([*lines, ""]))
-        except OutputError as error:
-            self.error = error
-
-    def flush(self, *, at_once: bool) -> None:
-        """Print what has not been written; `at_once`: unless its reader would block us."""
-        if at_once and self.error is None and not is_writable(1, LAST_SECONDS):
-            self.error = OutputError("nobody reads it")
-        if self._lines:
-            self.print("\n".join(self._lines))
-            self._lines = []
-
-    def print(self, line: str) -> None:
-        """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""
-        if self.error is None:
-            try:
-                emit(line)
-            except OutputError as error:
-                self.error = error
 
 
 def _headers(pairs: list[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from rqtool.cli.command import Command
-from rqtool.cli.output import emit
+from rqtool.output import emit
 
 VERBS = {
     "send": "Send tasks. A task counts as sent when the broker has confirmed it.",

@@ -6,8 +6,8 @@ from shutil import which
 from typing import Any
 
 from rqtool.cli.command import Command
-from rqtool.cli.output import complain
 from rqtool.errors import UsageError
+from rqtool.output import complain
 
 EXAMPLES = """\
 \b

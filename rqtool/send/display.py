@@ -1,24 +1,63 @@
-"""What a run of `send` shows while it sends. Pure."""
+"""What a run of `send` shows while it sends."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import sys
+from collections.abc import Callable
 
 from rqtool.amqp.window import Message
+from rqtool.output import LAST_SECONDS, OutputError, emit, is_writable, put, talker
 
 
-class Display(Protocol):
-    """Shows a run to the user."""
+class Display:
+    """Prints a `line` for each task that is confirmed, or shows a figure, on a terminal."""
 
-    def say(self, line: str) -> None:
-        """Show a line for people."""
+    def __init__(self, line: Callable[[Message], str] | None, *, quiet: bool, progress: bool) -> None:
+        self.say = talker(quiet=quiet)
+        self._line = line
+        self._lines: list[str] = []
+        self._count = 0
+        self.error: OutputError | None = None
+        self._progress = None
+        if progress and sys.stderr.isatty():
+            from rqtool.send.progress import SendProgress
+
+            self._progress = SendProgress()
 
     def confirmed(self, messages: list[Message]) -> None:
-        """Show that the broker has confirmed these. In the order of the input, over all calls."""
+        self._count += len(messages)
+        if self._line is not None and self.error is None:
+            self._lines += map(self._line, messages)
+        if self._progress is not None:
+            self._progress.show(self._count)
+
+    def stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
 
     @property
     def is_behind(self) -> bool:
-        """Whether something was shown that has not been written."""
+        return bool(self._lines)
 
     async def catch_up(self) -> None:
-        """Write it, however long its reader takes."""
+        lines, self._lines = self._lines, []
+        try:
+            await put("\n".join([*lines, ""]))
+        except OutputError as error:
+            self.error = error
+
+    def flush(self, *, at_once: bool) -> None:
+        """Print what has not been written; `at_once`: unless its reader would block us."""
+        if at_once and self.error is None and not is_writable(1, LAST_SECONDS):
+            self.error = OutputError("nobody reads it")
+        if self._lines:
+            self.print("\n".join(self._lines))
+            self._lines = []
+
+    def print(self, line: str) -> None:
+        """Print a line, or keep the error for the end: an output that can't be written must not stop the sending."""
+        if self.error is None:
+            try:
+                emit(line)
+            except OutputError as error:
+                self.error = error

@@ -23,8 +23,8 @@ MOST_ARGUMENTS = 6
 LONGEST_FOLDER = 2_400
 THREADS = {
     "rqtool.cli.completion",
-    "rqtool.cli.output",
     "rqtool.management.in_thread",
+    "rqtool.output",
     "rqtool.queues.watch",
     "rqtool.send.input",
 }

@@ -274,8 +274,23 @@ def talker(*, quiet: bool) -> Callable[[str], None]:
     return (lambda _: None) if quiet else complain
 
 
-def ask(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
+async def ask(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no. Heartbeats and signals go on until the answer comes."""
+    import asyncio
+
     sys.stderr.write(printable(question))
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    loop = asyncio.get_running_loop()
+    reply: asyncio.Future[bytes] = loop.create_future()
+
+    def readable() -> None:
+        if not reply.done():
+            reply.set_result(os.read(0, 1000))
+
+    loop.add_reader(0, readable)
+    try:
+        return (await reply).strip().lower() in (b"y", b"yes")
+    finally:
+        loop.remove_reader(0)
+        if not reply.done() or reply.cancelled():
+            sys.stderr.write("\n")

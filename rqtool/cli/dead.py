@@ -17,8 +17,8 @@ from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, sele
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
-from rqtool.output import complain, emit, put, talker
-from rqtool.text import plural, printable
+from rqtool.output import ask, complain, emit, put, talker
+from rqtool.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,7 +183,7 @@ def purge(
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
 
     async def confirm(count: int) -> bool:
-        return await _ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
+        return await ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
 
     selection = select(queue, ids, limit, grep, reason, older_than)
     purging = Count(endpoint, selection) if dry_run else Purge(endpoint, selection, None if yes else confirm)
@@ -241,26 +241,3 @@ def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:
         hint = f"; those of {home!r}: rqtool dead list {shlex.quote(home)}" if home != queue else ""
         talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}{hint}")
     return 0
-
-
-async def _ask(question: str) -> bool:
-    """Ask on the terminal without blocking the event loop: heartbeats and signals go on until the answer comes."""
-    import asyncio
-    import os
-
-    sys.stderr.write(printable(question))
-    sys.stderr.flush()
-    loop = asyncio.get_running_loop()
-    reply: asyncio.Future[bytes] = loop.create_future()
-
-    def readable() -> None:
-        if not reply.done():
-            reply.set_result(os.read(0, 1000))
-
-    loop.add_reader(0, readable)
-    try:
-        return (await reply).strip().lower() in (b"y", b"yes")
-    finally:
-        loop.remove_reader(0)
-        if not reply.done() or reply.cancelled():
-            sys.stderr.write("\n")

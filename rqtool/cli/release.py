@@ -63,6 +63,8 @@ def release(
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
+    import asyncio
+
     from rqtool.management.api import Management
     from rqtool.queues.release import Release
     from rqtool.queues.release_report import announced, as_json, nothing, summary
@@ -84,7 +86,7 @@ def release(
     if not quiet or not yes:
         for line in announced(plan):
             complain(line)
-    if not yes and not ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] "):
+    if not yes and not asyncio.run(ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] ")):
         if not quiet:
             complain("no connection is closed")
         return 0

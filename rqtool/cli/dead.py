@@ -22,16 +22,9 @@ from rqtool.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-    from typing import Protocol
 
     from rqtool.messages.dead_letters import Operation
     from rqtool.messages.listing import DeadTask
-
-    class Format(Protocol):
-        """Formats a part of the list; the `first` part has the header."""
-
-        def __call__(self, tasks: Sequence[DeadTask], now: datetime, *, first: bool) -> str: ...
 
 
 SUMMARY = "summary"
@@ -73,7 +66,12 @@ def list_(
 
     from rqtool.messages.dead_letters import Listing
 
-    draw = _format(json=json)
+    if json:
+        from rqtool.messages.listing import dead_as_json as draw
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from rqtool.messages.table import dead_as_table as draw
+    else:
+        from rqtool.messages.listing import dead_as_lines as draw
     now = datetime.now(UTC)
     first = True
 
@@ -142,17 +140,14 @@ def retry(
     """Put dead tasks back into their queue, as if never tried."""
     import asyncio
 
-    from rqtool.messages.dead_letters import Count, Retry
+    from rqtool.messages.dead_letters import Operation, Retry
 
     selection = select(queue, ids, limit, grep, reason, older_than)
-    retrying = Count(endpoint, selection) if dry_run else Retry(endpoint, selection, talker(quiet=quiet))
+    retrying = Operation(endpoint, selection) if dry_run else Retry(endpoint, selection, talker(quiet=quiet))
     count = asyncio.run(retrying.run())
     if json:
-        emit(
-            dumps(
-                {"queue": queue, "retried": 0, "would_retry": count} if dry_run else {"queue": queue, "retried": count}
-            )
-        )
+        counts = {"retried": 0, "would_retry": count} if dry_run else {"retried": count}
+        emit(dumps({"queue": queue, **counts}))
     elif count and not quiet:
         emit(f" [x] {'Would put' if dry_run else 'Put'} {plural(count, 'task')} back into {queue!r}")
     return _end(retrying, queue, count, quiet=quiet)
@@ -177,7 +172,7 @@ def purge(
     """Delete dead tasks for good."""
     import asyncio
 
-    from rqtool.messages.dead_letters import Count, Purge
+    from rqtool.messages.dead_letters import Operation, Purge
 
     if not (yes or dry_run or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
@@ -186,14 +181,11 @@ def purge(
         return await ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
 
     selection = select(queue, ids, limit, grep, reason, older_than)
-    purging = Count(endpoint, selection) if dry_run else Purge(endpoint, selection, None if yes else confirm)
+    purging = Operation(endpoint, selection) if dry_run else Purge(endpoint, selection, None if yes else confirm)
     count = asyncio.run(purging.run())
     if json:
-        emit(
-            dumps(
-                {"queue": queue, "deleted": 0, "would_delete": count} if dry_run else {"queue": queue, "deleted": count}
-            )
-        )
+        counts = {"deleted": 0, "would_delete": count} if dry_run else {"deleted": count}
+        emit(dumps({"queue": queue, **counts}))
     elif count and not quiet:
         emit(f" [x] {'Would delete' if dry_run else 'Deleted'} {plural(count, 'task')} of {dead_queue(queue)!r}")
     if isinstance(purging, Purge) and purging.declined:
@@ -209,20 +201,6 @@ def _others(endpoint: Endpoint, queue: str) -> str:
     names = queues_with_dead_tasks(endpoint) if queue == DEFAULT_QUEUE else []
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return f"there are dead tasks of {', '.join(map(repr, names[:MOST_NAMES]))}{more}" if names else ""
-
-
-def _format(*, json: bool) -> Format:
-    if json:
-        from rqtool.messages.listing import dead_as_json
-
-        return dead_as_json
-    if sys.stdout is not None and sys.stdout.isatty():
-        from rqtool.messages.table import dead_as_table
-
-        return dead_as_table
-    from rqtool.messages.listing import dead_as_lines
-
-    return dead_as_lines
 
 
 def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from rqtool.cli.options import Json, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.output import complain, put, talker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-
-    from rqtool.messages.summary import Summary
 
 
 @with_broker(api=True)
@@ -25,11 +18,17 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
     from rqtool.messages.overview import dead_queues, look
     from rqtool.messages.summary import SAMPLE
 
+    if json:
+        from rqtool.messages.summary import summaries_as_json as draw
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from rqtool.messages.table import summaries_as_table as draw
+    else:
+        from rqtool.messages.summary import summaries_as_lines as draw
     names, down = dead_queues(endpoint)
 
     async def show() -> int:
         summaries, problems = await look(endpoint, names)
-        await put(_summary_format(json=json)(summaries, datetime.now(UTC)))
+        await put(draw(summaries, datetime.now(UTC)))
         for error in (problems := down + problems):
             complain(str(error))
         if not (summaries or problems):
@@ -39,17 +38,3 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
         return problems[0].exit_code if problems else 0
 
     return asyncio.run(show())
-
-
-def _summary_format(*, json: bool) -> Callable[[Sequence[Summary], datetime], str]:
-    if json:
-        from rqtool.messages.summary import summaries_as_json
-
-        return summaries_as_json
-    if sys.stdout is not None and sys.stdout.isatty():
-        from rqtool.messages.table import summaries_as_table
-
-        return summaries_as_table
-    from rqtool.messages.summary import summaries_as_lines
-
-    return summaries_as_lines

@@ -50,7 +50,7 @@ class Selection:
 
 
 class Operation:
-    """Goes through the selected tasks, the oldest first; a subclass says what to do with them."""
+    """Goes through the selected tasks, the oldest first, counts them, and leaves them there; a subclass does more."""
 
     returns = True
     """Whether some selected tasks go back to the dead queue."""
@@ -72,7 +72,7 @@ class Operation:
 
     async def handle(self, tasks: list[Delivery]) -> None:
         """Do it to the next tasks. Raises RqtoolError, NotTaken, Lost."""
-        raise NotImplementedError
+        self._handled += len(tasks)
 
     async def finish(self, browser: Browser) -> None:
         """Do what is left after the last task, while everything that was not settled is still held."""
@@ -205,17 +205,10 @@ class Listing(Operation):
     async def handle(self, tasks: list[Delivery]) -> None:
         if tasks:
             await self._show([self.read(each) for each in tasks])
-        self._handled += len(tasks)
+        await super().handle(tasks)
 
     async def finish(self, browser: Browser) -> None:  # noqa: ARG002
         await self._show([])
-
-
-class Count(Operation):
-    """Counts tasks, and leaves them in the queue, in order."""
-
-    async def handle(self, tasks: list[Delivery]) -> None:
-        self._handled += len(tasks)
 
 
 class Show(Operation):
@@ -226,7 +219,7 @@ class Show(Operation):
     async def handle(self, tasks: list[Delivery]) -> None:
         for each in tasks:
             self.detail = Detail(self.read(each), unix_time(each.properties.timestamp), each.headers, each.body)
-        self._handled += len(tasks)
+        await super().handle(tasks)
 
 
 class Retry(Operation):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from rqtool.errors import NothingListens, UsageError
 from rqtool.text import is_text, printable
@@ -101,17 +101,7 @@ def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:
 
 
 def _parse_broker_url(text: str) -> BrokerURL:
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise _bad(text, AMQP_FORM) from None
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or "#" in text or port == 0:
-        raise _bad(text, AMQP_FORM)
-    if "@" in parts.path + parts.query:  # a password with a raw slash or question mark, torn apart
-        raise _bad(text, AMQP_FORM)
-    if not is_text(text) or _NO_HOST.search(parts.hostname):
-        raise _bad(text, AMQP_FORM)
+    parts, host = _split(text, ("amqp", "amqps"), AMQP_FORM)
     tls = parts.scheme == "amqps"
     user = unquote(parts.username) if parts.username is not None else "guest"
     password = unquote(parts.password) if parts.password is not None else ("guest" if user == "guest" else "")
@@ -119,8 +109,8 @@ def _parse_broker_url(text: str) -> BrokerURL:
     check_vhost(vhost)
     return BrokerURL(
         tls=tls,
-        host=parts.hostname,
-        port=port or (5671 if tls else 5672),
+        host=host,
+        port=parts.port or (5671 if tls else 5672),
         user=user,
         password=password,
         vhost=vhost,
@@ -146,23 +136,29 @@ def parse_api_urls(text: str, login: BrokerURL) -> tuple[ApiURL, ...]:
 
 
 def _parse_api_url(text: str, login: BrokerURL) -> ApiURL:
-    form = "http://HOST:15672"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise _bad(text, form) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "#" in text or "@" in parts.path + parts.query:
-        raise _bad(text, form)
-    if not is_text(text) or _NO_HOST.search(parts.hostname):
-        raise _bad(text, form)
-    where = f"{_bracketed(parts.hostname)}:{port}" if port else _bracketed(parts.hostname)
+    parts, host = _split(text, ("http", "https"), "http://HOST:15672")
+    where = f"{_bracketed(host)}:{parts.port}" if parts.port else _bracketed(host)
     path = parts.path.rstrip("/").removesuffix("/api")
     if parts.username is None:
         user, password = login.user, login.password
     else:
         user, password = unquote(parts.username), unquote(parts.password or "")
     return ApiURL(f"{parts.scheme}://{where}{path}", user, password)
+
+
+def _split(text: str, schemes: tuple[str, str], form: str) -> tuple[SplitResult, str]:
+    """Return the parts of a URL, and its host. Raises UsageError."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _bad(text, form) from None
+    if parts.scheme not in schemes or not host or port == 0 or _NO_HOST.search(host):
+        raise _bad(text, form)
+    # An @ there: a password with a raw slash or question mark, torn apart.
+    if "#" in text or "@" in parts.path + parts.query or not is_text(text):
+        raise _bad(text, form)
+    return parts, host
 
 
 def derive_api_url(broker: BrokerURL) -> ApiURL:

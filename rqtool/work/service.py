@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,10 +29,10 @@ class ServiceManager:
     our commands.
     """
 
-    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
-        self._address = environment.pop("NOTIFY_SOCKET", "")
-        microseconds = environment.pop("WATCHDOG_USEC", "")
-        mine = environment.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        microseconds = os.environ.pop("WATCHDOG_USEC", "")
+        mine = os.environ.pop("WATCHDOG_PID", "") in ("", str(os.getpid()))
         watchdog = int(microseconds) / 1e6 if self._address and mine and microseconds.isdecimal() else 0.0
         self.period = min(watchdog / 2, PERIOD) if watchdog else PERIOD
         """Seconds between two signs of life."""
@@ -52,34 +51,13 @@ class ServiceManager:
         return False
 
 
-class HealthFile:
-    """Exists while the worker does; its modification time is the last sign of life."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def create(self) -> None:
-        """Raises UsageError if it can't be written."""
-        try:
-            self._path.write_text(f"{os.getpid()}\n")
-        except OSError as error:
-            raise UsageError(f"--health-file {self._path}: {(error.strerror or '').lower()}", "Name another") from None
-
-    def touch(self) -> None:
-        with suppress(OSError):
-            os.utime(self._path)
-
-    def remove(self) -> None:
-        with suppress(OSError):
-            self._path.unlink()
-
-
 async def report_health(path: Path | None, session: Session, jobs: Jobs, supervisor: Supervisor) -> None:
-    """Give signs of life for as long as the event loop turns. Never ends. Raises UsageError."""
+    """Give signs of life for as long as the event loop turns. Never ends. `path`: a file that exists while the worker
+    does; its modification time is the last sign of life. Raises UsageError if it can't be written.
+    """
     manager = ServiceManager()
-    file = None if path is None else HealthFile(path)
-    if file is not None:
-        file.create()
+    if path is not None:
+        _create(path)
     loop = asyncio.get_running_loop()
     said, due = "", 0.0
     try:
@@ -90,14 +68,23 @@ async def report_health(path: Path | None, session: Session, jobs: Jobs, supervi
                 news = [state] if state != said else []
                 if manager.tell(*news, "WATCHDOG=1", f"STATUS={_status(session, jobs)}"):
                     said = state
-                if file is not None:
-                    file.touch()
+                if path is not None:
+                    with suppress(OSError):
+                        os.utime(path)
             await asyncio.sleep(min(POLL, manager.period))
     finally:
         if said != STOPPING:
             manager.tell(STOPPING)
-        if file is not None:
-            file.remove()
+        if path is not None:
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def _create(path: Path) -> None:
+    try:
+        path.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise UsageError(f"--health-file {path}: {(error.strerror or '').lower()}", "Name another") from None
 
 
 def _state(session: Session, supervisor: Supervisor, said: str) -> str:

@@ -152,15 +152,13 @@ def launch(
 
 def wait_until_ready(node: Node) -> None:
     """Return when AMQP and the management API answer. Raises Unreachable, after ending the node, if they don't."""
-    deadline = time.monotonic() + START_SECONDS
-    problem = "ended while starting"
-    while runs(node):
-        if speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
-            return
-        if time.monotonic() > deadline:
-            end([node])
-            problem = f"did not answer within {START_SECONDS:.0f} s"
-        time.sleep(0.05)
+    answers = poll(
+        lambda: not runs(node) or (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)), START_SECONDS
+    )
+    if answers and runs(node):
+        return
+    problem = "ended while starting" if answers else f"did not answer within {START_SECONDS:.0f} s"
+    end([node])
     raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
 
 

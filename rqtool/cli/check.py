@@ -31,7 +31,6 @@ _LIMITED = {
 
 def limit(level: str, metric: str, default: str = "no limit") -> Any:
     return typer.Option(
-        f"--{level}-{metric}",
         min=0,
         metavar="N",
         help=f"{_LEVELS[level]} if more than N {_LIMITED[metric]}.",
@@ -42,7 +41,6 @@ def limit(level: str, metric: str, default: str = "no limit") -> Any:
 
 def age_limit(level: str) -> Any:
     return typer.Option(
-        f"--{level}-age",
         metavar="DURATION",
         help=f"{_LEVELS[level]} if a message has been held, or ready since it was sent, for longer.",
         show_default="no limit",

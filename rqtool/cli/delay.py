@@ -23,7 +23,6 @@ LIMITS = f"Give it from {SHORTEST}s to {LONGEST // 86_400}d"
 Delay = Annotated[
     str | None,
     typer.Option(
-        "--delay",
         metavar="DURATION",
         help="Deliver each task this long after it was sent, from 1s to 366d, rounded up to a whole second.",
         show_default="at once",
@@ -33,7 +32,6 @@ Delay = Annotated[
 At = Annotated[
     str | None,
     typer.Option(
-        "--at",
         metavar="TIME",
         help="Deliver the tasks at this time, of RFC 3339: 2026-12-24T18:00:00+01:00, or with Z.",
         show_default="at once",

@@ -29,7 +29,6 @@ Ids = Annotated[
 Grep = Annotated[
     str | None,
     typer.Option(
-        "--grep",
         metavar="RE",
         allow_from_autoenv=False,
         help="Only tasks with this regular expression in a line of their body.",
@@ -39,7 +38,6 @@ Grep = Annotated[
 Reason = Annotated[
     str | None,
     typer.Option(
-        "--reason",
         metavar="RE",
         allow_from_autoenv=False,
         help="Only tasks with this in their reason or in what is kept of stderr.",
@@ -49,7 +47,6 @@ Reason = Annotated[
 OlderThan = Annotated[
     str | None,
     typer.Option(
-        "--older-than",
         metavar="DURATION",
         allow_from_autoenv=False,
         help="Only tasks that were given up longer ago than this: 10m, 24h.",
@@ -61,7 +58,7 @@ DryRun = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
+    typer.Option(min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
 ]
 
 

@@ -42,7 +42,7 @@ QueueName = Annotated[
 ]
 Kind = Annotated[
     Literal["classic", "quorum"] | None,
-    typer.Option("--type", help="The queue's type.", show_default="as it is; a new one: as the broker makes it"),
+    typer.Option(help="The queue's type.", show_default="as it is; a new one: as the broker makes it"),
 ]
 AcceptLoss = Annotated[
     bool, typer.Option("--accept-loss", help="Use the queue even if its settings let it drop confirmed tasks.")
@@ -50,7 +50,6 @@ AcceptLoss = Annotated[
 StuckAfter = Annotated[
     str,
     typer.Option(
-        "--stuck-after",
         metavar="DURATION",
         help="How long messages may be held without an ack before that is suspicious; from 1s to 50m.",
     ),
@@ -86,7 +85,6 @@ def parse_stuck_after(text: str) -> float:
 
 def _file(name: str, text: str) -> inspect.Parameter:
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
         metavar="FILE",
         envvar=f"RQTOOL_{name.upper()}",
         help=text,
@@ -105,7 +103,6 @@ _BROKER_OPTIONS = [
         "url",
         str | None,
         typer.Option(
-            "--url",
             metavar="URL",
             envvar=["RQTOOL_URL", "AMQP_URL"],
             help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS. Separate the nodes of a "
@@ -119,7 +116,6 @@ _BROKER_OPTIONS = [
         "profile",
         str | None,
         typer.Option(
-            "--profile",
             metavar="NAME",
             envvar="RQTOOL_PROFILE",
             help="Take what is not given of these options from this table of ~/.config/rqtool/config.toml.",
@@ -131,7 +127,6 @@ _BROKER_OPTIONS = [
         "vhost",
         str | None,
         typer.Option(
-            "--vhost",
             metavar="NAME",
             envvar="RQTOOL_VHOST",
             help="The virtual host.",
@@ -143,7 +138,6 @@ _BROKER_OPTIONS = [
         "api_url",
         str | None,
         typer.Option(
-            "--api-url",
             metavar="URL",
             envvar="RQTOOL_API_URL",
             help="The management API.",

@@ -96,7 +96,6 @@ def queues(
     sort: Annotated[
         Literal["name", "ready", "unacknowledged", "verdict"] | None,
         typer.Option(
-            "--sort",
             help="Sort by name, figure (the largest first) or verdict (the worst first).",
             show_default="verdict; not on a terminal: name",
         ),
@@ -117,7 +116,6 @@ def queues(
     watch: Annotated[
         str | None,
         typer.Option(
-            "--watch",
             metavar="[DURATION]",
             help=f"Redraw every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C ends.",
             show_default="once",

@@ -120,7 +120,6 @@ def send(
     header: Annotated[
         list[str] | None,
         typer.Option(
-            "--header",
             metavar="K=V",
             help="A header for every task; may be repeated.",
             show_default=False,

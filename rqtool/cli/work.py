@@ -145,7 +145,6 @@ def work(
     health_file: Annotated[
         Path | None,
         typer.Option(
-            "--health-file",
             metavar="FILE",
             help="Touch this file every 5 s while the worker is alive, for liveness probes; it is removed at the end.",
             show_default="none",
@@ -166,7 +165,6 @@ def work(
     output: Annotated[
         Literal["direct", "line", "group"] | None,
         typer.Option(
-            "--output",
             help="What to do with the output of tasks. 'direct': they write to our stdout themselves. 'line': lines of "
             "several tasks never mix. 'group': a task's output is printed when it ends.",
             show_default="direct with one job, else line",
@@ -180,7 +178,6 @@ def work(
     joblog: Annotated[
         Path | None,
         typer.Option(
-            "--joblog",
             metavar="FILE",
             help="Append a line for each attempt to this file, as GNU parallel does.",
             show_default="none",

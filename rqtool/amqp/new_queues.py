@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from rqtool.amqp.connection import Connection, answered
-from rqtool.amqp.errors import Lost
+from rqtool.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED, Lost
 from rqtool.amqp.message import Envelope, Sealer
 from rqtool.amqp.publisher import Publisher
 from rqtool.amqp.topology import LONGEST_NAME, Arguments, new_marker
@@ -20,7 +20,6 @@ NEW_SECONDS = 4.0
 STILL_NEW = f"the queue is new; in {NEW_SECONDS:.0f} s it survives a crash of the broker"
 """For a terminal, where somebody waits for it."""
 PROBE_SECONDS = 3.0
-_REFUSED, _PRECONDITION = 403, 406
 
 
 async def mark_as_new(connection: Connection, home: str) -> bool:
@@ -33,7 +32,7 @@ async def mark_as_new(connection: Connection, home: str) -> bool:
     try:
         await connection.declare(new_marker(home), arguments)
     except Lost as lost:
-        if lost.code not in (_REFUSED, _PRECONDITION):
+        if lost.code not in (ACCESS_REFUSED, PRECONDITION_FAILED):
             raise
         return False
     return True
@@ -63,7 +62,7 @@ async def is_marked_as_new(connection: Connection, home: str) -> bool:
     except TimeoutError:  # the broker is in alarm, and will send connection.blocked
         return False
     except Lost as lost:
-        if lost.code != _REFUSED:  # a user who may not write sends nothing to a new queue either
+        if lost.code != ACCESS_REFUSED:  # a user who may not write sends nothing to a new queue either
             raise
         return False
     finally:

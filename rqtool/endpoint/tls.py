@@ -56,16 +56,14 @@ def _no_pass_phrase() -> str:
 
 
 def _unusable(option: str, path: Path | None, error: Exception, what_to_do: str) -> UsageError:
-    missing = isinstance(error, OSError) and not isinstance(error, ssl.SSLError)
-    reason = error.strerror if missing and isinstance(error, OSError) else _reason(error)
     # load_cert_chain does not say which of its two files it could not open.
-    return UsageError(f"{option} {path} can't be used: {reason}", what_to_do)
+    return UsageError(f"{option} {path} can't be used: {_reason(error)}", what_to_do)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return _plain(error.reason or "it is no PEM file of the right kind")
-    return str(error)
+    return str(error.strerror if isinstance(error, OSError) else error)
 
 
 def _plain(reason: str) -> str:

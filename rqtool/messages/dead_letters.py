@@ -12,7 +12,7 @@ from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection, either
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.declare import is_there
-from rqtool.amqp.errors import Lost, raise_refusal, unreachable
+from rqtool.amqp.errors import NOT_FOUND, Lost, raise_refusal, unreachable
 from rqtool.amqp.headers import as_new
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.amqp.topology import at_home, dead_queue
@@ -29,7 +29,7 @@ LAST_SECONDS = 2.0
 """After a signal: for copies to be confirmed, and for messages to be returned."""
 RETURN_SECONDS = 60.0
 """For the broker to take messages back: 200,000 need some seconds."""
-_NOT_FOUND, _CLOSED_IN_ORDER = 404, 200
+_CLOSED_IN_ORDER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Operation:
                 await self.finish(browser)
         except Lost as lost:
             # A queue whose node is down is "not found" as well.
-            if lost.code != _NOT_FOUND or "no queue" not in lost.text or self._selected:
+            if lost.code != NOT_FOUND or "no queue" not in lost.text or self._selected:
                 raise_refusal(lost, f"tasks of queue {self._name!r}")
             if not await is_there(connection, self._queue):
                 self.has_queue = False

@@ -11,6 +11,7 @@ from rqtool.output import Content, explain
 from rqtool.run.encoding import Answer
 from rqtool.run.lane import Entry
 from rqtool.run.outcome import Done, OutputGone
+from rqtool.run.outputs import receive
 from rqtool.run.runner import Runner
 
 _AT_ONCE = 64
@@ -129,7 +130,7 @@ class Relay:
 
     def _receive(self, output: WorkOutput) -> tuple[int, Content] | None:
         try:
-            taken = None if self._runner is None else self._runner.receive_output()
+            taken = None if self._runner is None else receive(self._runner.outputs)
         except OSError as error:
             output.fail(explain(error))
             return None

@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import rqtool
-from rqtool.output import Content
 from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
-from rqtool.run.outputs import receive
 from rqtool.run.process_group import signal_group
 
 CLOSE_SECONDS = 2.0
@@ -104,12 +102,6 @@ class Runner:
     def receive(self) -> list[tuple[int, bytes]]:
         """Return the numbers and heads of the answers that are there. Raises EOFError when the runner has ended."""
         return self._complete(self._socket.recv(_CHUNK))
-
-    def receive_output(self) -> tuple[int, Content] | None:
-        """Return the number of a stream, and the next of what tasks wrote to it; None if nothing is there. Raises
-        OSError.
-        """
-        return receive(self.outputs)
 
     def _complete(self, piece: bytes) -> list[tuple[int, bytes]]:
         if not piece:

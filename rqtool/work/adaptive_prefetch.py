@@ -23,14 +23,11 @@ _REASON = "a slow task"
 class AdaptivePrefetch:
     """Widens a worker's consumers while tasks are short, and narrows them when one is slow."""
 
+    prefetch: Prefetch
     jobs: Jobs
     session: Session
     dispatcher: Dispatcher
     supervisor: Supervisor
-
-    @property
-    def prefetch(self) -> Prefetch:
-        return self.dispatcher.prefetch
 
     async def run(self) -> None:
         """Adapt for as long as the worker runs. Never ends."""

@@ -48,18 +48,8 @@ class Channel:
 
     async def call(self, method: Callable[..., Any], /, **arguments: Any) -> Any:
         """Call a pika method that answers by `callback` and return its answer. Raises Lost when none comes."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-
-        def take(*frames: Any) -> None:
-            if not answer.done():
-                answer.set_result(frames[0] if frames else None)
-
         self.flush()
-        try:
-            method(callback=take, **arguments)
-        except pika.exceptions.AMQPError as error:
-            raise lost_because(error) from None
-        return await answered(answer, self.lost)
+        return await ask(lambda take: method(callback=take, **arguments), self.lost)
 
     def ack(self, tag: int) -> None:
         """Acknowledge a delivery, together with all that are acknowledged before the event loop's next turn."""
@@ -129,20 +119,14 @@ class Connection:
 
     async def channel(self) -> Channel:
         """Open a channel. Raises Lost."""
-        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
 
-        def on_open(raw: PikaChannel) -> None:
-            # Wrapped here and not after the wait: it may close before we run again, and must find us listening.
-            if not opened.done():
-                channel = Channel(raw, self._raw)
-                self._channels.add(channel)
-                opened.set_result(channel)
+        def send(take: Callable[[Channel], None]) -> None:
+            # Wrapped before the wait ends: it may close before we run again, and must find us listening.
+            self._raw.channel(on_open_callback=lambda raw: take(Channel(raw, self._raw)))
 
-        try:
-            self._raw.channel(on_open_callback=on_open)
-        except pika.exceptions.AMQPError as error:
-            raise lost_because(error) from None
-        return await answered(opened, self.lost)
+        channel: Channel = await ask(send, self.lost)
+        self._channels.add(channel)
+        return channel
 
     async def declare(self, queue: str, arguments: Arguments | None) -> tuple[int, int]:
         """Declare a durable queue; with None for arguments only look at it (passive). Raises Lost.
@@ -193,6 +177,23 @@ class Connection:
         if not (self._raw.is_closed or self._raw.is_closing):
             self._raw.close()
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._raw.drop)
+
+
+async def ask(send: Callable[[Callable[..., None]], object], lost: asyncio.Future[Lost]) -> Any:
+    """Call `send` with what takes the answer, and return the answer (None: an empty one). Raises as `answered`, and
+    Lost where pika can't send.
+    """
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def take(*frames: Any) -> None:
+        if not answer.done():
+            answer.set_result(frames[0] if frames else None)
+
+    try:
+        send(take)
+    except (pika.exceptions.AMQPError, pika.exceptions.ChannelError) as error:
+        raise lost_because(error) from None
+    return await answered(answer, lost)
 
 
 async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:

@@ -9,10 +9,9 @@ from functools import cached_property, partial
 from typing import Any
 
 import pika
-import pika.exceptions
 
-from rqtool.amqp.connection import Channel, Connection, answered
-from rqtool.amqp.errors import Lost, NoAnswer, lost_because
+from rqtool.amqp.connection import Channel, Connection, ask
+from rqtool.amqp.errors import Lost, NoAnswer
 from rqtool.amqp.headers import COPY, text
 from rqtool.amqp.message import APP_ID, copied, copied_with_token
 from rqtool.amqp.window import Message
@@ -170,26 +169,22 @@ class Getter:
         self._connection = connection
         self._channel: Channel | None = None
         self._getting = asyncio.Lock()
-        self._got: asyncio.Future[Delivery | None] | None = None
+        self._take: Callable[[Delivery | None], None] = lambda _: None
 
     async def get(self, queue: str) -> Delivery | None:
         """Take the next message, None if no message is ready. Raises Lost."""
         async with self._getting:  # a channel has one basic.get under way
             channel = self._channel or await self._open()
-            self._got = asyncio.get_running_loop().create_future()
-
-            def got(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-                self._answer(_from_pika(channel, queue, method, properties, body))
-
             if channel.lost.done():
                 raise channel.lost.result()
+
+            def send(take: Callable[[Delivery | None], None]) -> None:
+                self._take = take
+                channel.raw.basic_get(queue, lambda _, *got: take(_from_pika(channel, queue, *got)))
+
             try:
-                channel.raw.basic_get(queue, got)
-            except (pika.exceptions.AMQPError, pika.exceptions.DuplicateGetOkCallback) as error:
-                # The latter: the get before this one could not be written either.
-                raise lost_because(error) from None
-            try:
-                return await answered(self._got, channel.lost)
+                delivery: Delivery | None = await ask(send, channel.lost)
+                return delivery
             except Lost:
                 channel.close()  # a late answer would stay unacknowledged
                 raise
@@ -197,9 +192,5 @@ class Getter:
     async def _open(self) -> Channel:
         self._channel = channel = await self._connection.channel()
         channel.lost.add_done_callback(lambda lost: self.lost.set_result(lost.result()))
-        channel.raw.add_callback(lambda _: self._answer(None), [pika.spec.Basic.GetEmpty], one_shot=False)
+        channel.raw.add_callback(lambda _: self._take(None), [pika.spec.Basic.GetEmpty], one_shot=False)
         return channel
-
-    def _answer(self, delivery: Delivery | None) -> None:
-        if self._got is not None and not self._got.done():
-            self._got.set_result(delivery)

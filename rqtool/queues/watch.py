@@ -1,27 +1,26 @@
 """`rqtool queues --watch`: the loop between the broker, the screen and the keyboard.
 
-A thread asks the broker, so that a broker that hangs holds up neither the keyboard nor the age on the screen; the main
-thread draws, and waits for answers, keys and signals at once.
+The broker is asked in a thread, so that one that hangs holds up neither the keyboard nor the age on the screen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-import select
 import signal
 import sys
 import termios
-import threading
-import time
 import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.management.api import Management, below, queue_path
+from rqtool.management.in_thread import in_thread
 from rqtool.management.samples import read_samples
 from rqtool.queues.screen import Frame, Screen, worst
 from rqtool.queues.snapshot import FINE_STEP, samples, take_snapshot
@@ -46,57 +45,51 @@ class Watch:
         self._stuck_after = stuck_after
         self._every = every
         self._screen = Screen()
-        self._news, self._bell = os.pipe()
-        os.set_blocking(self._bell, False)
-        self._signals: list[int] = []
+        self._changed = asyncio.Event()
+        self._ended: int | None = None
+        """The signal that ends it, 0 for a key."""
 
     def run(self) -> int:
-        """Watch until a key or a signal ends it; returns the exit code. Raises RqtoolError if the first
-        request fails.
-        """
+        """Return the exit code when a key or a signal ends it. Raises RqtoolError if the first request fails."""
         if self._screen.is_dumb:
             raise UsageError("--watch needs a terminal that can be drawn on", "Set TERM, or leave --watch out")
         api = Management(self._endpoint.api_urls, self._endpoint.tls)
         self._frame = self.ask(api)
-        threading.Thread(target=self._keep_asking, args=(api,), daemon=True).start()
-        with self._handling_signals():
-            while True:
-                with self._unbuffered_keys(), self._screen.open():
-                    ended = self._loop()
-                if ended != signal.SIGTSTP:
-                    return 128 + ended if ended == signal.SIGTERM else 0
-                os.kill(os.getpid(), signal.SIGSTOP)  # the terminal is as it was; `fg` continues here
+        ended = asyncio.run(self._watch(api))
+        return 128 + ended if ended == signal.SIGTERM else 0
 
-    def _loop(self) -> int:
-        """Draw each second and at every change. Returns the signal that ends it, 0 for a key."""
-        stdin = [0] if os.isatty(0) else []
+    async def _watch(self, api: Management) -> int:
+        """Draw each second and at every change. Returns what ends it."""
+        for number in _HANDLED:
+            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
+        self._asking = asyncio.ensure_future(self._keep_asking(api))
         while True:
-            self._screen.show(self._frame, datetime.now().astimezone())
-            readable, _, _ = select.select([self._news, *stdin], [], [], 1.0)
-            if self._news in readable:
-                os.read(self._news, 4096)
-            if 0 in readable:
-                keys = os.read(0, 100)
-                if not keys:
-                    stdin = []  # the terminal is gone
-                elif keys[:1] in (b"q", b"Q"):  # arrows and the like begin with ESC, and mean nothing here
-                    return 0
-            while self._signals:
-                if (number := self._signals.pop(0)) != signal.SIGWINCH:
-                    return number
+            with self._unbuffered_keys(), self._screen.open():
+                while self._ended is None:
+                    self._screen.show(self._frame, datetime.now().astimezone())
+                    self._changed.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), 1.0)
+            if self._ended != signal.SIGTSTP:
+                return self._ended
+            self._ended = None
+            os.kill(os.getpid(), signal.SIGSTOP)  # the terminal is as it was; `fg` continues here
 
-    def _keep_asking(self, api: Management) -> None:
-        """Ask in the thread, until the program ends."""
+    def _received(self, number: int) -> None:
+        if number != signal.SIGWINCH:
+            self._ended = number
+        self._changed.set()
+
+    async def _keep_asking(self, api: Management) -> None:
+        """Never ends."""
         while True:
-            time.sleep(self._every)
+            await asyncio.sleep(self._every)
             try:
-                self._frame = self.ask(api)
-            except Exception as error:  # a traceback from a thread would spoil the screen
+                self._frame = await in_thread(partial(self.ask, api))
+            except RqtoolError as error:
                 api = Management(self._endpoint.api_urls, self._endpoint.tls)  # any node may be the next to answer
-                what = error.what if isinstance(error, RqtoolError) else f"{type(error).__name__}: {error}"
-                self._frame = replace(self._frame, trouble=what)
-            with suppress(BlockingIOError):
-                os.write(self._bell, b"!")
+                self._frame = replace(self._frame, trouble=error.what)
+            self._changed.set()
 
     def ask(self, api: Management) -> Frame:
         """Take a snapshot, and the trends of the queues that the screen has room for. Raises RqtoolError."""
@@ -115,18 +108,6 @@ class Watch:
         return Frame(snapshot, trends, now, "every vhost" if self._vhost is None else self._vhost)
 
     @contextmanager
-    def _handling_signals(self) -> Iterator[None]:
-        """Signals wake the loop, which reads them."""
-        before = {number: signal.signal(number, lambda number, _: self._signals.append(number)) for number in _HANDLED}
-        wakeup = signal.set_wakeup_fd(self._bell, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
     def _unbuffered_keys(self) -> Iterator[None]:
         """Keys arrive at once, without echo."""
         if not os.isatty(0):
@@ -134,8 +115,17 @@ class Watch:
             return
         before = termios.tcgetattr(0)
         tty.setcbreak(0)
+        asyncio.get_running_loop().add_reader(0, self._read_keys)
         try:
             yield
         finally:
+            asyncio.get_running_loop().remove_reader(0)
             termios.tcsetattr(0, termios.TCSADRAIN, before)
             sys.stdout.flush()
+
+    def _read_keys(self) -> None:
+        keys = os.read(0, 100)
+        if not keys:  # the terminal is gone
+            asyncio.get_running_loop().remove_reader(0)
+        elif keys[:1] in (b"q", b"Q"):  # arrows and the like begin with ESC, and mean nothing here
+            self._received(0)

@@ -25,7 +25,6 @@ THREADS = {
     "rqtool.cli.completion",
     "rqtool.management.in_thread",
     "rqtool.output",
-    "rqtool.queues.watch",
     "rqtool.send.input",
 }
 

@@ -212,6 +212,6 @@ async def either(first: asyncio.Future[Any], second: asyncio.Future[Any], second
 
 
 def resolve(future: asyncio.Future[Lost], reason: object) -> None:
-    """Resolve a `lost` with pika's reason, unless it has one already."""
+    """Resolve a `lost` with pika's reason or ours, unless it has one already."""
     if not future.done():
         future.set_result(lost_because(reason))

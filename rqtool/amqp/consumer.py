@@ -10,7 +10,7 @@ from typing import Any
 
 import pika
 
-from rqtool.amqp.connection import Channel, Connection, ask
+from rqtool.amqp.connection import Channel, Connection, ask, resolve
 from rqtool.amqp.errors import Lost, NoAnswer
 from rqtool.amqp.headers import COPY, text
 from rqtool.amqp.message import APP_ID, copied, copied_with_token
@@ -121,11 +121,7 @@ class Consumer:
             properties.decode(raw.properties)  # type: ignore[no-untyped-call]
             on_delivery(Delivery(channel, queue, raw, properties))
 
-        def cancelled(_: object) -> None:
-            if not channel.lost.done():
-                channel.lost.set_result(Lost(0, _CANCELLED))
-
-        channel.raw.add_on_cancel_callback(cancelled)
+        channel.raw.add_on_cancel_callback(lambda _: resolve(channel.lost, Lost(0, _CANCELLED)))
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
         try:
             answer = await channel.call(

@@ -41,7 +41,9 @@ class NoAnswer(Lost):
 
 
 def lost_because(reason: object) -> Lost:
-    """Translate pika's reason for the end of a channel or connection."""
+    """Translate pika's reason for the end of a channel or connection; ours stays as it is."""
+    if isinstance(reason, Lost):
+        return reason
     if isinstance(reason, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
         return Lost(reason.reply_code, reason.reply_text)
     if isinstance(reason, pika.exceptions.AMQPHeartbeatTimeout):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pika
 
-from rqtool.amqp.connection import Channel, Connection
+from rqtool.amqp.connection import Channel, Connection, resolve
 from rqtool.amqp.errors import NoAnswer
 from rqtool.amqp.message import token
 from rqtool.amqp.window import Message, Settled, Window
@@ -151,6 +151,6 @@ class Publisher:
         if self.blocked:
             self._heard = time.monotonic()
         if time.monotonic() - self._heard > self.window.answer_seconds:
-            self.lost.set_result(NoAnswer("the broker confirms nothing any more"))
+            resolve(self.lost, NoAnswer("the broker confirms nothing any more"))
         else:
             self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection
+from rqtool.amqp.connection import Connection, resolve
 from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_if_there, count_ready, ensure_queue, ensure_sibling
 from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
@@ -49,7 +49,7 @@ class Subscription:
         """How many tasks the broker hands out at once, from the next `renew` on."""
         self._getter = Getter(connection)
         for source in (connection, self._getter):
-            source.lost.add_done_callback(lambda lost: self._lose(lost.result()))
+            source.lost.add_done_callback(lambda lost: resolve(self.lost, lost.result()))
 
     @classmethod
     async def open(
@@ -105,7 +105,7 @@ class Subscription:
                     if not self._pauses:
                         await self._consume(queue)
             except Lost as lost:
-                self._lose(lost)  # half of it would be worse than none
+                resolve(self.lost, lost)  # half of it would be worse than none
                 raise
 
     async def _consume(self, queue: str) -> None:
@@ -170,8 +170,4 @@ class Subscription:
 
     def _consumer_lost(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:
         if consumer in self._consumers or consumer.holds_deliveries:  # else it was replaced
-            self._lose(lost.result())
-
-    def _lose(self, lost: Lost) -> None:
-        if not self.lost.done():
-            self.lost.set_result(lost)
+            resolve(self.lost, lost.result())

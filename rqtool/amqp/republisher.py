@@ -157,18 +157,16 @@ class Republisher:
                 answer.set_exception(lost)
 
     def _settled(self, settled: Settled) -> None:
-        for message in settled.confirmed:
-            self._answer(message, None)
-        for message in settled.returned:
-            self._answer(message, NotTaken("no queue took it"))
-        for message in settled.nacked:
-            self._answer(message, NotTaken("the broker refused it (nack): the queue is full, or has lost its majority"))
-
-    def _answer(self, message: Message, refusal: NotTaken | None) -> None:
-        answer = self._answers.pop(message.token, None)
-        if answer is None or answer.done():
-            return
-        if refusal is None:
-            answer.set_result(None)
-        else:
-            answer.set_exception(refusal)
+        for messages, refusal in (
+            (settled.confirmed, ""),
+            (settled.returned, "no queue took it"),
+            (settled.nacked, "the broker refused it (nack): the queue is full, or has lost its majority"),
+        ):
+            for message in messages:
+                answer = self._answers.pop(message.token, None)
+                if answer is None or answer.done():
+                    continue
+                if refusal:
+                    answer.set_exception(NotTaken(refusal))
+                else:
+                    answer.set_result(None)

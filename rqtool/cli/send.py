@@ -15,6 +15,7 @@ from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.command import OUTPUT
 from rqtool.cli.delay import At, Delay, check_delayed, parse_at, parse_delay, with_time
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
+from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import complain, unwritable
@@ -145,7 +146,6 @@ def send(
     import asyncio
 
     from rqtool.amqp.message import Envelope
-    from rqtool.durations import parse_duration
     from rqtool.send.display import Display
     from rqtool.send.options import SendOptions
     from rqtool.send.report import id_line, json_line, sent_line

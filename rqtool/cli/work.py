@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,12 +18,10 @@ from rqtool.cli.work_command import EXAMPLES, REFERENCE, WorkCommand
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
+from rqtool.run.encoding import PRETENDED, Spec
+from rqtool.run.placeholders import WHOLE
 from rqtool.text import plural
 from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
-
-if TYPE_CHECKING:
-    from rqtool.run.encoding import Spec
-
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -247,8 +245,6 @@ def work(
 
 
 def _with_output(spec: Spec, output: Literal["direct", "line", "group"] | None, jobs: int, *, tag: bool) -> Spec:
-    from rqtool.run.encoding import PRETENDED
-
     if spec.what == [PRETENDED]:
         if output is not None or tag:
             option = "--tag" if tag else "--output"
@@ -261,8 +257,6 @@ def _with_output(spec: Spec, output: Literal["direct", "line", "group"] | None, 
 
 def _spec(command: list[str], placeholder: str | None, call: str | None, timeout: str | None) -> Spec:
     from rqtool.run.code import check_placeholders
-    from rqtool.run.encoding import PRETENDED, Spec
-    from rqtool.run.placeholders import WHOLE
     from rqtool.run.target import split
 
     seconds = None if timeout is None else parse_option("--timeout", timeout, parse_duration)

@@ -17,7 +17,7 @@ LONGEST_INLINE = 16_384
 _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
 """Linux, macOS."""
 _TWO_FILES = socket.CMSG_SPACE(2 * 4)
-_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+RECEIVE_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def file_with(content: bytes) -> int:
@@ -108,7 +108,7 @@ def take(untaken: socket.socket) -> Taken | None:
     """Take the next task; None if there is none. Raises OSError."""
     try:
         # Not recv_fds: it forgets the flags (CPython before 3.13).
-        frame, ancillary, flags, _ = untaken.recvmsg(LONGEST_INLINE + 1024, _TWO_FILES, _FLAGS)
+        frame, ancillary, flags, _ = untaken.recvmsg(LONGEST_INLINE + 1024, _TWO_FILES, RECEIVE_FLAGS)
     except BlockingIOError:
         return None
     taken = Taken(*unpack(frame))

@@ -11,13 +11,12 @@ import os
 import socket
 
 from rqtool.output import Content
-from rqtool.run.channel import file_with
+from rqtool.run.channel import RECEIVE_FLAGS, file_with
 from rqtool.run.encoding import pack, unpack
 
 _LONGEST = 212_992
 """Bytes of a datagram; Linux takes no more, unless it was told to. What is longer goes as a file."""
 _BUFFER = memoryview(bytearray(_LONGEST))
-_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def send(outputs: socket.socket, stream: int, content: Content) -> None:
@@ -41,7 +40,7 @@ def receive(outputs: socket.socket) -> tuple[int, Content] | None:
     """Return the next stream and content, at the worker's end; None if nothing is there. Raises OSError."""
     try:
         # Not recv_fds: it forgets the flags (CPython before 3.13). Not recvmsg: it would make room for the longest.
-        size, ancillary, flags, _ = outputs.recvmsg_into([_BUFFER], socket.CMSG_SPACE(4), _FLAGS)
+        size, ancillary, flags, _ = outputs.recvmsg_into([_BUFFER], socket.CMSG_SPACE(4), RECEIVE_FLAGS)
     except BlockingIOError:
         return None
     if flags & socket.MSG_CTRUNC:

@@ -45,23 +45,15 @@ class Pool:
 
     async def open(self) -> None:
         """Get ready: import the function, however long that takes. Raises UsageError if no task could be run."""
-        if self.spec.kind == "command":
-            number = min(self.jobs, processors())
-            widths = [self.jobs // number + (n < self.jobs % number) for n in range(number)]
-            self._supervisors = [Supervisor(self._launcher, self._pace, width, self._output) for width in widths]
-            await asyncio.gather(*(each.start() for each in self._supervisors))
-            for each in self._supervisors:
-                each.supervise()
-        else:
-            first = Supervisor(self._launcher, self._pace, self.jobs, self._output)
-            self._supervisors = [first]
-            await first.start()
-            first.supervise()
-            if not self._launcher.is_async:
-                first.lane = Lane(1)
-                self._supervisors += [
-                    Supervisor(self._launcher, self._pace, 1, self._output) for _ in range(1, self.jobs)
-                ]
+        number = min(self.jobs, processors()) if self.spec.kind == "command" else 1
+        widths = [self.jobs // number + (n < self.jobs % number) for n in range(number)]
+        self._supervisors = [Supervisor(self._launcher, self._pace, width, self._output) for width in widths]
+        await asyncio.gather(*(each.start() for each in self._supervisors))
+        for each in self._supervisors:
+            each.supervise()
+        if self.spec.kind == "function" and not self._launcher.is_async:
+            self._supervisors[0].lane = Lane(1)
+            self._supervisors += [Supervisor(self._launcher, self._pace, 1, self._output) for _ in range(1, self.jobs)]
 
     def begin(self, run: Run) -> None:
         """Take a task over. It begins at once where fewer tasks are in our hands than there are jobs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from rqtool.errors import RqtoolError, UsageError
 
@@ -19,8 +19,7 @@ class UnsentFile:
         self.error: RqtoolError | None = None
         """Why the tasks could not be written to it."""
         self._end = end
-        self._file: BinaryIO | None = None
-        self._fresh = Path()
+        self._file: IO[bytes] | None = None
         try:
             if path.exists() and not path.is_file():
                 raise UsageError(f"{path} is no ordinary file", "Name one for --unsent")
@@ -37,8 +36,8 @@ class UnsentFile:
             if self._file is None:
                 import tempfile  # most runs need none
 
-                descriptor, fresh = tempfile.mkstemp(dir=self._target.parent, prefix=f".{self._target.name[:50]}.")
-                self._file, self._fresh = os.fdopen(descriptor, "wb"), Path(fresh)
+                folder, prefix = self._target.parent, f".{self._target.name[:50]}."
+                self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False)  # noqa: SIM115
             self._file.write(body + self._end)
         except OSError as error:
             raise self._failed(error) from None
@@ -57,14 +56,14 @@ class UnsentFile:
                 self._target.write_bytes(b"")
             else:
                 self._file.close()
-                self._fresh.replace(self._target)
+                os.replace(self._file.name, self._target)
         except OSError as error:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> RqtoolError:
         begun = ""
         if self._file is not None:
-            begun = f"What was written is in {self._fresh}"
+            begun = f"What was written is in {self._file.name}"
             with suppress(OSError):  # the buffer is lost; otherwise Python would try again at exit, and complain
                 self._file.close()
         return RqtoolError(f"{self.path} can't be written: {(error.strerror or '').lower()}", begun)

@@ -137,11 +137,6 @@ def reader_is_gone(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def same_stream(one: int, other: int) -> bool:
-    """Whether two descriptors lead to the same place, as after `2>&1`."""
-    return os.path.sameopenfile(one, other)
-
-
 class OutputError(OSError):
     """stdout can't be written; `str()` says why."""
 

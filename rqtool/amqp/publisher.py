@@ -109,7 +109,6 @@ class Publisher:
         ask(callback=self._flushed)
 
     def close(self) -> None:
-        """Close the channel."""
         self._channel.close()
 
     def _write(self) -> None:

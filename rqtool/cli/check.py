@@ -87,9 +87,7 @@ def report(result: Check, form: str) -> int:
     return result.status
 
 
-def age(level: str, text: str | None) -> float | None:
-    return None if text is None else parse_option(f"--{level}-age", text, parse_duration)
-
-
-def given(**limits: float | None) -> dict[str, float]:
-    return {metric: limit for metric, limit in limits.items() if limit is not None}
+def limits(level: str, age: str | None, **figures: int | None) -> dict[str, float]:
+    """The limits that are given, by metric. Raises UsageError."""
+    found: dict[str, float] = {metric: limit for metric, limit in figures.items() if limit is not None}
+    return found if age is None else found | {"age": parse_option(f"--{level}-age", age, parse_duration)}

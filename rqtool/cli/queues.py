@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rqtool.cli.check import CHECK, Format, age, age_limit, format_in, given, limit, report, unknown_at_errors
+from rqtool.cli.check import CHECK, Format, age_limit, format_in, limit, limits, report, unknown_at_errors
 from rqtool.cli.command import Command
 from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, is_typed, parse_stuck_after, with_broker
 from rqtool.durations import is_duration, parse_duration
@@ -177,12 +177,12 @@ def queues(
         from rqtool.queues.check import Thresholds
         from rqtool.queues.check import check as judge
 
-        warn = given(ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead, age=age("warn", warn_age))
-        crit = given(ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead, age=age("crit", crit_age))
-        limits = Thresholds(warn, crit)
+        warn = limits("warn", warn_age, ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead)
+        crit = limits("crit", crit_age, ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
+        thresholds = Thresholds(warn, crit)
         patterns = names and [*names, *(f"{name}.dead" for name in names)]
-        found = look(patterns or None, age=max(limits.ages, default=0))
-        result = judge(found.diagnoses, limits, names, found.unseen)
+        found = look(patterns or None, age=max(thresholds.ages, default=0))
+        result = judge(found.diagnoses, thresholds, names, found.unseen)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
 

@@ -48,7 +48,6 @@ def _is_number(value: object) -> bool:
 
 
 def added(one: Samples, other: Samples) -> Samples:
-    """The sum of two counters."""
     if not (one and other):
         return one or other
     others = {sample.time: sample.value for sample in other}

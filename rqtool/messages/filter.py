@@ -57,18 +57,16 @@ def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:
 
 @dataclass
 class _Begun(Generic[T]):
-    """Tasks with one id that begins with what was asked for, and the first other ids that do."""
+    """Tasks with one id that begins with what was asked for, and the first other ids that do: one more than CANDIDATES,
+    where there are more.
+    """
 
     ids: list[str] = field(default_factory=list)
     tasks: list[tuple[int, T]] = field(default_factory=list)
     bytes: int = 0
-    more: bool = False
 
     def note(self, name: str) -> None:
-        if name in self.ids:
-            return
-        if len(self.ids) == CANDIDATES:
-            self.more = True
+        if name in self.ids or len(self.ids) > CANDIDATES:
             return
         self.ids.append(name)
         if len(self.ids) > 1:
@@ -122,7 +120,7 @@ class Ids(Generic[T]):
     def ambiguous(self) -> dict[str, list[str]]:
         """What several ids begin with, and these: the first of them, and `…` if there are more."""
         return {
-            wanted: begun.ids + ([CUT] if begun.more else [])
+            wanted: begun.ids[:CANDIDATES] + ([CUT] if len(begun.ids) > CANDIDATES else [])
             for wanted, begun in self._begun.items()
             if wanted not in self._exact and len(begun.ids) > 1
         }

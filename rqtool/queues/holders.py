@@ -105,7 +105,6 @@ def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequenc
 
 
 def channel_deliveries(row: Row) -> Deliveries:
-    """Of a row of channels."""
     deliver, get = (read_samples(row, "message_stats", f"{kind}_details") for kind in ("deliver", "get"))
     return Deliveries(
         held=number(row.get("messages_unacknowledged")) or 0,

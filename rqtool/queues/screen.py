@@ -49,7 +49,6 @@ class Screen:
 
     @property
     def most_rows(self) -> int:
-        """How many queues it can show."""
         return max(1, self._console.height - HEAD_LINES)
 
     @contextmanager

@@ -143,6 +143,5 @@ def holder_table(diagnoses: Sequence[Diagnosis], console: Console, *, vhosts: bo
 
 
 def show_holders(diagnoses: Sequence[Diagnosis], *, vhosts: bool) -> None:
-    """Print who holds messages."""
     console = Console()
     console.print(holder_table(diagnoses, console, vhosts=vhosts))

@@ -169,7 +169,6 @@ class Lane:
         return lost
 
     def take_all(self) -> list[Entry]:
-        """Take everything out."""
         entries = [*self.at_work.values(), *self._behind, *self._unsent]
         self.at_work.clear()
         self._behind.clear()

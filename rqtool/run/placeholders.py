@@ -65,7 +65,6 @@ class Template:
         return bool(self._filled)
 
     def fill(self, body: bytes) -> list[bytes]:
-        """Return the arguments for a task."""
         arguments = self._arguments.copy()
         for place, pieces in self._filled:
             arguments[place] = b"".join([piece if isinstance(piece, bytes) else piece(body) for piece in pieces])

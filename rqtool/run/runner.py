@@ -135,7 +135,6 @@ class Runner:
         await self._close()
 
     def kill(self) -> None:
-        """Kill it and what it runs."""
         if self._process.returncode is None:
             signal_group(self._process.pid, signal.SIGKILL)
         self._kill_commands()

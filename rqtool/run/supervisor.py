@@ -67,7 +67,6 @@ class Supervisor:
             self._life = asyncio.ensure_future(self._live())
 
     def begin(self, run: Run) -> None:
-        """Take a task over."""
         self.lane.add(run, alone=run.task in self._suspects)
         self.supervise()
         self._go_on()
@@ -288,6 +287,5 @@ class Supervisor:
 
 
 def _late(entries: Iterable[Entry]) -> list[Entry]:
-    """Return those whose time is up."""
     now = asyncio.get_running_loop().time()
     return [entry for entry in entries if entry.ends_at is not None and entry.ends_at <= now]

@@ -112,7 +112,6 @@ class Outbox:
         return _in_order([message for message in self._answered_ahead.values() if message is not None])
 
     def retry_nacked(self) -> None:
-        """Publish the nacked messages again."""
         self._resend(self.nacked)
         self.nacked = []
 

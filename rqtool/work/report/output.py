@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
 from rqtool.errors import RqtoolError
-from rqtool.output import Content, Output, explain, same_stream, unwritable
+from rqtool.output import Content, Output, explain, unwritable
 from rqtool.text import printable
 
 SAID_AFTER = 10.0
@@ -26,8 +27,8 @@ class WorkerOutput:
     def __init__(self, *, quiet: bool, data_only: bool = False) -> None:
         self._quiet = quiet
         self._stdout = Output(1)
-        # Where both are one, what waits on one must not be torn by the other.
-        self._stderr = self._stdout if same_stream(1, 2) else Output(2)
+        # Where both are one, as after 2>&1, what waits on one must not be torn by the other.
+        self._stderr = self._stdout if os.path.sameopenfile(1, 2) else Output(2)
         self._stdout_of_work = self._stderr if data_only else self._stdout
         self._waiting: set[Output] = set()
         self._alarm: asyncio.TimerHandle | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from json import dumps
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 from rqtool.amqp.topology import dead_queue
-from rqtool.cli.dead_summary import summary
 from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, select
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
@@ -43,7 +43,37 @@ class DeadGroup(TyperGroup):
 
 
 app = typer.Typer(cls=DeadGroup, rich_markup_mode=None, add_completion=False)
-app.command(SUMMARY)(summary)
+
+
+@app.command(SUMMARY)
+@with_broker(api=True)
+def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> int:
+    """Sum up every dead queue of the vhost. How many tasks, since when, why; the same as `rqtool dead` alone."""
+    import asyncio
+
+    from rqtool.messages.overview import dead_queues, look
+    from rqtool.messages.summary import SAMPLE
+
+    if json:
+        from rqtool.messages.summary import summaries_as_json as draw
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from rqtool.messages.table import summaries_as_table as draw
+    else:
+        from rqtool.messages.summary import summaries_as_lines as draw
+    names, down = dead_queues(endpoint)
+
+    async def show() -> int:
+        summaries, problems = await look(endpoint, names)
+        await put(draw(summaries, datetime.now(UTC)))
+        for error in (problems := down + problems):
+            complain(str(error))
+        if not (summaries or problems):
+            talker(quiet=quiet)("no dead tasks")
+        if any(0 < each.sampled < each.tasks for each in summaries):
+            talker(quiet=quiet)(f"age and reasons are those of the oldest {SAMPLE} tasks of each queue")
+        return problems[0].exit_code if problems else 0
+
+    return asyncio.run(show())
 
 
 @app.command("list")
@@ -62,7 +92,6 @@ def list_(
 ) -> int:
     """List the dead tasks, the oldest first, and why they failed. They stay where they are."""
     import asyncio
-    from datetime import UTC, datetime
 
     from rqtool.messages.dead_letters import Listing
 
@@ -106,7 +135,6 @@ def show_(
 ) -> int:
     """Show one dead task in full. Why it failed, its headers, the whole body; it stays where it is."""
     import asyncio
-    from datetime import UTC, datetime
 
     from rqtool.messages.dead_letters import Show
     from rqtool.messages.detail import detail_as_json, detail_as_text

@@ -5,7 +5,6 @@ Importing all of them and reading their options would add half of typer's own im
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -26,32 +25,24 @@ VERBS = {
 }
 
 
-class _Commands(Mapping[str, Any]):
-    """The verbs' commands, each made from the `app` of `rqtool.cli.VERB` when it is looked up."""
+class Verbs(TyperGroup):
+    """A group that lists its verbs without importing them. `help VERB` is `VERB --help`."""
 
-    def __getitem__(self, verb: str) -> Any:
-        line = VERBS[verb]
-        app = import_module(f"rqtool.cli.{verb}").app
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = dict.fromkeys(VERBS)  # type: ignore[assignment]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """Return a verb's command, made from the `app` of `rqtool.cli.VERB`."""
+        if (line := VERBS.get(cmd_name)) is None:
+            return None
+        app = import_module(f"rqtool.cli.{cmd_name}").app
         for info in app.registered_commands:
             if info.cls is TyperCommand:
                 info.cls = Command
         command = get_command(app)
         command.help = f"{line}\n\n{command.help}" if command.help else line
         return command
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(VERBS)
-
-    def __len__(self) -> int:
-        return len(VERBS)
-
-
-class Verbs(TyperGroup):
-    """A group that lists its verbs without importing them. `help VERB` is `VERB --help`."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.commands = _Commands()  # type: ignore[assignment]
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         if args[:1] == ["help"]:
@@ -67,9 +58,6 @@ class Verbs(TyperGroup):
             _, command, _ = command.resolve_command(ctx, [name])
             ctx = typer.Context(command, parent=ctx, info_name=name)
         return str(command.get_help(ctx))
-
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
-        return list(VERBS)
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         lines = {verb: TyperCommand(verb, help=text) for verb, text in VERBS.items()}

@@ -95,10 +95,10 @@ class Consumer:
     moved; RabbitMQ 4.3: a delivery was not acked in time): https://www.rabbitmq.com/docs/consumer-cancel
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, tag: str) -> None:
         self.lost = channel.lost
         self._channel = channel
-        self._tag = ""
+        self._tag = tag
 
     @classmethod
     async def open(
@@ -111,7 +111,6 @@ class Consumer:
     ) -> Consumer:
         """Start consuming; on `channel`, if given, whose other consumers must be cancelled. Raises Lost, NoAnswer."""
         channel = await connection.channel() if channel is None else channel
-        consumer = cls(channel)
 
         def delivered_by_pika(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             on_delivery(_from_pika(channel, queue, method, properties, body))
@@ -130,9 +129,8 @@ class Consumer:
         except NoAnswer:  # a quorum queue without a leader; the broker may answer for others
             channel.close()
             raise NoAnswer(f"the broker does not answer for queue {queue!r}") from None
-        consumer._tag = answer.method.consumer_tag
         channel.on_delivery(delivered)
-        return consumer
+        return cls(channel, answer.method.consumer_tag)
 
     async def cancel(self) -> None:
         """Stop consuming. What was delivered stays ours, and so does what arrives until the broker confirms this."""

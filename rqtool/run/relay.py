@@ -112,18 +112,15 @@ class Relay:
         stream = size = 0
         while size < _TOGETHER and (taken := self._receive(output)) is not None:
             size += 1
-            if pieces and taken[0] != stream:
+            if pieces and (taken[0] != stream or not isinstance(taken[1], bytes)):
                 output.hand_on(stream, b"".join(pieces))
                 pieces.clear()
             stream, content = taken
-            if isinstance(content, bytes):
-                pieces.append(content)
-                size += len(content)
-            else:
-                if pieces:
-                    output.hand_on(stream, b"".join(pieces))
+            if not isinstance(content, bytes):
                 output.hand_on(stream, content)
                 return True
+            pieces.append(content)
+            size += len(content)
         if pieces:
             output.hand_on(stream, b"".join(pieces))
         return size > 0

@@ -124,7 +124,9 @@ class Watch:
             sys.stdout.flush()
 
     def _read_keys(self) -> None:
-        keys = os.read(0, 100)
+        keys = b""
+        with suppress(OSError):
+            keys = os.read(0, 100)
         if not keys:  # the terminal is gone
             asyncio.get_running_loop().remove_reader(0)
         elif keys[:1] in (b"q", b"Q"):  # arrows and the like begin with ESC, and mean nothing here

@@ -44,7 +44,7 @@ class Signals:
     async def interrupt(
         self, work: Coroutine[Any, Any, T], when: Callable[[], bool], seconds: float = CANCEL_SECONDS
     ) -> T | None:
-        """Run `work`; cancel it and return None if `when()` holds at the start or after a signal.
+        """Run `work`; cancel it and return None if `when()` holds at the start, or after a signal or `look_again`.
 
         `seconds`: how long cancelled work may take to clean up.
         """
@@ -59,6 +59,10 @@ class Signals:
             await asyncio.wait({task, signalled}, return_when=asyncio.FIRST_COMPLETED)
             signalled.cancel()
         return task.result()
+
+    def look_again(self) -> None:
+        """Something else has changed that may interrupt."""
+        self._changed.set()
 
     def __enter__(self) -> Signals:
         loop = asyncio.get_running_loop()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
+from typing import Any
 
 from rqtool.amqp.connect import connect, keep_trying
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, refusal
+from rqtool.amqp.errors import Lost
 from rqtool.amqp.message import Sealer
-from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW, is_marked_as_new
+from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW
 from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import parse_size_limit
 from rqtool.amqp.window import Message, Settled
@@ -24,7 +24,7 @@ from rqtool.send.input import Batch, ReadAhead
 from rqtool.send.options import SendOptions
 from rqtool.send.outbox import Outbox
 from rqtool.send.report import Report, why_incomplete
-from rqtool.send.target import GaveUp, QueueGone, Target
+from rqtool.send.target import GaveUp, QueueGone, Target, why_refused
 from rqtool.send.timeout import GIVE_UP, SHORTEST_TRY, Timeout
 from rqtool.send.unsent import UnsentFile
 from rqtool.signals import Signals
@@ -33,7 +33,6 @@ MESSAGES_AT_ONCE = 250
 """Published before the loop gets its turn: nothing leaves the process until then."""
 NACK_DELAY = 0.5
 """Seconds before a task that the broker nacked (a full queue) is published again."""
-_NACKED = "the broker refuses them (nack): the queue is full, or has lost its majority"
 
 
 class Sender:
@@ -53,7 +52,7 @@ class Sender:
         self._unsent = unsent
         self._wake = asyncio.Event()
         self._signals = Signals(self._signalled)
-        self._input = ReadAhead(batches, self._wake.set)
+        self._input = ReadAhead(batches, self._input_changed)
         self._outbox = Outbox(self._input.take, Sealer(options.envelope).seal, options.skip)
         self._target = Target(options)
         self._give_up = Timeout(GIVE_UP if options.give_up is None else options.give_up)
@@ -98,8 +97,8 @@ class Sender:
         )
 
     async def _send_all(self) -> None:
-        while True:
-            publisher, new = await self._connect()
+        while (connected := await self._connect()) is not None:
+            publisher, new = connected
             await self._outwait_newness(new)
             try:
                 while not publisher.lost.done():
@@ -109,7 +108,7 @@ class Sender:
                     if not self._publish(publisher):
                         await self._prepare()
                         continue
-                    if self._outbox.settled and (self._outbox.stopped or self._outbox.queue_gone or self._input.ended):
+                    if self._complete:
                         return
                     if self._display.is_behind:  # meanwhile nothing more is published
                         await self._signals.interrupt(self._display.catch_up(), lambda: self._signals.leave)
@@ -117,13 +116,13 @@ class Sender:
                     if self._signals.leave:
                         raise GaveUp("stopped")
                     if self._outbox.nacked and not self._give_up.left:
-                        raise GaveUp(_NACKED)
+                        raise GaveUp("the broker refuses them (nack): the queue is full, or has lost its majority")
                 raise publisher.lost.result()
             except Lost as lost:
                 await self._recover(lost)
 
-    async def _connect(self) -> tuple[Publisher, bool]:
-        """Connect until it succeeds or time is up. Returns the publisher, and whether the queue was made just now."""
+    async def _connect(self) -> tuple[Publisher, bool] | None:
+        """Connect, until time is up. Returns a publisher, and whether the queue is new; None: nothing is left to do."""
         first = self._connection is None
         bounded = not first or self._options.give_up is not None
 
@@ -144,14 +143,14 @@ class Sender:
             connected = await self._signals.interrupt(connecting, self._may_leave)
         except UnsafeQueue as error:
             raise error if first else GaveUp(error.what) from None
-        if connected is None:
+        if connected is None and not self._complete:
             raise GaveUp("stopped while there was no connection")
         return connected
 
     async def _connect_once(self) -> tuple[Publisher, bool]:
         connection = await connect(self._endpoint, "send")
         try:
-            new = await self._declare(connection)
+            found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
             publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
         except BaseException:
             await connection.close()
@@ -159,46 +158,34 @@ class Sender:
         connection.on_blocked(self._block_changed)
         publisher.lost.add_done_callback(lambda _: self._wake.set())
         self._outbox.connected(publisher.window)
+        if found.drops and self._connection is None:
+            queue = self._options.queue
+            self._display.say(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
         self._connection = connection
         if self._said_lost:
             self._said_lost = False
             self._display.say(f"connected again, to {connection.url}")
-        return publisher, new
-
-    async def _declare(self, connection: Connection) -> bool:
-        """Return whether a queue is new."""
-        found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
-        if found.drops and self._connection is None:
-            queue = self._options.queue
-            self._display.say(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
-        return found.new
+        return publisher, found.new
 
     async def _prepare(self) -> None:
         """Make ready what the next task needs."""
         if self._connection is None:
             return
         try:
-            new = await self._signals.interrupt(self._target.prepare(self._connection), self._may_leave)
+            new = await self._unless_stopped(self._target.prepare(self._connection))
         except (AccessRefused, UnsafeQueue) as error:
             raise (GaveUp(error.what) if self._outbox.confirmed else error) from None
-        if self._signals.leave:
-            raise GaveUp("stopped")
         if new is not None:
             await self._outwait_newness(new)
         self._give_up.restart()  # the broker has answered; what is not due yet is no trouble
 
     async def _outwait_newness(self, new: bool) -> None:
         """Publish nothing that the queue would lose in a crash of the broker."""
-        with suppress(Lost):
-            if not new and self._connection is not None:
-                new = await is_marked_as_new(self._connection, self._options.queue)
         if not new:
             return
         if sys.stderr.isatty():
             self._display.say(STILL_NEW)
-        await self._signals.interrupt(asyncio.sleep(NEW_SECONDS), self._may_leave)
-        if self._signals.leave:
-            raise GaveUp("stopped")
+        await self._unless_stopped(asyncio.sleep(NEW_SECONDS))
         if not self._outbox.confirmed:
             self._started = time.monotonic()
 
@@ -213,18 +200,27 @@ class Sender:
         if (limit := parse_size_limit(lost.text)) is not None:
             self._outbox.size_limit = limit
             return
-        error = refusal(lost.code, lost.text, f"tasks for queue {self._options.queue!r}")
-        if isinstance(error, AccessRefused):
-            raise GaveUp(error.what) if self._outbox.confirmed else error
-        if lost.code == PRECONDITION_FAILED:
-            raise GaveUp(f"the broker refuses a task: {lost.text}")
+        if error := why_refused(lost, self._options.queue, confirmed=self._outbox.confirmed > 0):
+            raise error
         if not self._give_up.left:
             raise GaveUp(f"the connection was lost: {lost}")
         self._said_lost = True
         self._display.say(f"connection lost: {lost}; trying again for {self._give_up.left:.0f} s")
 
+    @property
+    def _complete(self) -> bool:
+        """Whether nothing is left to do; the first connection is to be made in any case."""
+        ended = self._outbox.stopped or self._outbox.queue_gone or self._input.ended
+        return self._connection is not None and self._outbox.settled and ended
+
     def _may_leave(self) -> bool:
-        return self._signals.leave or (self._signals.finish and self._outbox.settled)
+        return self._signals.leave or self._complete or (self._signals.finish and self._outbox.settled)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, bool | None]) -> bool | None:
+        done = await self._signals.interrupt(work, self._may_leave)
+        if self._signals.leave:
+            raise GaveUp("stopped")
+        return done
 
     def _publish(self, publisher: Publisher) -> bool:
         """Publish what the window has room for. Returns False where the next task needs to be prepared for."""
@@ -271,6 +267,10 @@ class Sender:
         self._give_up.restart()
         self._display.say(block_message(reason))
         self._wake.set()
+
+    def _input_changed(self) -> None:
+        self._wake.set()
+        self._signals.look_again()
 
     def _signalled(self) -> None:
         if not (self._outbox.stopped or self._outbox.settled):

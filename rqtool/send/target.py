@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling, is_there
-from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, raise_refusal, temporary_refusal
-from rqtool.errors import UnsafeQueue
+from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, raise_refusal, refusal, temporary_refusal
+from rqtool.amqp.new_queues import is_marked_as_new
+from rqtool.errors import AccessRefused, UnsafeQueue
 from rqtool.send.delays import Binding, Route, bindings, route
 from rqtool.send.options import SendOptions
 
@@ -31,6 +33,14 @@ class QueueGone(GaveUp):
         super().__init__(f"queue {queue!r} is gone, and its confirmed tasks with it")
 
 
+def why_refused(lost: Lost, queue: str, *, confirmed: bool) -> GaveUp | AccessRefused | None:
+    """Why sending again would fail again; None where it may succeed. `confirmed`: some tasks are."""
+    error = refusal(lost.code, lost.text, f"tasks for queue {queue!r}")
+    if isinstance(error, AccessRefused):
+        return GaveUp(error.what) if confirmed else error
+    return GaveUp(f"the broker refuses a task: {lost.text}") if lost.code == PRECONDITION_FAILED else None
+
+
 class Target:
     """The queue and the delay queues of a run, as far as they are declared on the connection of the moment."""
 
@@ -49,8 +59,10 @@ class Target:
             raise QueueGone(gone)
         tx = options.guarantee == "tx"
         found = await ensure_queue(connection, options.queue, options.kind, accept_loss=options.accept_loss, commits=tx)
-        new = await self._declare_delays(connection)
-        return replace(found, new=found.new or new)
+        new = await self._declare_delays(connection) or found.new
+        with suppress(Lost):  # whoever publishes will see that
+            new = new or await is_marked_as_new(connection, options.queue)
+        return replace(found, new=new)
 
     async def gone(self, connection: Connection) -> str:
         """The queue of this run that was deleted; empty: none. Raises Lost where the node of one is down."""

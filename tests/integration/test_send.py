@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
+from tests.proxy import Proxy
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
 
 SOON_FULL: dict[str, str | int] = {"x-max-length": 3, "x-overflow": "reject-publish"}
@@ -292,6 +294,31 @@ def test_ctrl_c_ends_a_stream_with_an_exact_account(rqtool: Program, vhost: Vhos
     assert "stopped before the end of the input; 3 tasks confirmed" in ended.stderr
     assert "resume with --skip 3" in ended.stderr
     assert vhost.bodies() == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("end", ["input", "Ctrl-C"])
+def test_the_end_comes_while_there_is_no_connection(rqtool: Program, vhost: Vhost, end: str) -> None:
+    """All is confirmed by then: nothing is left to connect for, and nothing has failed."""
+    proxy = Proxy(vhost.node.amqp_port)
+    try:
+        url = {"RQTOOL_URL": vhost.url_at(proxy.port)}
+        running = rqtool.start("send", "--ids", "--give-up", "2m", stdin=subprocess.PIPE, env=url)
+        running.write(lines(b"a", b"b"))
+        eventually(lambda: len(running.stdout.splitlines()) == 2)
+        proxy.cut(refuse=True)
+        eventually(lambda: "connection lost" in running.stderr)
+        if end == "input":
+            running.close_input()
+            ended = running.wait(60)
+            assert ended.code == 0
+        else:
+            running.signal(signal.SIGINT)
+            ended = running.wait(60)
+            assert ended.code == 1
+            assert "stopped before the end of the input; 2 tasks confirmed" in ended.stderr
+    finally:
+        proxy.close()
+    assert vhost.bodies() == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("guarantee", ["confirm", "tx"])

@@ -126,7 +126,8 @@ class Senders:
         if report["confirmed"] and report["resume_at"] == 0 and "is gone" in str(report["problem"]):
             return tasks  # it took its word back: "Confirmed tasks went with the queue: send all again"
         rest = [parse(line) for line in unsent.read_text().splitlines()] if unsent.exists() else []
-        late = told and ended.code in _STOPPED  # the signal came when all was said
+        # The signal came when all was said, or was confirmed and the pipe still open.
+        late = told and (ended.code in _STOPPED or "stopped before the end" in str(report["problem"]))
         unlike = (ended.code == 0) != (not rest) and not late
         if report["confirmed"] + len(rest) != len(tasks) or unlike or {*rest} - {*tasks}:
             self._journal.trouble(

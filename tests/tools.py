@@ -181,7 +181,7 @@ class Vhost:
     query: str = ""
     nodes: Sequence[Node] = ()
     """All of its cluster."""
-    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=30))
+    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False, timeout=90))
 
     def __post_init__(self) -> None:
         if not self.user:

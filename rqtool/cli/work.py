@@ -273,5 +273,6 @@ def _spec(command: list[str], placeholder: str | None, call: str | None, timeout
     if command:
         check_placeholders(command, placeholder or WHOLE)
         return Spec("command", command, seconds, placeholder=placeholder or WHOLE)
-    split(call or PRETENDED)
-    return Spec("function", [call or PRETENDED], seconds)
+    target = PRETENDED if call is None else call
+    split(target)
+    return Spec("function", [target], seconds)

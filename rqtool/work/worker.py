@@ -10,6 +10,7 @@ from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import Stopped
 from rqtool.management.api import Management
+from rqtool.run.encoding import PRETENDED
 from rqtool.run.pool import Pool
 from rqtool.text import plural
 from rqtool.work.adaptive_prefetch import AdaptivePrefetch
@@ -30,6 +31,7 @@ from rqtool.work.supervisor import Supervisor
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""
+_PRETENDING = "no command: pretending, one second for each dot in a task, and acknowledging it"
 
 
 class Worker:
@@ -102,6 +104,8 @@ class Worker:
             if not (session.ending or session.is_open):
                 self._dispatcher.return_withdrawn()
                 await session.open(self._pool.spec.runs, self._dispatcher.receive)
+                if session.is_open and self._pool.spec.what == [PRETENDED]:
+                    self._events.say_once(_PRETENDING)
             seen = self._supervisor.changes
             self._dispatcher.begin_jobs(session)
             if session.ending:

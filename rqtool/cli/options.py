@@ -226,16 +226,20 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
     from rqtool.endpoint.find import find_endpoint
     from rqtool.endpoint.tls import TLSOptions
 
+    for name in ("url", "api_url"):
+        if given.get(name) == "":  # typed: an empty variable is None here
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is empty", f"Give it a URL, or leave {option} out")
     if given["url_file"] is not None and is_typed(context, "url_file"):
         if is_typed(context, "url"):
             raise UsageError("--url and --url-file contradict each other", "Use one of the two")
         given["url"] = None  # the command line takes precedence over the environment
-    if (name := given.pop("profile")) is not None:
-        given = _with_profile(context, given, name)
+    if (profile := given.pop("profile")) is not None:
+        given = _with_profile(context, given, profile)
     tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
-    is_local = url is not None and any(host in url for host in ("localhost", "127.0.0.1"))
-    if not (url or url_file) or (is_local and not given.get("api_url", "none")):
+    may_be_private = not url or any(host in url for host in ("localhost", "127.0.0.1"))
+    if not (url or url_file) or (may_be_private and not given.get("api_url", "none")):
         from rqtool.private_broker.cluster import private_endpoint  # 20 ms
 
         private = private_endpoint()

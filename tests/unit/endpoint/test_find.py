@@ -119,6 +119,19 @@ class TestWithoutAHome:
 class TestBesideAPrivateNode:
     """`rqtool broker start` was here."""
 
+    @pytest.mark.parametrize("variable", [True, False])
+    def test_its_url_in_a_file(
+        self, variable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As `rqtool broker url` wrote it there: the API is the node's, too."""
+        file = tmp_path / "url"
+        file.write_text(f"amqp://rqtool:s3cret@127.0.0.1:{NODE_AMQP}\n")
+        if variable:
+            monkeypatch.setenv("RQTOOL_URL_FILE", str(file))
+        monkeypatch.setattr(sys, "argv", ["rqtool", "queues", *([] if variable else ["--url-file", str(file)])])
+        assert main() == 69
+        assert f"No management API answers at http://127.0.0.1:{NODE_API}/" in capsys.readouterr().err
+
     def test_the_private_node_goes_before_the_default(self) -> None:
         """Both of its addresses serve, with the login that is beside it."""
         (default_home() / "password").write_text("s3cret\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
 
+from rqtool.cli.command import usage_error
 from rqtool.cli.options import parse_option
 from rqtool.durations import parse_duration
 from rqtool.errors import RqtoolError
@@ -67,7 +68,7 @@ def unknown_at_errors(form: str | None) -> Iterator[None]:
             raise
         from rqtool.queues.check import Check, Status
 
-        what = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        what = str(usage_error(error) if isinstance(error, typer.TyperException) else error)
         result = Check(Status.UNKNOWN, what if expected else f"Internal error: {type(error).__name__}: {what}")
         if form == "prometheus":
             complain(result.text)  # its format has no room for words

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from rqtool.errors import UsageError
+
 BROKER, OUTPUT = "Broker", "Output"
 SIMILARITY = 0.75
 """Above which an option is suggested: `quite` and `quiet` have 0.8, `concurrency` and `insecure` 0.6."""
@@ -21,12 +23,19 @@ class Command(TyperCommand):
     """Above the options that name no `rich_help_panel`."""
 
     def make_parser(self, ctx: Any) -> Any:
-        """Let the parser refuse a second value for an option that takes one: it would silently replace the first."""
+        """Let the parser refuse a second value for an option that takes one: it would silently replace the first.
+
+        Its errors get the context, which names the verb whose help explains them.
+        """
         parser = super().make_parser(ctx)
         parse = parser.parse_args
 
         def parse_once(args: list[str]) -> Any:
-            values, rest, order = parse(args)
+            try:
+                values, rest, order = parse(args)
+            except typer.TyperException as error:
+                error.ctx = ctx  # type: ignore[attr-defined]
+                raise
             for param, times in Counter(order).items():
                 if times > 1 and not (param.multiple or param.is_flag):  # type: ignore[attr-defined]
                     ctx.fail(f"{_spelled(param)} takes one value and is given more than once")
@@ -52,8 +61,14 @@ class Command(TyperCommand):
         return param.rich_help_panel or default
 
 
-def describe(error: typer.TyperException) -> str:
-    """Say what is wrong with a command line. An error in the value of an option begins with the option."""
+def usage_error(error: typer.TyperException) -> UsageError:
+    """Say what is wrong with a command line, and which help to read."""
+    context = getattr(error, "ctx", None)
+    return UsageError(_describe(error), f"See: {context.command_path if context is not None else 'rqtool'} --help")
+
+
+def _describe(error: typer.TyperException) -> str:
+    """An error in the value of an option begins with the option."""
     param: Any = getattr(error, "param", None)
     if isinstance(error, typer.BadParameter) and error.message and param is not None:
         context: Any = error.ctx

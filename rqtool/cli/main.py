@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rqtool import __version__
-from rqtool.cli.command import describe
+from rqtool.cli.command import usage_error
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
 from rqtool.output import (
@@ -80,9 +80,7 @@ def _run() -> int:
         if "\n" in error.format_message():  # a command without its verb: the message is the help
             sys.stderr.write(error.format_message() + "\n")
             return UsageError.exit_code
-        context = getattr(error, "ctx", None)
-        where = context.command_path if context is not None else "rqtool"
-        complain(str(UsageError(describe(error), f"See: {where} --help")))
+        complain(str(usage_error(error)))
         return UsageError.exit_code
     except RqtoolError as error:
         last_words(str(error))

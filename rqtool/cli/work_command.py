@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import islice
 from shutil import which
 from typing import Any
 
 from rqtool.cli.command import Command
+from rqtool.endpoint.urls import masked
 from rqtool.errors import UsageError
 from rqtool.output import complain
 
@@ -43,34 +46,58 @@ Signals:
   killed, and the broker delivers them again.
 """
 
-OURS = {"--drain", "--max-tasks", "--no-brake", "--retry-delays"}
-"""Options that hardly any other command has."""
-
 
 class WorkCommand(Command):
     options_title = "Tasks and commands"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse `--` without a command: an empty variable after it must not pretend its way through a queue."""
+        """Refuse `--` without a command: an empty variable after it must not pretend its way through a queue. Refuse,
+        too, options of ours behind a command without `--`: without its -q a worker acknowledges another queue's tasks.
+        """
         given = list(args)
         rest = super().parse_args(ctx, args)
         command = ctx.params["command"] or []
         if given[-1:] == ["--"] and not command:
             raise UsageError("There is no command after --", "Name one, or leave the -- out to pretend")
-        if not (ctx.params["quiet"] or ctx.resilient_parsing) and (option := _misplaced(given, command)):
-            complain(
-                f"{option} goes to {command[0]}: options of rqtool come before the command. If that is intended, "
-                "put -- before the command"
-            )
-        if "--" in command[1:2] and which(command[0]) is None and not ctx.resilient_parsing:
+        if ctx.resilient_parsing:
+            return rest
+        before = given[: len(given) - len(command)]
+        if before[-1:] != ["--"]:
+            self._refuse_misplaced(ctx, before, command)
+        if "--" in command[1:2] and which(command[0]) is None:
             complain(
                 f"{command[0]} is run as the command. A queue is named with -q: rqtool work -q {command[0]} -- CMD"
             )
         return rest
 
+    def _refuse_misplaced(self, ctx: Any, before: list[str], command: list[str]) -> None:
+        """Raises UsageError for an option of ours among the command's words, unless these run rqtool themselves."""
+        options: list[Any] = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
+        ours, rest = _told_apart(command, {name: not param.is_flag for param in options for name in param.opts})
+        if ours and not any(word.rpartition("/")[2] == "rqtool" for word in command):
+            raise UsageError(
+                f"{ours[0].partition('=')[0]} comes behind the command",
+                f"Write: {_line(*before, *ours, '--', *rest)}; or, if it is for {command[0]}: "
+                f"{_line(*before, '--', *command)}",
+            )
 
-def _misplaced(args: list[str], command: list[str]) -> str | None:
-    """Return the option of ours that stands behind the command, unless that may be meant."""
-    if "--" in args or any("rqtool" in word for word in command):
-        return None
-    return next((name for word in command if (name := word.partition("=")[0]) in OURS), None)
+
+def _told_apart(command: list[str], takes_value: dict[str, bool]) -> tuple[list[str], list[str]]:
+    """Return the options among the words before a `--`, with their values, and the other words."""
+    ours: list[str] = []
+    rest: list[str] = []
+    words = iter(command)
+    for word in words:
+        name = word.partition("=")[0]
+        if word == "--":
+            rest += [word, *words]
+        elif name not in takes_value:
+            rest.append(word)
+        else:
+            ours += [word, *islice(words, 1 if takes_value[name] and word == name else 0)]
+    return ours, rest
+
+
+def _line(*words: str) -> str:
+    """A command line without the passwords of its URLs."""
+    return shlex.join(["rqtool", "work", *(masked(word) if "://" in word else word for word in words)])

@@ -32,6 +32,9 @@ from tests.unit.cli.test_help import Captured, run
         ("work -j x%", "-j/--jobs: 'x%' is not a number from 1 to 1,000, N% or auto. See: rqtool work --help."),
         ("work --max-tasks 0", "--max-tasks: 0 is not a number of at least 1. See: rqtool work --help."),
         ("work --type x", "--type: 'x' is not one of 'classic', 'quorum'. See: rqtool work --help."),
+        ("send --queue", "Option '--queue' requires an argument. See: rqtool send --help."),
+        ("queues --holders=5", "Option '--holders' does not take a value. See: rqtool queues --help."),
+        ("dead list --limit", "Option '--limit' requires an argument. See: rqtool dead list --help."),
     ],
 )
 def test_what_is_wrong(arguments: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
@@ -66,26 +69,57 @@ def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captu
 
 
 @pytest.mark.parametrize(
-    ("line", "option"),
+    ("line", "option", "ours", "its"),
     [
-        ("work cat {} --drain", "--drain"),
-        ("work -j 2 cat --retry-delays=none {}", "--retry-delays"),
-        ("work -- cat {} --drain", ""),
-        ("work cat -- --drain", ""),
-        ("work nice rqtool work --drain", ""),
-        ("work --drain cat {} --quiet --json", ""),
-        ("work --quiet cat --drain", ""),
+        ("work cat {} --drain", "--drain", "work --drain -- cat '{}'", "work -- cat '{}' --drain"),
+        (
+            "work -j 2 cat --retry-delays=none {}",
+            "--retry-delays",
+            "work -j 2 --retry-delays=none -- cat '{}'",
+            "work -j 2 -- cat --retry-delays=none '{}'",
+        ),
+        ("work ./c.sh -q mis x", "-q", "work -q mis -- ./c.sh x", "work -- ./c.sh -q mis x"),
+        ("work --quiet cat --bar -- -q", "--bar", "work --quiet --bar -- cat -- -q", "work --quiet -- cat --bar -- -q"),
+        ("work c --url amqp://u:p@h", "--url", "work --url 'amqp://***@h' -- c", "work -- c --url 'amqp://***@h'"),
     ],
 )
 def test_an_option_behind_the_command(
-    line: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    line: str, option: str, ours: str, its: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """It belongs to the command. One that only rqtool has is pointed out, unless -- shows that it is meant."""
+    """It would belong to the command, and a worker without its -q acknowledges another queue's tasks."""
+    command = next(word for word in line.split() if word in ("cat", "c", "./c.sh"))
+    assert run(monkeypatch, *line.split()) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"rqtool: {option} comes behind the command. Write: rqtool {ours}; or, if it is for {command}: rqtool {its}.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "work -- cat {} --drain",
+        "work cat -- --drain",
+        "work cat -i --output-dir x --all",
+        "work nice rqtool work --drain",
+        "work --drain -- cat {} --quiet --json",
+    ],
+)
+def test_options_of_the_command(line: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """Where -- shows that they are meant, or rqtool has none of that name: the error is that no broker is there."""
     monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
     assert run(monkeypatch, *line.split()) == 69
-    said = capsys.readouterr().err.splitlines()[:-1]
-    hint = "options of rqtool come before the command. If that is intended, put -- before the command"
-    assert said == ([f"rqtool: {option} goes to cat: {hint}"] if option else [])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_empty_variables(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """They count as none, and the next one does."""
+    monkeypatch.setenv("RQTOOL_URL", "")
+    monkeypatch.setenv("AMQP_URL", "amqp://127.0.0.1:1/next")
+    for name in ("RQTOOL_API_URL", "RQTOOL_PROFILE", "RQTOOL_WORK_CALL"):
+        monkeypatch.setenv(name, "")
+    assert run(monkeypatch, "work", "--", "true") == 69
+    assert "amqp://127.0.0.1:1/next" in capsys.readouterr().err
 
 
 def test_a_queue_before_the_dashes(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
@@ -115,6 +149,20 @@ def test_a_wrong_value_in_the_environment(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setenv("RQTOOL_WORK_JOBS", "four")
     assert run(monkeypatch, "work") == 2
     assert "-j/--jobs (from the environment): 'four' is not a number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--warn-ready 5x", "--warn-ready: '5x' is not a number of at least 0. See: rqtool queues --help."),
+        ("--warn-raedy 5", "No such option: --warn-raedy. Did you mean --warn-ready? See: rqtool queues --help."),
+        ("--warn-ready", "Option '--warn-ready' requires an argument. See: rqtool queues --help."),
+    ],
+)
+def test_a_wrong_check(arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """The words are those of any other command line; the exit code is UNKNOWN."""
+    assert run(monkeypatch, "queues", "--check", *arguments.split()) == 3
+    assert capsys.readouterr().out.startswith(f"RQTOOL UNKNOWN: {said}")
 
 
 @pytest.mark.parametrize(
@@ -165,6 +213,10 @@ def test_one_way_of_naming(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: C
         ("work --tag", "--tag is for a command or for --call"),
         ("work --output line", "--output is for a command or for --call"),
         ("work --joblog no/where -- true", "--joblog no/where: it can't be opened: no such file or directory"),
+        ("work --drain --call=", "--call : this is not MODULE:FUNCTION"),
+        ("send x --url=", "--url is empty"),
+        ("work --url= --profile far -- true", "--url is empty"),
+        ("queues --api-url=", "--api-url is empty"),
     ],
 )
 def test_contradictions(line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

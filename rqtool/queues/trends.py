@@ -12,7 +12,7 @@ BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
 RATE_SECONDS = 15
 """A rate is the mean of so many seconds; for workers with fewer acks it is the mean of a longer time."""
 SLOW_RATE_SECONDS = 120
-DRAIN_SECONDS = 60
+DRAIN_SECONDS = 30
 LONGEST = 100 * 86_400.0
 """Seconds; a longer estimate means nothing."""
 
@@ -55,11 +55,15 @@ def bars(samples: Samples, width: int, symbols: str = BARS) -> str:
 
 
 def empty_in(ready: int | None, samples: Samples) -> str:
-    """When no message will be ready, by the last minute: `12 min`, `grows`, `-` (no change), or empty (none is)."""
+    """When no message will be ready, by the last half minute: `12 min`, `grows`, `-` (no change), `?` (no history), or
+    empty (none is).
+    """
     if not ready:
         return ""
     slope = rate(samples, DRAIN_SECONDS)
-    if slope is None or slope == 0:
+    if slope is None:
+        return "?"
+    if slope == 0:
         return "-"
     seconds = ready / -slope
     return "grows" if slope > 0 else about(seconds) if seconds < LONGEST else "-"

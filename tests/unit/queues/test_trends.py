@@ -36,12 +36,13 @@ def test_bars_without_unicode() -> None:
         (600, (600, 601, 602), "50 min"),
         (100, (100, 90, 80), "grows"),
         (100, (100, 100, 100), "-"),
-        (100, (), "-"),
+        (100, (), "?"),
+        (1705, (*range(1705, 3000, 185), 3000, 3000, *([0] * 10)), "46 s"),
         (10**12, (10**12, 10**12 + 1), "-"),
     ],
 )
 def test_when_it_is_empty(ready: int | None, history: tuple[int, ...], expected: str) -> None:
-    """Going by the last minute."""
+    """Going by the last half minute: what was sent before that is no growth."""
     assert empty_in(ready, falling(*history)) == expected
 
 

@@ -81,11 +81,11 @@ def release(
         if json:
             emit(as_json(plan.diagnosis.queue))
         return 0
-    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
-        raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     if not quiet or not yes:
         for line in announced(plan):
             complain(line)
+    if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
+        raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     if not yes and not asyncio.run(ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] ")):
         if not quiet:
             complain("no connection is closed")

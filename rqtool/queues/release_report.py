@@ -33,7 +33,7 @@ def announced(plan: Plan) -> list[str]:
         if target.busy:
             all_of_them = target.busy == {queue: target.held, **target.elsewhere}
             which = "them" if all_of_them else _listed(target.busy)
-            line += f"; it may be at work on {which}, and they will be done twice"
+            line += f"; it may be at work on {which}, and they may be done twice"
         lines.append(line)
     others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
     return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines

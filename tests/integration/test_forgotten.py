@@ -176,7 +176,12 @@ def test_a_user_with_few_rights(scene: Scene) -> None:
 
 
 def test_release_gives_everything_back(scene: Scene) -> None:
-    """Who forgot is cut off, and another worker gets every message."""
+    """Who forgot is cut off, and another worker gets every message. Without a terminal and --yes that is only shown."""
+    asked = scene.rqtool("release", "never", "--stuck-after", STUCK_AFTER)
+    assert (asked.code, asked.stdout, scene.vhost.figures("never")) == (2, "", (0, 5))
+    shown, refused = asked.stderr.splitlines()
+    assert shown.startswith("rqtool: never-import (127.0.0.1:")
+    assert refused == "rqtool: No connection is closed: there is no terminal to ask on. Add --yes."
     ended = scene.rqtool("release", "never", "--yes", "--stuck-after", STUCK_AFTER)
     assert ended.code == 0
     assert "never-import (127.0.0.1:" in ended.stderr
@@ -196,7 +201,7 @@ def test_release_spares_the_busy(scene: Scene) -> None:
     named = scene.rqtool("release", "slow", "--yes", "--holder", "slow-import", "--json")
     result = json.loads(named.stdout)
     assert (named.code, result["released"], result["closed"][0]["client"]) == (0, 3, "slow-import")
-    assert "it may be at work on them" in named.stderr
+    assert "it may be at work on them, and they may be done twice" in named.stderr
 
 
 def test_release_deletes_no_queue(scene: Scene) -> None:

@@ -198,6 +198,8 @@ def send(
         if unwritten is not None:
             complain(str(unwritten))
     display.flush(at_once=bool(report.killed_by))
+    if skip and report.complete and not (report.confirmed or report.unconfirmed):
+        display.say(f"--skip {skip} leaves nothing to send: the input has no more tasks than that")
     error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
     if json:
         display.print(report.json())

@@ -173,6 +173,15 @@ def test_no_input_is_no_error(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.ready() == 0
 
 
+def test_nothing_but_skipped_tasks(rqtool: Program, vhost: Vhost) -> None:
+    """No error, but said: the number or the input may be the wrong one."""
+    loud, quiet = (rqtool("send", "--skip", "3", *more, input=b"a\nb\n") for more in ([], ["--quiet"]))
+    assert loud.stderr == "rqtool: --skip 3 leaves nothing to send: the input has no more tasks than that\n"
+    assert (loud.code, quiet.code, quiet.stderr) == (0, 0, "")
+    assert rqtool("send", "--skip", "1", input=b"a\nb\n").stderr == ""
+    assert vhost.bodies() == [b"b"]
+
+
 def test_quorum_queue_with_its_dead_queue(rqtool: Program, vhost: Vhost) -> None:
     """--type quorum declares what keeps every task: limits that lead somewhere, nothing that drops."""
     assert rqtool("send", "-q", "safe", "--type", "quorum", "x").code == 0

@@ -47,6 +47,12 @@ def test_options_that_are_used_exist(name: str) -> None:
             assert re.search(rf"`([^`]*, )?{option}[` ,]", section), f"rqtool {verb}{line}: {option}"
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_example_goes_on_in_the_wrong_folder(name: str) -> None:
+    """A `cd` that fails ends the command."""
+    assert not re.search(r"\bcd [^&|;\n]*(;|$)", (ROOT / name).read_text(), re.MULTILINE)
+
+
 def anchors(page: Path) -> set[str]:
     """Of the headings, as GitHub names them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)

@@ -91,8 +91,9 @@ class Endpoint:
         if not self.stopped:
             return error
         what = f"The private broker is stopped, and {error.what[0].lower()}{error.what[1:]}"
-        other = error.what_to_do.removeprefix("Start one with: rqtool broker start; or ")
-        return NothingListens(what, f"Start it with: rqtool broker start; or {other[0].lower()}{other[1:]}")
+        start = "rqtool broker start"
+        other = "; or ".join(each for each in error.what_to_do.split("; or ") if not each.endswith(start))
+        return NothingListens(what, f"Start it with: {start}; or {other[0].lower()}{other[1:]}")
 
 
 def parse_broker_urls(text: str) -> tuple[BrokerURL, ...]:

@@ -89,9 +89,12 @@ class Management:
         return {queue.key for queue in self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"})}
 
     def similar(self, vhost: str, name: str) -> str:
-        """Return ` (did you mean 'other'?)` for a name that no queue has; empty where none is like it."""
-        names = {other for _, other in self.keys(vhost)}
-        return "".join(f" (did you mean {other!r}?)" for other in get_close_matches(name, names, 1))
+        """Return ` (did you mean 'other'?)` for a name that no queue has, of those that begin with it the first; empty
+        where none is like it.
+        """
+        names = sorted(other for _, other in self.keys(vhost))
+        meant = [other for other in names if other.startswith(name)] or get_close_matches(name, names, 1)
+        return f" (did you mean {meant[0]!r}?)" if meant else ""
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """A list of the API; None where there is no such list, or the server keeps no statistics for it."""

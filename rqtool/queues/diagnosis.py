@@ -169,7 +169,7 @@ def _findings(d: Diagnosis) -> Iterator[Finding]:
         yield Finding("down", reason)
     elif queue.messages_ready is None:
         state = f" (state {queue.state})" if queue.state not in (None, "running") else ""
-        yield Finding("unknown", f"what is in it the API does not know (yet){state}")
+        yield Finding("unknown", f"the API has no figures for it (yet){state}")
     if d.stuck:
         yield _forgotten_ack(d)
     if queue.drops and not queue.exclusive:

@@ -22,8 +22,8 @@ class Task:
 class Retry(Exception):
     """Raise it to have the task tried again: it counts as an attempt, and after the last one the task is dead.
 
-    `delay`: seconds, or a text such as "10s"; None: what `--retry-delays` says. Raises UsageError for a text that is no
-    duration.
+    `delay`: seconds, or a text such as "10s", at most 720 hours; None: what `--retry-delays` says. Raises UsageError
+    for a text that is no duration.
     """
 
     def __init__(self, delay: float | str | None = None, reason: str = "") -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from rqtool.cli.main import main
 from rqtool.endpoint.find import find_endpoint
-from rqtool.endpoint.urls import Endpoint
+from rqtool.endpoint.urls import ApiURL, Endpoint
 from rqtool.errors import NothingListens, UsageError
+from rqtool.management.api import Management
 from rqtool.private_broker.cluster import default_home, private_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
@@ -79,6 +80,11 @@ class TestWithoutAnything:
             "The private broker is stopped, and no broker answers at h. "
             "Start it with: rqtool broker start; or name yours."
         )
+        with pytest.raises(NothingListens) as no_api:
+            Management([ApiURL("http://127.0.0.1:1", "u", "p")]).tags()
+        said = str(found(None, None).explained(no_api.value))
+        assert "Start it with: rqtool broker start; or turn it on with: " in said
+        assert said.endswith("; or name it with --api-url or RQTOOL_API_URL.")
         its_own = found(f"amqp://localhost:{NODE_AMQP}", None)
         assert its_own.stopped
         assert _shown(its_own)[1] == [f"http://127.0.0.1:{NODE_API}/"]

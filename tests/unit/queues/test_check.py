@@ -150,7 +150,7 @@ def test_what_is_not_known_is_not_empty() -> None:
     new = Diagnosis(Queue("/", "new", None, None, 0, "running", "quorum", True), Deliveries(0), [], Basis(60.0, clock))
     found = check([new, queue(ready=3)], DEFAULT, [], "")
     assert found.line == (
-        "RQTOOL UNKNOWN: new: unknown, what is in it the API does not know (yet). 2 queues, ? ready, ? held, 0 stuck, "
+        "RQTOOL UNKNOWN: new: unknown, the API has no figures for it (yet). 2 queues, ? ready, ? held, 0 stuck, "
         "? dead | ready=U;;;0 held=U;;;0 stuck=0;;0;0 dead=U;0;;0"
     )
     assert check([new, queue(ready=3, consumers=0)], DEFAULT, [], "").status is Status.WARNING

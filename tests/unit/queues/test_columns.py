@@ -75,7 +75,7 @@ def test_the_vhost_is_the_last_column() -> None:
 def test_what_is_not_known_is_an_empty_field() -> None:
     """Neither a word nor a zero, and the fields keep their places."""
     _, line = queue_lines([judged(UNKNOWN)])
-    assert line.split("\t")[1:] == ["", "", "", "", "", "unknown", "what is in it the API does not know (yet)"]
+    assert line.split("\t")[1:] == ["", "", "", "", "", "unknown", "the API has no figures for it (yet)"]
 
 
 def test_names_cannot_break_a_line() -> None:

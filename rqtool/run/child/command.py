@@ -15,11 +15,12 @@ from contextlib import suppress
 from math import inf
 from mmap import mmap
 
-from rqtool.output import Output, reader_is_gone
+from rqtool.output import Output
 from rqtool.run.channel import Taken, file_with, take
 from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
 from rqtool.run.child.streams import Stream, Streams
+from rqtool.run.child.unwritable import why_unwritable
 from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Outcome, OutputGone, judge_exit, judge_start, timed_out
@@ -152,8 +153,7 @@ class Commands:
             if taken.file is None:
                 taken.file = file_with(taken.body)
             environment = self._environment | variables_of(unpack_task(taken.head, b""))
-            numbers = (2,) if self._is_direct else (1, 2)
-            output = None if self._is_direct else self._outlet.of_task(taken)
+            numbers, output = ((2,), None) if self._is_direct else ((1, 2), self._outlet.of_task(taken))
             pid, streams = spawn(arguments, environment, stdin=taken.file, streams=numbers, defaults=self._default)
         except (OSError, ValueError, MemoryError) as error:
             return judge_start(self._program, error)
@@ -244,8 +244,8 @@ class Commands:
             return timed_out(self._spec.timeout or 0.0, command.last_lines(), code)
         if command.output is not None and command.output.trouble:
             return command.output.trouble
-        if code and self._is_direct and reader_is_gone(1):
-            return OutputGone("its reader is gone")
+        if code and self._is_direct and (why := why_unwritable(1)):
+            return OutputGone(why)
         return judge_exit(self._program, code, command.last_lines() if code else "")
 
     # Their time.

@@ -650,6 +650,27 @@ class TestStdout:
         assert outcomes == [OutputGone("its reader is gone")] * len(scripts)
         assert last == Done(0)
 
+    def test_when_its_disk_is_full_nothing_has_failed(self, tmp_path: Path) -> None:
+        """Nor at a limit of the size of a file, whether it is appended to or not."""
+        full = os.open("/dev/full", os.O_WRONLY)
+        with driving("cat", stdout=full) as pool:
+            assert pool.work_off(*tasks("x", "")) == [OutputGone("no space left on device"), Done(0)]
+        os.close(full)
+        for flags in (os.O_WRONLY, os.O_WRONLY | os.O_APPEND):
+            _program(
+                """
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+                stdout = os.open(sys.argv[1], int(sys.argv[2]) | os.O_CREAT)
+                with driving(*BODY, stdout=stdout) as pool:
+                    assert pool.run(replace(TASK, body=b"exit 1")) == Failed("exit code 1", "", 1)
+                    for body in (b"yes", b"exit 1"):
+                        assert pool.run(replace(TASK, body=body)) == OutputGone("file too large")
+                    assert pool.run(replace(TASK, body=b"exit 0")) == Done(0)
+                """,
+                str(tmp_path / str(flags)),
+                str(flags),
+            )
+
 
 class TestShortage:
     """What the system has no more of is no verdict on the task."""

@@ -34,7 +34,7 @@ class Spool:
     def feed(self, data: bytes) -> Content | None:
         """Take what was written; return what is to be handed on. Raises OSError."""
         self.size += len(data)
-        if self._tag:
+        if self._tag and data:
             data = self._tagged(data)
         end = 0 if self._whole else data.rfind(b"\n") + 1
         if not end:

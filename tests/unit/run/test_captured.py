@@ -29,6 +29,11 @@ FUNCTIONS = """
     import asyncio, multiprocessing, os, subprocess, sys, threading, time
     def run(body):
         exec(body)
+    def raises(body):
+        print("out")
+        raise ValueError(body)
+    async def raises_async(body):
+        raises(body)
     async def run_async(body):
         for line in body.splitlines():
             print(end=line.decode()[:1])
@@ -305,6 +310,16 @@ class TestFunctions:
             assert pool.taken.all() == b"\n".join(b"\t" + line for line in lines) + end
             assert pool.taken.all(2) == b"\terr\n"
             assert run.written == len(b"\n".join(lines))
+
+    @BOTH
+    @pytest.mark.parametrize("function", ["raises", "raises_async"])
+    def test_the_lines_of_a_traceback(self, mode: str, function: str) -> None:
+        """They are tagged, and no line follows the last one."""
+        with capturing(f"functions:{function}", mode=mode, tag=True) as pool:
+            assert isinstance(pool.run(tasks("x")[0]), Failed)
+            first, *_, last = pool.taken.all(2).decode().split("\n")[:-1]
+            assert (first, last) == ("x\tTraceback (most recent call last):", "x\tValueError: b'x'")
+            assert pool.taken.all() == b"x\tout\n"
 
     @BOTH
     def test_a_timeout_keeps_what_was_written(self, mode: str) -> None:

@@ -209,6 +209,14 @@ def prepare_stdout_of_function() -> None:
         sys.stdout = line_buffered(1, sys.stdout)
 
 
+def is_closed(stream: object) -> bool:
+    """Whether a stream of Python's can't be used any more. One that was detached says so by an error."""
+    try:
+        return bool(getattr(stream, "closed", False))
+    except ValueError:
+        return True
+
+
 def line_buffered(descriptor: int, before: TextIO) -> io.TextIOWrapper:
     """Return a stream that writes whole lines, with the encoding of the one before. Raises OutputError."""
     raw = _Unbuffered(descriptor)

@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rqtool.errors import UsageError
-from rqtool.output import OutputError, prepare_stderr, prepare_stdout_of_function
+from rqtool.output import OutputError, is_closed, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
 from rqtool.run.child.exception import judge_exception
 from rqtool.run.child.outlet import Outlet, TaskOutput
@@ -72,6 +72,19 @@ def _argument(taken: Taken, target: Target) -> object:
     return unpack_task(taken.head, body) if target.wants_task else body
 
 
+def _begin(taken: Taken, captured: FunctionOutput | None, *, is_async: bool) -> TaskOutput | None:
+    """Return where a task writes, None for our own streams. Those that a task before it has closed are opened anew."""
+    if captured is not None:
+        return captured.begin(taken, is_async=is_async)
+    if is_closed(sys.stdout):
+        sys.stdout = sys.__stdout__
+        prepare_stdout_of_function()
+    if is_closed(sys.stderr):
+        sys.stderr = sys.__stderr__
+        prepare_stderr()
+    return None
+
+
 def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | None) -> None:
     if output is not None:
         if output.trouble and isinstance(outcome, Done | OutputGone):
@@ -92,7 +105,7 @@ def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | 
 
 def _serve(worker: Worker, target: Target, captured: FunctionOutput | None) -> None:
     while (taken := worker.wait_and_take()) is not None:
-        output = captured.begin(taken, is_async=False) if captured is not None else None
+        output = _begin(taken, captured, is_async=False)
         try:
             outcome = _call(target.function, _argument(taken, target))
         except (OSError, MemoryError) as error:
@@ -131,7 +144,7 @@ def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOut
     width, timeout = spec.width, spec.timeout
 
     async def serve(taken: Taken) -> None:
-        output = captured.begin(taken, is_async=True) if captured is not None else None
+        output = _begin(taken, captured, is_async=True)
         try:
             argument = _argument(taken, target)
         except (OSError, MemoryError) as error:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
-from rqtool.output import OutputError, line_buffered
+from rqtool.output import OutputError, is_closed, line_buffered
 from rqtool.run.channel import Taken
 from rqtool.run.child.outlet import Outlet, TaskOutput
 
@@ -48,7 +48,13 @@ class FunctionOutput:
         signal.signal(signal.SIGTERM, self._terminate)
 
     def begin(self, taken: Taken, *, is_async: bool) -> TaskOutput:
-        """A task begins, in the current context, or, if it is not async, in the whole process."""
+        """A task begins, in the current context, or, if it is not async, in the whole process. Streams that one before
+        it has closed are opened anew.
+        """
+        if is_closed(sys.stdout):
+            sys.stdout = _text(_Stream(self, 1), sys.__stdout__)
+        if is_closed(sys.stderr):
+            sys.stderr = _text(_Stream(self, 2), sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             if is_async and isinstance(stream, io.TextIOWrapper):
                 # What waited in a buffer would belong to whichever task fills it.

@@ -34,6 +34,11 @@ FUNCTIONS = """
         raise ValueError(body)
     async def raises_async(body):
         raises(body)
+    def closes(body):
+        print(body.decode()); print("err", file=sys.stderr)
+        sys.stdout.close(); sys.stderr.close()
+    async def closes_async(body):
+        closes(body)
     async def run_async(body):
         for line in body.splitlines():
             print(end=line.decode()[:1])
@@ -312,13 +317,21 @@ class TestFunctions:
             assert run.written == len(b"\n".join(lines))
 
     @BOTH
+    @pytest.mark.parametrize("function", ["closes", "closes_async"])
+    def test_one_that_closes_the_streams(self, mode: str, function: str) -> None:
+        """The next one has them again."""
+        with capturing(f"functions:{function}", mode=mode) as pool:
+            assert [pool.run(task) for task in tasks("a", "b")] == [Done()] * 2
+            assert (pool.taken.all(), pool.taken.all(2)) == (b"a\nb\n", b"err\nerr\n")
+
+    @BOTH
     @pytest.mark.parametrize("function", ["raises", "raises_async"])
     def test_the_lines_of_a_traceback(self, mode: str, function: str) -> None:
         """They are tagged, and no line follows the last one."""
         with capturing(f"functions:{function}", mode=mode, tag=True) as pool:
             assert isinstance(pool.run(tasks("x")[0]), Failed)
-            first, *_, last = pool.taken.all(2).decode().split("\n")[:-1]
-            assert (first, last) == ("x\tTraceback (most recent call last):", "x\tValueError: b'x'")
+            first, *_, last, end = pool.taken.all(2).decode().split("\n")
+            assert (first, last, end) == ("x\tTraceback (most recent call last):", "x\tValueError: b'x'", "")
             assert pool.taken.all() == b"x\tout\n"
 
     @BOTH

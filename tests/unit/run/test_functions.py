@@ -209,6 +209,23 @@ class TestTheCall:
             assert _results([run]) == [Done()]
         assert Path("out").read_bytes() == b"half\n" + b"%s\n" % (b"x" * 20) * 1_000
 
+    @KEYWORDS
+    @pytest.mark.parametrize("how", ["close", "detach"])
+    def test_one_that_closes_the_streams(
+        self, opened: Opened, keyword: str, how: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """The next one has them again."""
+        _module(f"""
+            {keyword} handle(body):
+                print(body.decode()); print("err", file=sys.stderr)
+                for stream in sys.stdout, sys.stderr: stream.{how}()
+        """)
+        with Path("out").open("wb") as out:
+            function = opened(stdout=out.fileno())
+            assert [function.run(task) for task in tasks(b"a", b"b")] == [Done()] * 2
+        assert Path("out").read_text() == "a\nb\n"
+        assert capfd.readouterr().err == "err\nerr\n"
+
     def test_nobody_reads_what_it_prints(self, opened: Opened) -> None:
         """That is no fault of the task's."""
         _module("def handle(body): print(body)")

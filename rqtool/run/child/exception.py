@@ -30,7 +30,7 @@ def judge_exception(error: BaseException) -> Outcome:
 
 def _judge(error: BaseException) -> Outcome:
     if isinstance(error, Reject):
-        return Rejected(_one_line(str(error.reason)) or "rejected by the function")
+        return Rejected(_reason(error) or "rejected by the function")
     if isinstance(error, OutputError):  # the worker's stdout is no fault of the task's
         return OutputGone(str(error))
     report = Report(error)
@@ -38,7 +38,7 @@ def _judge(error: BaseException) -> Outcome:
     if isinstance(error, Retry):
         delay: object = error.delay
         if delay is None or (isinstance(delay, int | float) and 0 <= delay <= LONGEST_DELAY):
-            why = _one_line(str(error.reason)) or "it asks for another attempt"
+            why = _reason(error) or "Retry, without a reason"
             return Postponed(why, delay=None if delay is None else float(delay))
         line = f"Retry({delay!r}): no delay between 0 and {format_duration(LONGEST_DELAY)}{report.place()}"
     full = report.full()
@@ -47,6 +47,10 @@ def _judge(error: BaseException) -> Outcome:
         with suppress(Exception):
             print(full, end="", file=sys.stderr, flush=True)  # noqa: T201 - for the function's developer
     return Failed(line, detail="\n".join(full.splitlines()[-_DETAIL_LINES:])[-_DETAIL_CHARACTERS:])
+
+
+def _reason(error: Reject | Retry) -> str:
+    return "" if error.reason is None else _one_line(str(error.reason))
 
 
 class Report:

@@ -295,9 +295,11 @@ class TestVerdicts:
     """What comes of an exception."""
 
     CASES = (
-        ("raise rqtool.Retry()", Postponed("it asks for another attempt")),
+        ("raise rqtool.Retry()", Postponed("Retry, without a reason")),
         ("raise rqtool.Retry('10s', 'rate limit')", Postponed("rate limit", 10.0)),
-        ("raise rqtool.Retry(0)", Postponed("it asks for another attempt", 0)),
+        ("raise rqtool.Retry(0)", Postponed("Retry, without a reason", 0)),
+        ("raise rqtool.Retry(None, None)", Postponed("Retry, without a reason")),
+        ("raise rqtool.Reject(None)", Rejected("rejected by the function")),
         ("raise rqtool.Reject()", Rejected("rejected by the function")),
         ("raise rqtool.Reject('no\\n such user')", Rejected("no such user")),
         ("raise Bad()", "Bad"),

@@ -16,6 +16,7 @@ from rqtool.output import OutputError, is_closed, prepare_stderr, prepare_stdout
 from rqtool.run.channel import Taken, take
 from rqtool.run.child.exception import judge_exception
 from rqtool.run.child.outlet import Outlet, TaskOutput
+from rqtool.run.child.timed import Timed
 from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage, timed_out
@@ -156,15 +157,18 @@ def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOut
         _answer(worker, taken.number, outcome, output)
 
     async def run(argument: object) -> Outcome:
+        timed = Timed(partial(_finish, partial(target.function, argument)), timeout)
         # A task of its own: a function that cancels itself must not cancel what answers for it.
-        work = asyncio.ensure_future(_finish(partial(target.function, argument)))
-        done, _ = await asyncio.wait({work}, timeout=timeout)
-        if not done:
+        work = asyncio.ensure_future(timed)
+        while not work.done() and timed.left > 0.0:
+            await asyncio.wait({work}, timeout=timeout and timed.left)
+        is_late = timed.is_late or not work.done()
+        if not work.done():
             work.cancel()
             await asyncio.wait({work})
         # One that has cancelled itself, and then ended all the same, has no result.
         outcome = Failed("CancelledError") if work.cancelled() else work.result()
-        if not done and timeout is not None:
+        if is_late and timeout is not None:
             return timed_out(timeout, getattr(outcome, "detail", ""))
         return outcome
 

@@ -757,6 +757,24 @@ class TestTimeout:
         assert function.work_off(*tasks(b"blocks", b"c")) == [Failed("timed out after 1s"), Done()]
         assert Path("log").read_bytes().count(b"c") == 1
 
+    def test_a_coroutine_that_blocks_past_its_time(self, opened: Opened) -> None:
+        """It has failed, though it returns soon after; those beside it had no part in it, and lose no time."""
+        _module("""
+            async def handle(body):
+                open("log", "ab").write(body)
+                if body == b"blocks":
+                    await asyncio.sleep(0.2); time.sleep(2); return
+                for _ in range(3): await asyncio.sleep(0.25)
+                if body == b"late": await asyncio.sleep(1000)
+        """)
+        function = opened(jobs=4, timeout=1.0)
+        late = Failed("timed out after 1s")
+        assert function.run(replace(TASK, body=b"blocks")) == late
+        outcomes = function.work_off(*tasks(b"a", b"blocks", b"b", b"late"))
+        assert outcomes[:3] == [Done(), late, Done()]
+        assert _whys(outcomes[3:]) == [late.why]
+        assert Path("log").read_bytes().count(b"a") == 2, "a, and that of late: nothing ran again"
+
     def test_its_time_begins_with_it(self, opened: Opened) -> None:
         """It waits behind another for nothing; what waits behind one that is late is returned, and can run then."""
         _module("def handle(body): time.sleep(float(body))")

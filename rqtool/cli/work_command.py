@@ -10,7 +10,7 @@ from typing import Any
 from rqtool.cli.command import Command
 from rqtool.endpoint.urls import masked
 from rqtool.errors import UsageError
-from rqtool.output import complain
+from rqtool.run.program import why_not
 
 EXAMPLES = """\
 \b
@@ -57,27 +57,33 @@ class WorkCommand(Command):
         given = list(args)
         rest = super().parse_args(ctx, args)
         command = ctx.params["command"] or []
-        if given[-1:] == ["--"] and not command:
-            raise UsageError("There is no command after --", "Name one, or leave the -- out to pretend")
         if ctx.resilient_parsing:
             return rest
+        if given[-1:] == ["--"] and not command:
+            raise UsageError("There is no command after --", "Name one, or leave the -- out to pretend")
+        if command and not command[0]:
+            raise UsageError("The command is empty", "Name one, or leave it out to pretend")
         before = given[: len(given) - len(command)]
-        if before[-1:] != ["--"]:
+        if command and before[-1:] != ["--"]:
             self._refuse_misplaced(ctx, before, command)
-        if "--" in command[1:2] and which(command[0]) is None:
-            complain(
-                f"{command[0]} is run as the command. A queue is named with -q: rqtool work -q {command[0]} -- CMD"
-            )
         return rest
 
     def _refuse_misplaced(self, ctx: Any, before: list[str], command: list[str]) -> None:
-        """Raises UsageError for an option of ours among the command's words, unless these run rqtool themselves."""
+        """Raises UsageError for a queue in the place of the command, as other verbs take it, and for options of ours
+        among the command's words, unless these run rqtool themselves.
+        """
         options: list[Any] = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
         ours, rest = _told_apart(command, {name: not param.is_flag for param in options for name in param.opts})
+        program = command[0]
+        is_name = all(c.isalnum() or c in "._-" for c in program)
+        if is_name and which(program) is None and (len(command) == 1 or "--" in command or ours):
+            raise UsageError(
+                f"The command can't be run: {why_not(program)}", f"A queue is named with -q: rqtool work -q {program}"
+            )
         if ours and not any(word.rpartition("/")[2] == "rqtool" for word in command):
             raise UsageError(
                 f"{ours[0].partition('=')[0]} comes behind the command",
-                f"Write: {_line(*before, *ours, '--', *rest)}; or, if it is for {command[0]}: "
+                f"Write: {_line(*before, *ours, '--', *rest)}; or, if it is for {program}: "
                 f"{_line(*before, '--', *command)}",
             )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rqtool.errors import UsageError
 from rqtool.run.encoding import Spec
+from rqtool.run.program import why_not
 from rqtool.run.runner import Runner
 
 
@@ -30,9 +31,7 @@ class Launcher:
             raise UsageError(f"{self._what} was killed")
         program = self.spec.what[0]
         if self.spec.kind == "command" and shutil.which(program) is None:
-            is_word = len(self.spec.what) == 1 and "/" not in program
-            what_to_do = "Correct it; a queue is named with --queue" if is_word else "Correct it"
-            raise UsageError(f"The command can't be run: {program} is not there or not executable", what_to_do)
+            raise UsageError(f"The command can't be run: {why_not(program)}", "Correct it")
         try:
             return Runner(replace(self.spec, width=width), self._stdout)
         except OSError as error:

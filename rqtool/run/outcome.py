@@ -6,7 +6,6 @@ command's own, None where there is none.
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from rqtool.durations import format_duration
 CANNOT_RUN = {126: "executable", 127: "found"}
 """What a shell answers for a command that is not executable, or not there."""
 _TIMED_OUT = "timed out after "
-_NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
-_NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +103,8 @@ def judge_exit(program: str, code: int, detail: str) -> Outcome:
     if code == os.EX_DATAERR:
         return Rejected(why, detail, code)
     if code in CANNOT_RUN:
-        return CannotRun(f"The command can't be run: {program}: {why} (not {CANNOT_RUN[code]})", code)
+        return CannotRun(f"The command can't be run: {program!r}: {why} (not {CANNOT_RUN[code]})", code)
     return Failed(why, detail, code)
-
-
-def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outcome:
-    """Judge why a command could not be started."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
-        return shortage(error)
-    if isinstance(error, ValueError):
-        return Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
-    why = (error.strerror or str(error)).lower()
-    if error.errno in _NOT_RUNNABLE and error.filename is not None:
-        return CannotRun(f"The command can't be run: {program}: {why}")
-    if error.errno == errno.E2BIG:
-        why += " (128 KiB for one argument on Linux): the task can be read from stdin"
-    return Failed(why)  # the next task may be fine
 
 
 def shortage(error: OSError | MemoryError) -> Shortage:

@@ -229,7 +229,7 @@ def test_a_typo_is_noticed_before_anything_is_taken(rqtool: Program, vhost: Vhos
     ended = rqtool("work", "--", "./convrt.sh")
 
     assert ended.code == 2
-    assert ended.stderr.startswith("rqtool: The command can't be run: ./convrt.sh")
+    assert ended.stderr.startswith("rqtool: The command can't be run: './convrt.sh' is not there. ")
     assert vhost.bodies() == [b"1"]
 
 

@@ -17,13 +17,13 @@ from mmap import mmap
 
 from rqtool.output import Output
 from rqtool.run.channel import Taken, file_with, take
-from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, spawn, variables_of
+from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, judge_start, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
 from rqtool.run.child.streams import Stream, Streams
 from rqtool.run.child.unwritable import why_unwritable
 from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
-from rqtool.run.outcome import Outcome, OutputGone, judge_exit, judge_start, timed_out
+from rqtool.run.outcome import Outcome, OutputGone, judge_exit, timed_out
 from rqtool.run.placeholders import Template
 from rqtool.run.process_group import KILL_AFTER, signal_group
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterable, Mapping
 
 from rqtool.run.child.outlet import TaskOutput
 from rqtool.run.child.streams import Stream
+from rqtool.run.outcome import CannotRun, Failed, Outcome, shortage
+from rqtool.run.program import why_not
 from rqtool.run.task import Task
 
 LAST_BYTES = 2000
@@ -15,6 +18,8 @@ LAST_LINES = 10
 PREFIX = b"RQTOOL_TASK_"
 """How the names of a task's variables begin. No option's environment twin does: a command that runs rqtool itself must
 not inherit options that its own line doesn't give."""
+_NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
+_NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
 def variables_of(task: Task) -> dict[bytes, bytes]:
@@ -87,6 +92,20 @@ def spawn(
         for writer in writers:
             os.close(writer)
     return pid, readers
+
+
+def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outcome:
+    """Judge why a command could not be started."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
+        return shortage(error)
+    if isinstance(error, ValueError):
+        return Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
+    if error.errno in _NOT_RUNNABLE and error.filename is not None:
+        return CannotRun(f"The command can't be run: {why_not(program, error)}")
+    why = (error.strerror or str(error)).lower()
+    if error.errno == errno.E2BIG:
+        why += " (128 KiB for one argument on Linux): the task can be read from stdin"
+    return Failed(why)  # the next task may be fine
 
 
 class CommandProcess:

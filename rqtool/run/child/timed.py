@@ -18,19 +18,19 @@ class Timed(Generic[Result]):
     starts itself is not seen.
     """
 
-    _blocked: ClassVar[float] = 0.0
+    blocked: ClassVar[float] = 0.0
     """Seconds in which the loop was blocked so far; there is one loop in a process."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Result]], timeout: float | None) -> None:
         self._start = start
-        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed._blocked
+        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed.blocked
         self.is_late = False
         """Whether its time was up while it blocked the loop."""
 
     @property
     def left(self) -> float:
         """Seconds that it still has."""
-        return self._ends_at + Timed._blocked - time.monotonic()
+        return self._ends_at + Timed.blocked - time.monotonic()
 
     def __await__(self) -> Generator[Any, Any, Result]:
         coroutine = self._start()  # only here: one that is never awaited would be complained about
@@ -51,5 +51,5 @@ class Timed(Generic[Result]):
     def _took(self, seconds: float) -> None:
         if seconds >= BLOCKING:
             self.is_late |= self.left <= 0.0
-            Timed._blocked += seconds
+            Timed.blocked += seconds
             self._ends_at -= seconds  # its own doing

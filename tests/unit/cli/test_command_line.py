@@ -122,11 +122,34 @@ def test_empty_variables(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> N
     assert "amqp://127.0.0.1:1/next" in capsys.readouterr().err
 
 
-def test_a_queue_before_the_dashes(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+def test_an_empty_command(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """As above, with quotes around the variable."""
+    assert run(monkeypatch, "work", "--drain", "--", "") == 2
+    assert capsys.readouterr() == ("", "rqtool: The command is empty. Name one, or leave it out to pretend.\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_queue"),
+    [
+        ("work jobs -- cat", True),
+        ("work jobs --drain -- cat", True),
+        ("work jobs --drain", True),
+        ("work jobs", True),
+        ("work -- jobs", False),
+        ("work -- jobs -- cat", False),
+        ("work ./jobs -- cat", False),
+        ("work jobs {}", False),
+    ],
+)
+def test_a_queue_in_the_place_of_the_command(
+    line: str, is_queue: bool, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     """Other verbs take a queue there; here it would be run."""
     monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
-    run(monkeypatch, "work", "no-such-program", "--", "cat")
-    assert "rqtool: no-such-program is run as the command. A queue is named with -q" in capsys.readouterr().err
+    assert run(monkeypatch, *line.split()) == 2
+    said = capsys.readouterr().err
+    assert ("'jobs' is not on the PATH. A queue is named with -q: rqtool work -q jobs.\n" in said) is is_queue
+    assert ("-q" in said, said.count("\n")) == (is_queue, 1)
 
 
 def test_an_empty_placeholder(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

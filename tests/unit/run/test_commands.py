@@ -191,14 +191,28 @@ def _program(code: str, *arguments: str, before: str = "", prefix: tuple[str, ..
 class TestOpen:
     """What is wrong with the command is said before a task is taken."""
 
-    @pytest.mark.parametrize("name", ["missing", "text"])
-    def test_a_command_that_can_not_be_run_is_refused(self, name: str, tmp_path: Path) -> None:
-        """The name is in the message."""
-        (tmp_path / "text").touch()
-        program = str(tmp_path / name)
-        with pytest.raises(UsageError) as caught, driving(program):
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [
+            ("{}/missing", "'{}/missing' is not there"),
+            ("{}/text", "'{}/text' is not executable (chmod +x {}/text)"),
+            ("{}", "'{}' is a folder"),
+            ("text", "'text' is not on the PATH (the file in this folder is ./text)"),
+            ("missing", "'missing' is not on the PATH"),
+            ("cat | wc -c", "'cat | wc -c' is no program (a line for a shell goes behind sh -c: sh -c 'cat | wc -c')"),
+        ],
+        ids=["missing", "not executable", "a folder", "here", "not on the PATH", "shell"],
+    )
+    def test_a_command_that_can_not_be_run_is_refused(
+        self, name: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The name is in the message, and what is wrong with it."""
+        monkeypatch.chdir(tmp_path)
+        Path("text").touch()
+        name, why = (text.replace("{}", str(tmp_path)) for text in (name, why))
+        with pytest.raises(UsageError) as caught, driving(name):
             pass
-        assert str(caught.value) == f"The command can't be run: {program} is not there or not executable. Correct it."
+        assert str(caught.value) == f"The command can't be run: {why}. Correct it."
 
     def test_what_others_may_know_of_it(self) -> None:
         """Neither a folder nor an argument, which can be secret."""
@@ -219,8 +233,8 @@ class TestOutcome:
             "echo why >&2; exit 1": Failed("exit code 1", "why", 1),
             "echo why >&2; exit 65": Rejected("exit code 65", "why", 65),
             "echo why >&2; exit 75": Postponed("exit code 75", None, "why", 75),
-            "echo why >&2; exit 126": CannotRun("The command can't be run: sh: exit code 126 (not executable)", 126),
-            "exit 127": CannotRun("The command can't be run: sh: exit code 127 (not found)", 127),
+            "echo why >&2; exit 126": CannotRun("The command can't be run: 'sh': exit code 126 (not executable)", 126),
+            "exit 127": CannotRun("The command can't be run: 'sh': exit code 127 (not found)", 127),
             "exit 128": Failed("exit code 128", "", 128),
             "exit 255": Failed("exit code 255", "", 255),
             "echo why >&2; kill -TERM $$": Failed("killed by SIGTERM", "why", -signal.SIGTERM),
@@ -234,17 +248,21 @@ class TestOutcome:
     @pytest.mark.parametrize(
         ("change", "why"),
         [
-            (Path.unlink, "no such file or directory"),
-            (lambda program: program.chmod(0o644), "permission denied"),
-            (lambda program: program.write_text("echo without a first line\n"), "exec format error"),
-            (lambda program: program.write_text("#!/no/such/interpreter\n"), "no such file or directory"),
-            (lambda program: program.write_text("\x7fELF"), "exec format error"),
+            (Path.unlink, "{}: no such file or directory"),
+            (lambda program: program.chmod(0o644), "{} is not executable (chmod +x PATH)"),
+            (lambda program: program.write_text("echo without\n"), "{} has no first line such as #!/bin/sh"),
+            (lambda program: program.write_text("#!/no/sh -e\n"), "'/no/sh', the interpreter of {}, is not there"),
+            (
+                lambda program: program.write_text("#! /bin/sh\r\ntrue\r\n"),
+                "the lines of {} end with CR LF, and so does the name of its interpreter, '/bin/sh\\r'",
+            ),
+            (lambda program: program.write_text("\x7fELF"), "{}: exec format error"),
             (
                 lambda program: program.parent.rename(f"{program.parent}2").with_name("folder").touch(),
-                "not a directory",
+                "{}: not a directory",
             ),
         ],
-        ids=["gone", "not executable", "no first line", "no interpreter", "no ELF", "no folder"],
+        ids=["gone", "not executable", "no first line", "no interpreter", "CR LF", "no ELF", "no folder"],
     )
     def test_what_can_not_be_run_any_more_stops_the_worker(
         self, change: Callable[[Path], object], why: str, tmp_path: Path
@@ -257,7 +275,8 @@ class TestOutcome:
         with driving(str(program)) as pool:
             assert pool.run(TASK) == Done(0)
             change(program)
-            assert pool.run(TASK) == CannotRun(f"The command can't be run: {program}: {why}")
+            why = why.format(repr(str(program))).replace("PATH", str(program))
+            assert pool.run(TASK) == CannotRun(f"The command can't be run: {why}")
 
     def test_where_a_program_is_looked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In PATH, in its order, for each task anew, passing over what is not executable; not so a name with a slash,

@@ -104,12 +104,13 @@ def test_closed_streams_and_a_full_stderr_change_nothing(redirections: str, verb
     assert vhost.bodies("given_up") == [b"y"]
 
 
-def test_a_functions_task_outlives_a_stdout_that_cannot_be_written(verbs: Program, vhost: Vhost) -> None:
+@pytest.mark.parametrize("what", [("--call", "prints:handle"), ("--", "sh", "-c", "cat 2>/dev/null")])
+def test_a_task_outlives_a_stdout_that_cannot_be_written(what: tuple[str, ...], verbs: Program, vhost: Vhost) -> None:
     """What it prints is lost, and no task is to blame: it goes back, and the worker ends with one line."""
     (verbs.cwd / "prints.py").write_text("def handle(body): print(body)\n")
     with open("/dev/full", "wb") as full:
         ended = subprocess.run(
-            [*PYTHON, "work", "--quiet", "--retry-delays", "none", "--max-tasks", "1", "--call", "prints:handle"],
+            [*PYTHON, "work", "--quiet", "--retry-delays", "none", "--max-tasks", "1", *what],
             env=clean_environment() | verbs.environment, cwd=verbs.cwd, stdout=full, stderr=subprocess.PIPE, timeout=60,
         )  # fmt: skip
 

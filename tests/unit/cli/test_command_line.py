@@ -80,7 +80,12 @@ def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captu
         ),
         ("work ./c.sh -q mis x", "-q", "work -q mis -- ./c.sh x", "work -- ./c.sh -q mis x"),
         ("work --quiet cat --bar -- -q", "--bar", "work --quiet --bar -- cat -- -q", "work --quiet -- cat --bar -- -q"),
-        ("work cat --url amqp://u:p@h", "--url", "work --url 'amqp://***@h' -- cat", "work -- cat --url 'amqp://***@h'"),
+        (
+            "work cat --url amqp://u:p@h",
+            "--url",
+            "work --url 'amqp://***@h' -- cat",
+            "work -- cat --url 'amqp://***@h'",
+        ),
     ],
 )
 def test_an_option_behind_the_command(

@@ -23,7 +23,7 @@ from rqtool.amqp.window import Message
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
 from rqtool.run.outcome import Failed, Outcome, OutputGone, Postponed, why
-from rqtool.text import plural
+from rqtool.text import encodable, plural
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
@@ -229,7 +229,7 @@ def _failed_headers(job: Job, result: Result) -> dict[str, Any]:
     return headers.failed(
         job.delivery.headers,
         attempts=result.task.attempt,
-        error=f"{why(result.outcome)}\n{detail}".strip(),
+        error=encodable(f"{why(result.outcome)}\n{detail}".strip()),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )

@@ -18,6 +18,8 @@ class Supervisor:
     def __init__(self, grace: float | None) -> None:
         self.signals = Signals(self.changed, grace)
         self.error: Exception | None = None
+        self.is_broken = False
+        """Whether the error is one that nobody caught on the event loop: it may have left a task at work for ever."""
         self.changes = 0
         self._drained = False
         self._changed = asyncio.Event()
@@ -67,9 +69,10 @@ class Supervisor:
             self.fail(error)
 
     def uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an exception that nobody caught on the event loop."""
+        """Handle an exception that nobody caught on the event loop: the worker ends at once."""
         error = context.get("exception")
         if isinstance(error, Exception):
+            self.is_broken = True
             self.fail(error)
         else:
             loop.default_exception_handler(context)

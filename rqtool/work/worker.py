@@ -114,8 +114,11 @@ class Worker:
                     await signals.interrupt(self._settler.finish(CLOSE_SECONDS), lambda: signals.leave)
                     if not out.is_waiting:
                         return
-            if not signals.leave:
+            if not (signals.leave or self._supervisor.is_broken):
                 await self._supervisor.change(seen)
+            if self._supervisor.is_broken:
+                await self._dispatcher.cut_off(LAST_SECONDS)
+                return
             if signals.leave:
                 again = plural(self._jobs.at_work, "unfinished task")
                 await self._dispatcher.cut_off(LAST_SECONDS)

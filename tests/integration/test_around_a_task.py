@@ -18,7 +18,7 @@ from tests.tools import DEADLINE, PYTHON, Program, Vhost, clean_environment, eve
 NUMBERED = [f"{n}".encode() for n in range(200)]
 
 FUNCTIONS = """
-import asyncio, os, re, subprocess, time
+import asyncio, json, os, re, subprocess, time
 
 def shout(body):
     print("x" * 2000)
@@ -27,6 +27,10 @@ def hold(body):
     subprocess.Popen(["sleep", "300"])
     open("held", "w").write(str(os.getpid()))
     re.match(r"(a+)+$", "a" * 64 + "b")
+
+def halves(body):
+    if body == b"half":
+        raise ValueError("no smile: " + json.loads('"\\\\ud83d"'))
 
 async def crashes(body):
     with open("begun", "a") as log:
@@ -164,6 +168,30 @@ def test_no_room_for_processes_is_no_verdict(rqtool: Program, vhost: Vhost) -> N
     done = (rqtool.cwd / "log").read_text().split() if ended.returncode == 0 else []
     assert len(done) == (40 if ended.returncode == 0 else 0)
     assert len(done) + vhost.ready() == 40
+
+
+def test_an_error_that_no_utf8_can_hold(functions: Program, vhost: Vhost) -> None:
+    """Half of a surrogate pair, as JSON can have it, in the reason of a failure: the task fails, others are done."""
+    functions("send", "half", "whole")
+    ended = functions("work", "--call", "functions:halves", "--drain", "--retry-delays", "none")
+
+    assert ended.code == 1, ended.stderr
+    [(properties, body)] = vhost.take_all("task_queue.dead")
+    assert body == b"half"
+    assert (properties.headers or {})["x-rqtool-error"].startswith("ValueError: no smile: ?")
+    assert vhost.figures() == (0, 0)
+
+
+def test_a_bug_ends_the_worker_at_once(rqtool: Program, vhost: Vhost) -> None:
+    """One that leaves a task at work for ever: the worker says it, ends with its code, and the tasks are back."""
+    bug = "from rqtool.work.settle import Settler; Settler.conclude = lambda *_: {}['a bug']"
+    broken = Program(vhost.environment, rqtool.cwd, ("-c", f"{bug}; from rqtool.cli.main import main; exit(main())"))
+    rqtool("send", "short", "long")
+    ended = broken("work", "-j", "2", "--", "sh", "-c", "read t; test $t = short || sleep 300")
+
+    assert ended.code == 70
+    assert "rqtool: Internal error: KeyError: 'a bug'." in ended.stderr
+    assert vhost.ready() == 2
 
 
 def test_neighbours_of_a_crash_are_done(functions: Program, vhost: Vhost) -> None:

@@ -20,25 +20,36 @@ PREFIX = b"RQTOOL_TASK_"
 not inherit options that its own line doesn't give."""
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
 _NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
+MOST_HEADERS = 128 * 1024
+"""Bytes of variables with headers: Linux takes no more in a single variable, and about 2 MB of arguments and variables
+together. A binary header or a long list can be several times as large as text as it was in its frame."""
 
 
 def variables_of(task: Task) -> dict[bytes, bytes]:
-    """The environment variables that describe a task."""
+    """The environment variables that describe a task. Headers that have no room are left out."""
     variables = {
         b"RQTOOL_TASK_QUEUE": _value(task.queue),
         b"RQTOOL_TASK_ID": _value(task.message_id),
         b"RQTOOL_TASK_ATTEMPT": b"%d" % task.attempt,
         b"RQTOOL_TASK_REDELIVERED": b"1" if task.redelivered else b"0",
     }
-    for name, value in task.headers.items():
-        suffix = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.upper())
-        variables[b"RQTOOL_TASK_HEADER_" + suffix.encode()] = _value(value)
+    room = MOST_HEADERS
+    for header, text in task.headers.items():
+        suffix = "".join(c if c.isascii() and c.isalnum() else "_" for c in header.upper())
+        name, value = b"RQTOOL_TASK_HEADER_" + suffix.encode(), _value(text)
+        size = len(name) + len(value) + 2  # its = and its NUL
+        if size <= room:
+            variables[name] = value
+            room -= size
     return variables
 
 
 def _value(text: str) -> bytes:
-    # An environment can hold no NUL; an id or header from elsewhere can.
-    return os.fsencode(text.replace("\0", ""))
+    text = text.replace("\0", "")  # an environment can hold none; an id or header from elsewhere can
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # the locale lacks a letter
+        return text.encode("utf-8", "surrogateescape")
 
 
 def ignore_stops() -> list[signal.Signals]:

@@ -412,6 +412,22 @@ class TestInherited:
         }
         assert self._environment(TASK)["RQTOOL_TASK_REDELIVERED"] == "0"
 
+    def test_a_header_that_is_too_long_is_left_out(self) -> None:
+        """And no more: the command starts, with as much as has room."""
+        headers = {"rows": str([True] * 30_000), **{f"h{n}": "x" * 50_000 for n in range(40)}, "short": "y"}
+        given = self._environment(Task(b"", "queue", "id", 1, False, headers))
+        left = {name.removeprefix("RQTOOL_TASK_HEADER_") for name in given if "_HEADER_" in name}
+        assert left == {"H0", "H1", "SHORT"}
+
+    def test_letters_that_the_locale_lacks_are_utf8(self) -> None:
+        code = (
+            "from rqtool.run.child.command_process import variables_of\nfrom rqtool.run.task import Task\n"
+            "print(variables_of(Task(b'', 'queue', 'id', 1, False, {'n': '\\u0141ukasz\\udcff'})))"
+        )
+        ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        shown = subprocess.run([sys.executable, "-c", code], env=ascii_only, capture_output=True, text=True, check=True)
+        assert "b'RQTOOL_TASK_HEADER_N': b'\\xc5\\x81ukasz\\xff'" in shown.stdout
+
     @pytest.mark.parametrize(
         ("ignored", "kill"),
         [([], ["PIPE", "XFSZ", "TERM", "INT", "HUP"]), (["HUP", "INT", "CHLD"], ["PIPE", "XFSZ", "TERM"])],

@@ -51,17 +51,17 @@ async def is_there(connection: Connection, queue: str) -> bool:
     RabbitMQ 4.3 refuses a look to users without a right to the queue, but only if it exists.
     """
     try:
-        return await count_if_there(connection, queue) is not None
+        return await look(connection, queue) is not None
     except Lost as lost:
         if lost.code != ACCESS_REFUSED:
             raise
         return True
 
 
-async def count_if_there(connection: Connection, queue: str) -> int | None:
-    """How many messages are ready in the queue; None if it does not exist. Raises Lost."""
+async def look(connection: Connection, queue: str) -> tuple[int, int] | None:
+    """How many messages are ready in the queue, and its consumers; None if it does not exist. Raises Lost."""
     try:
-        return await count_ready(connection, queue)
+        return await connection.declare(queue, None)
     except Lost as lost:
         if lost.code != NOT_FOUND or "no queue" not in lost.text:
             raise

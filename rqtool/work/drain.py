@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.declare import count_if_there, count_ready
+from rqtool.amqp.declare import count_ready, look
 from rqtool.amqp.errors import Lost
-from rqtool.amqp.topology import dead, spare
+from rqtool.amqp.topology import dead, quarantine, returned, spare
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
@@ -97,14 +97,18 @@ class Drain:
     async def _nothing_there(self, connection: Connection) -> bool:
         # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
         # and twice, it does not slip through.
-        ready, consumers = await connection.declare(self._queue, None)
-        self._company |= consumers > 1
-        if ready:
+        if await count_ready(connection, self._queue):
             return False
+        # A worker that runs a suspect, or ends, consumes nothing; but a quorum queue counts who holds one of its
+        # messages among its consumers, and at once.
+        for queue, ours in ((self._queue, 1), (returned(self._queue).name, 1), (quarantine(self._queue).name, 0)):
+            _, consumers = await look(connection, queue) or (0, 0)
+            self._company |= consumers > ours
         siblings, held = await self._ask()
         later = 0
         for sibling in siblings:
-            count = (await count_if_there(connection, sibling.name) or 0) + sibling.leaving
+            ready, _ = await look(connection, sibling.name) or (0, 0)
+            count = ready + sibling.leaving
             if sibling.is_later:
                 later += count
             elif count:

@@ -10,7 +10,7 @@ from functools import partial
 from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection, resolve
 from rqtool.amqp.consumer import Consumer, Delivery, Getter
-from rqtool.amqp.declare import count_if_there, count_ready, ensure_queue, ensure_sibling
+from rqtool.amqp.declare import count_ready, ensure_queue, ensure_sibling, look
 from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.topology import quarantine, returned
@@ -136,7 +136,8 @@ class Subscription:
 
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
-        return (await count_if_there(self.connection, self._quarantine) or 0) if self.counts_returns else 0
+        found = await look(self.connection, self._quarantine) if self.counts_returns else None
+        return 0 if found is None else found[0]
 
     async def take_suspect(self) -> Delivery | None:
         """Take the next task out of quarantine; None: there is none. Raises Lost."""

@@ -23,11 +23,11 @@ def log_of(rqtool: Program) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def publish(vhost: Vhost, *bodies: bytes) -> None:
+def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
     with vhost.channel() as channel:
         channel.confirm_delivery()
         for body in bodies:
-            channel.basic_publish("", "task_queue", body)
+            channel.basic_publish("", queue, body)
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -45,6 +45,25 @@ def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind
     assert drainer.wait().code == 0
     assert log_of(rqtool)[:2] == ["begin theirs", "theirs"]
     (rqtool.cwd / "go").touch()
+
+
+@pytest.mark.usefixtures("old_places")
+def test_drain_waits_for_a_suspect_of_others(rqtool: Program, vhost: Vhost) -> None:
+    """A worker that runs a task of the quarantine consumes nothing, and the management API learns of it late."""
+    publish(vhost, b"own")
+    drainer = rqtool.start("work", "--drain", "--", "sh", "-c", "touch begun; while [ ! -e over ]; do sleep 0.05; done")
+    eventually((rqtool.cwd / "begun").exists)
+    holder = rqtool.start("work", "--", *HOLD)
+    eventually(lambda: vhost.consumers() == 2)
+    publish(vhost, b"suspect", queue="task_queue.quarantine")
+    eventually(lambda: log_of(rqtool) == ["begin suspect"])
+    (rqtool.cwd / "over").touch()
+    drainer.says("waiting for 1 task that other workers hold")
+    (rqtool.cwd / "go").touch()
+
+    assert drainer.wait().code == 0
+    assert log_of(rqtool) == ["begin suspect", "end suspect"]
+    assert holder.process.poll() is None
 
 
 def test_drain_with_a_management_api_that_goes(rqtool: Program, vhost: Vhost) -> None:

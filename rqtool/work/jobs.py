@@ -2,12 +2,13 @@
 
 A task that was in hand when the connection was lost, and comes again, is settled by the one result that it has or
 gets: a lost ack must not cost the work a second time. Nothing confirms an ack: those of a connection are certain only
-while it lasts. Within one connection every delivery is a task of its own, whatever id it has.
+while it lasts. Within one connection every delivery is a task of its own, whatever id it has. So a key that two of
+them had belongs to several tasks, and a result under it says nothing of the next one.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 10_000
 """How many results are remembered whose ack may be lost."""
-_NEVER = -1
+_NEVER, _SHARED = -1, -2
 _MOST_INTERRUPTIONS = 1_000
 
 
@@ -37,7 +38,8 @@ class Jobs:
         self.ahead: deque[Job] = deque()
         self.behind: deque[Job] = deque()
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
-        self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()  # and the connection of the ack
+        self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()
+        """And the connection of the ack; _NEVER, or _SHARED where several tasks have the key."""
         self._connection = self._taken_on = self._begun = self.received = 0
         self.interruptions: deque[float] = deque(maxlen=_MOST_INTERRUPTIONS)
         """When the broker or the network went, in seconds since 1970: that is why tasks in hand come again."""
@@ -88,9 +90,10 @@ class Jobs:
             return orphan
         counts = bool(self.interruptions) and delivery.queue != self.queue
         job = Job(delivery, self.queue, owner, self._excused(delivery) if counts else 0)
-        if key is not None and (known := self._results.get(key)) is not None and known[1] != self._connection:
+        result, acked_on = self._results.get(key, (None, _SHARED))
+        if acked_on not in (self._connection, _SHARED):
             del self._results[key]
-            job.state, job.result = "ended", known[0]
+            job.state, job.result = "ended", result
         self.count[job.state] += 1
         self.in_hand.add(job)
         return job
@@ -121,11 +124,8 @@ class Jobs:
     def settle(self, job: Job, *, acked: bool) -> None:
         """It needs nothing more on this connection; if it comes again, its `result` and the ack are left to do."""
         self._enter(job, "settled")
-        key = job.delivery.key
-        if key is not None:
-            self._results[key] = (job.result, self._connection if acked else _NEVER)
-            if len(self._results) > REMEMBERED:
-                self._results.popitem(last=False)
+        if (key := job.delivery.key) is not None:
+            self._remember(key, job.result, _SHARED if self._is_shared(key) else self._connection if acked else _NEVER)
 
     def give_back(self, job: Job) -> None:
         """The broker has the task again, and it is to begin anew."""
@@ -137,10 +137,23 @@ class Jobs:
 
     def connection_lost(self) -> None:
         """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""
+        for key, tasks in Counter(job.delivery.key for job in self.in_hand).items():
+            if key is not None and (tasks > 1 or self._is_shared(key)):
+                self._remember(key, None, _SHARED)
         for job in [*self.waiting, *self.withdrawn]:
             self.give_back(job)
         self._connection += 1
         self._orphans = {key: job for job in self.in_hand if (key := job.delivery.key) is not None}
+
+    def _is_shared(self, key: Hashable) -> bool:
+        """Whether another task than the one at hand has the key."""
+        _, acked_on = self._results.get(key, (None, _NEVER))
+        return acked_on in (self._connection, _SHARED)
+
+    def _remember(self, key: Hashable, result: Result | None, acked_on: int) -> None:
+        self._results[key] = result, acked_on
+        if len(self._results) > REMEMBERED:
+            self._results.popitem(last=False)
 
     def _excused(self, delivery: Delivery) -> int:
         """How many returns of a delivery are explained by interruptions: one by each since the copy was made."""

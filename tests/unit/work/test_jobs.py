@@ -162,6 +162,28 @@ class TestResults:
         assert receive(held, Delivery("a", 3)).state == "ended"
         assert receive(held, Delivery("b", 3)) is job
 
+    @pytest.mark.parametrize(
+        ("done", "begun", "waits"), [(1, 1, 0), (1, 0, 1), (2, 0, 0), (3, 0, 0), (1, 1, 3), (0, 2, 0), (2, 2, 2)]
+    )
+    def test_a_key_of_several_tasks_says_nothing(self, held: Jobs, done: int, begun: int, waits: int) -> None:
+        """Where two deliveries of one connection had it, no task is taken for one that was done; what is at work may be
+        one of those that come.
+        """
+        tags = iter(range(100, 200))
+        jobs_done = [take(held, Delivery("same", next(tags), repeats=False)) for _ in range(done)]
+        for job in jobs_done:
+            held.settle(job, acked=True)
+        running = [take(held, Delivery("same", next(tags), repeats=False)) for _ in range(begun)]
+        for _ in range(waits):
+            arrive(held, Delivery("same", next(tags), repeats=False))
+        for _ in range(3):
+            held.connection_lost()
+            for _ in range(3):
+                job = receive(held, Delivery("same", next(tags)))
+                assert job.state == "received" or job in running
+                if job.state == "received":
+                    held.wait(job)
+
     def test_nothing_is_remembered_without_a_key(self, held: Jobs) -> None:
         """The result of one task without id is not that of the next."""
         held.settle(take(held, Delivery(None, 1)), acked=False)

@@ -17,7 +17,7 @@ import pika.tcp_socket_opts
 
 from rqtool import __version__
 from rqtool.amqp.connection import Connection, resolve
-from rqtool.amqp.errors import Lost, connect_error, unreachable
+from rqtool.amqp.errors import Lost, connect_error, root_cause, unreachable
 from rqtool.amqp.wire import PikaConnection
 from rqtool.endpoint.urls import BrokerURL, Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
@@ -46,7 +46,10 @@ async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
     Raises AccessRefused or Unreachable, with what a node said; UsageError for wrong options in a URL.
     """
     # Before the first attempt, so that a wrong option shows now and not when its node's turn comes.
-    left = [(url, _parameters(url, role, runs, endpoint.tls)) for url in endpoint.urls]
+    try:
+        left = [(url, _parameters(url, role, runs, endpoint.tls)) for url in endpoint.urls]
+    except OSError as error:
+        raise Unreachable(f"No connection can be opened: {root_cause(error)}", "Raise the limit (ulimit -n)") from None
     random.shuffle(left)
     failure: RqtoolError | None = None
     attempts: list[asyncio.Task[Connection]] = []
@@ -143,25 +146,22 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
 
 
 def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
-    """The options of a URL as pika takes them, and ours. Raises UsageError for an unknown or wrong option.
+    """The options of a URL as pika takes them, and ours. Raises UsageError for an unknown or wrong option, and
+    OSError where no socket is to be had.
 
     https://www.rabbitmq.com/docs/uri-query-parameters and pika.URLParameters.
     """
     if "ssl_options" in unquote(url.query):
         raise UsageError(f"The broker URL {url} has ssl_options", "Use --tls-ca, --tls-cert and --tls-key instead")
-    try:
-        parameters = pika.URLParameters(url.full)
-        _check(parameters)
-    except Exception as error:  # pika evaluates literals, the check sets socket options: anything
-        raise UsageError(
-            f"The options of the broker URL {url} are wrong: {error}",
-            "See https://www.rabbitmq.com/docs/uri-query-parameters",
-        ) from None
-    for name, default in (
-        ("heartbeat", HEARTBEAT),
-        ("socket_timeout", CONNECT_SECONDS),
-        ("stack_timeout", CONNECT_SECONDS),
-    ):
+    with socket.socket() as probe:
+        try:
+            parameters = pika.URLParameters(url.full)
+            _check(parameters, probe)
+        except Exception as error:  # pika evaluates literals, the check sets socket options: anything
+            what = f"The options of the broker URL {url} are wrong: {error}"
+            raise UsageError(what, "See https://www.rabbitmq.com/docs/uri-query-parameters") from None
+    defaults = {"heartbeat": HEARTBEAT, "socket_timeout": CONNECT_SECONDS, "stack_timeout": CONNECT_SECONDS}
+    for name, default in defaults.items():
         if f"{name}=" not in url.query:
             setattr(parameters, name, default)
     if url.tls:
@@ -176,7 +176,7 @@ def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None
     return parameters
 
 
-def _check(parameters: pika.URLParameters) -> None:
+def _check(parameters: pika.URLParameters, probe: socket.socket) -> None:
     """Raise ValueError for what pika accepts and fails over when it connects, with a traceback or without an end."""
     if isinstance(parameters.heartbeat, int) and parameters.heartbeat > LONGEST_HEARTBEAT:
         raise ValueError(f"heartbeat must be <= {LONGEST_HEARTBEAT}, but got {parameters.heartbeat}")
@@ -188,5 +188,4 @@ def _check(parameters: pika.URLParameters) -> None:
         seconds = getattr(parameters, name)
         if seconds is not None and not math.isfinite(seconds):
             raise ValueError(f"{name} must be a number, but got {seconds}")
-    with socket.socket() as probe:
-        pika.tcp_socket_opts.set_sock_opts(parameters.tcp_options, probe)
+    pika.tcp_socket_opts.set_sock_opts(parameters.tcp_options, probe)

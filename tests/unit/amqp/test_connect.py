@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import resource
 import socket
 import struct
 import threading
@@ -51,6 +53,22 @@ def test_a_peer_that_resets_each_connection() -> None:
         threading.Thread(target=reset_all, daemon=True).start()
         assert try_to_connect(server.getsockname()[1], 500) == []
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_no_descriptor_is_left() -> None:
+    """That may pass: the broker is out of reach, and its URL not wrong."""
+
+    async def run() -> None:
+        _, most = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        os.close(lowest := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, most))
+        try:
+            with pytest.raises(Unreachable, match="too many open files"):
+                await connect(Endpoint(parse_broker_urls("amqp://127.0.0.1/"), ()), "test")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    asyncio.run(run())
 
 
 def test_a_peer_that_says_nothing() -> None:

@@ -23,8 +23,9 @@ LOOK = 1.0
 PATIENCE = 5.0
 """Seconds that a busy worker leaves to those that have nothing to do."""
 SPELL = 10.0
-"""Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there."""
-
+"""Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there; twice as many
+each time that its tasks did not end within them, so that no suspect starves beside jobs that never end together.
+"""
 MOST_ASKING = 8.0
 """Seconds: a node says how long it has been up five seconds after it started."""
 
@@ -39,6 +40,7 @@ class Quarantine:
     dispatcher: Dispatcher
     supervisor: Supervisor
     _asked: bool = field(default=False, init=False)
+    _in_vain: int = field(default=0, init=False)
 
     async def run(self) -> None:
         """Look into the quarantine again and again. Never ends."""
@@ -78,19 +80,28 @@ class Quarantine:
             await asyncio.sleep(LOOK)
 
     async def _run_alone(self, subscription: Subscription) -> None:
-        until = time.monotonic() + SPELL
-        while self.jobs.at_work:
-            await self._change()
-            if self.jobs.at_work and (time.monotonic() > until or not await subscription.count_suspects()):
-                return  # a long task, or others were faster
-        # Tasks that wait here would be suspected as well, if the suspect kills this worker.
-        await subscription.pause("quarantine")
+        await subscription.pause("quarantine")  # what came meanwhile would wait here, and others may have room for it
         try:
-            self.dispatcher.return_waiting()
-            await self._until_settled()
-            await self._take_suspects(subscription)
+            if await self._until_alone(subscription):
+                # Tasks that wait here would be suspected as well, if the suspect kills this worker.
+                self.dispatcher.return_waiting()
+                await self._until_settled()
+                await self._take_suspects(subscription)
         finally:
             await subscription.resume("quarantine")
+
+    async def _until_alone(self, subscription: Subscription) -> bool:
+        """Wait until nothing is at work. Returns whether that came in time, and before others took the suspects."""
+        until = time.monotonic() + SPELL * 2**self._in_vain
+        while self.jobs.at_work:
+            await self._change()
+            if self.jobs.at_work and not await subscription.count_suspects():
+                return False
+            if self.jobs.at_work and time.monotonic() > until:
+                self._in_vain += 1
+                return False
+        self._in_vain = 0
+        return True
 
     async def _take_suspects(self, subscription: Subscription) -> None:
         until = time.monotonic() + SPELL

@@ -78,6 +78,22 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
     assert vhost.bodies("task_queue.dead") == []
 
 
+@pytest.mark.usefixtures("old_places")
+def test_a_suspect_does_not_starve(rqtool: Program, vhost: Vhost) -> None:
+    """Beside jobs that never end together, a worker waits for longer and longer until it does nothing else."""
+    spell = "from rqtool.work import quarantine; quarantine.SPELL = 0.2; quarantine.PATIENCE = 0.0"
+    hasty = Program(vhost.environment, rqtool.cwd, ("-c", f"{spell}; from rqtool.cli.main import main; exit(main())"))
+    rqtool("send", input=lines(*(b"1.%d" % (n % 3) for n in range(60))))
+    with vhost.channel() as channel:
+        channel.confirm_delivery()
+        channel.basic_publish("", "task_queue.quarantine", b"0")
+    command = 'read s; echo "$s" >> log; sleep "$s"'
+    worker = hasty.start("work", "-j", "3", "--", "sh", "-c", command)
+    worker.says("Done '0'")
+    assert vhost.ready() > 0
+    worker.kill()
+
+
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:
     """A worker that has a dead one's task in hand is named by `queues NAME`."""
     declare_siblings(vhost, "task_queue")

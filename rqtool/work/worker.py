@@ -104,10 +104,10 @@ class Worker:
             if not (session.ending or session.is_open):
                 self._dispatcher.return_withdrawn()
                 await session.open(self._pool.spec.runs, self._dispatcher.receive)
-                if session.is_open and self._pool.spec.what == [PRETENDED]:
-                    self._events.say_once(_PRETENDING)
             seen = self._supervisor.changes
             self._dispatcher.begin_jobs(session)
+            if self._jobs.at_work and self._pool.spec.what == [PRETENDED] and out.error is None:
+                self._events.say_once(_PRETENDING)
             if session.ending:
                 await self._wind_down()
                 if session.ending and not self._jobs.at_work and not out.is_waiting:

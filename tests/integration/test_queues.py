@@ -214,7 +214,7 @@ def test_options_that_contradict_each_other(offline: Program) -> None:
         (["--watch"], "don't go together"),
         (["--json"], "don't go together"),
         (["--no-such-option"], "No such option"),
-        (["--warn-ready", "many"], "is not a valid"),
+        (["--warn-ready", "many"], "--warn-ready: 'many' is not a number of at least 0. See: rqtool queues --help."),
         (["--stuck-after", "0s"], "at least 1s"),
         (["--stuck-after", "soon"], "is not a duration"),
         (["--crit-age", "old"], "--crit-age: 'old' is not a duration"),

@@ -21,6 +21,7 @@ from rqtool.amqp.acks import Acks
 from rqtool.amqp.errors import Lost, NoAnswer, lost_because
 from rqtool.amqp.topology import Arguments
 from rqtool.amqp.wire import PikaConnection, RawDelivery
+from rqtool.dropping import DEFAULT_DELIVERY_LIMIT
 from rqtool.endpoint.urls import BrokerURL
 
 # pika logs what it raises, and parts of message bodies besides.
@@ -106,6 +107,11 @@ class Connection:
         self._channels: WeakSet[Channel] = WeakSet()
         self.url = url
         self.lost = lost
+
+    @property
+    def default_limit(self) -> int | None:
+        """After how many returns a quorum queue drops a message if nobody has set that; None (RabbitMQ 3): never."""
+        return None if str((self._raw.server_properties or {}).get("version"))[:2] == "3." else DEFAULT_DELIVERY_LIMIT
 
     def on_blocked(self, changed: Callable[[str | None], None]) -> None:
         """Call `changed` with the broker's reason when it stops reading from us, and with None when it reads again.

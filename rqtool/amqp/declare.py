@@ -7,7 +7,6 @@ existing queue: https://www.rabbitmq.com/docs/queues#property-equivalence
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,13 +35,11 @@ from rqtool.amqp.topology import (
     returned,
     sibling_arguments,
 )
-from rqtool.dropping import drops
+from rqtool.dropping import chosen, drops, most_returns
 from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
 
 _RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
 _MOST_ARGUMENTS = 20
-_DEFAULT_DELIVERY_LIMIT = 20
-"""RabbitMQ 4's for quorum queues; RabbitMQ 3 has none."""
 
 
 async def is_there(connection: Connection, queue: str) -> bool:
@@ -76,13 +73,13 @@ async def count_ready(connection: Connection, queue: str) -> int:
 @dataclass(frozen=True, slots=True)
 class DeclaredQueue:
     """A queue that exists now. `arguments`: as far as they can be learnt; `made`: it did not exist; `new`: it, or one
-    that it needs, may be too new to survive a crash; `drops`: the arguments by which it may drop confirmed tasks.
+    that it needs, may be too new to survive a crash; `drops`: see rqtool.dropping, None: this user may not see it.
     """
 
     arguments: Arguments
     made: bool
     new: bool
-    drops: Sequence[str]
+    drops: Sequence[str] | None
 
 
 async def ensure_queue(
@@ -95,9 +92,9 @@ async def ensure_queue(
     """
     others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
     found = await _ensure(connection, at_home(queue), kind, [queue_arguments(queue, kind), *others])
-    if found.drops and not accept_loss:
+    if (settings := chosen(found.drops)) and not accept_loss:
         raise UnsafeQueue(
-            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
+            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(settings)}",
             "Use another queue, or --accept-loss to use it all the same",
         )
     if commits and (kind or await _dead_kind(connection, queue)) == "quorum":
@@ -122,9 +119,9 @@ async def ensure_sibling(connection: Connection, target: Destination, kind: Queu
         there = await is_there(connection, target.name)
         kinds = [None, "quorum"] if there else [await _dead_kind(connection, target.home)]
     found = await _ensure(connection, target, None, [sibling_arguments(target, each) for each in kinds])
-    if found.drops:
+    if settings := chosen(found.drops):
         raise UnsafeQueue(
-            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(found.drops)}",
+            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(settings)}",
             "Delete it when it is empty; rqtool creates it again without that",
         )
     return found
@@ -139,10 +136,7 @@ async def delivery_limit(connection: Connection, queue: str) -> int | None:
         found = await _ensure(connection, at_home(queue), None, [{"x-queue-type": "quorum"}])
     except UnsafeQueue:
         return None  # not durable, exclusive, or a stream
-    if found.arguments.get("x-queue-type") != "quorum":
-        return None
-    limit = found.arguments.get("x-delivery-limit", _DEFAULT_DELIVERY_LIMIT)
-    return limit if isinstance(limit, int) and limit >= 0 else sys.maxsize
+    return most_returns(found.arguments)
 
 
 async def _dead_kind(connection: Connection, queue: str) -> QueueType | None:
@@ -150,17 +144,8 @@ async def _dead_kind(connection: Connection, queue: str) -> QueueType | None:
 
     Raises as `ensure_queue`.
     """
-    found = (await ensure_queue(connection, queue, None, accept_loss=True)).arguments
-    if found:
-        kind = found.get("x-queue-type")
-        return None if kind is None else "quorum" if kind == "quorum" else "classic"
-    try:
-        await connection.declare(queue, {"x-queue-type": "quorum"})
-    except Lost as lost:
-        if lost.code not in (PRECONDITION_FAILED, ACCESS_REFUSED):
-            raise
-        return None
-    return "quorum"  # without arguments: the vhost's default type
+    kind = (await ensure_queue(connection, queue, None, accept_loss=True)).arguments.get("x-queue-type")
+    return None if kind is None else "quorum" if kind == "quorum" else "classic"
 
 
 async def _ensure(
@@ -170,7 +155,7 @@ async def _ensure(
     try:
         made = not await is_there(connection, target.name)
         marked = made and await mark_as_new(connection, target.home)
-        arguments = await _declare_or_adopt(connection, target, kind, likely)
+        seen = await _declare_or_adopt(connection, target, kind, likely)
         if made and not marked:
             await asyncio.sleep(NEW_SECONDS)  # nobody else could know
         if marked:
@@ -179,27 +164,30 @@ async def _ensure(
         if lost.code != RESOURCE_LOCKED:
             raise
         raise UnsafeQueue(
-            f"Queue {target.name!r} is exclusive to another connection and goes with it",
-            _other_name(target.name),
+            f"Queue {target.name!r} is exclusive to another connection and goes with it", _other_name(target.name)
         ) from None
-    is_quorum = arguments.get("x-queue-type") == "quorum" or "x-delivery-limit" in arguments
-    return DeclaredQueue(arguments, made, marked, drops(arguments, "quorum" if is_quorum else None))
+    if seen is None:
+        return DeclaredQueue(likely[0], made, marked, None)
+    is_quorum = seen.get("x-queue-type") == "quorum" or "x-delivery-limit" in seen
+    return DeclaredQueue(seen, made, marked, drops(seen, "quorum" if is_quorum else None, connection.default_limit))
 
 
 async def _declare_or_adopt(
     connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
-) -> Arguments:
-    """Return the arguments that the broker agreed to, as far as it named them."""
+) -> Arguments | None:
+    """Return the arguments that the broker agreed to, as far as it named them; None if this user may not see them."""
     queue = target.name
     arguments, *others = likely
     for _ in range(_MOST_ARGUMENTS):
         try:
             await connection.declare(queue, arguments)
+            if not arguments:  # then the type is the vhost's default, which may be another
+                await connection.declare(queue, {"x-queue-type": "classic"})
             return arguments
         except Lost as lost:
             if lost.code == ACCESS_REFUSED:
                 await _check_exists(connection, queue)
-                return arguments
+                return None
             if lost.code != PRECONDITION_FAILED or temporary_refusal(lost.text):
                 raise
             mismatch = parse_mismatch(lost.text)

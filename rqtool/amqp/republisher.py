@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Connection
@@ -20,6 +21,7 @@ from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import Destination, QueueType
 from rqtool.amqp.window import Message, Settled
 from rqtool.endpoint.urls import Endpoint
+from rqtool.errors import RqtoolError
 
 
 class NotTaken(Exception):
@@ -30,7 +32,7 @@ class Republisher:
     """For the places around one `queue`: `kind` is the type that the user asked for, `role` our name in the broker's
     lists of connections.
 
-    It opens nothing before the first delivery, and declares a place when something goes there.
+    It opens nothing and declares no place before something goes there, unless asked to `prepare` for that.
     """
 
     def __init__(
@@ -77,6 +79,11 @@ class Republisher:
             self._declared.discard(place.name)  # it may have been deleted
             raise
 
+    async def prepare(self, place: Destination) -> None:
+        """Connect and declare the place now: `publish` need not wait then. `deliver` tries again what fails here."""
+        with suppress(Lost, RqtoolError):
+            await self._open_for(place)
+
     def publish(self, place: Destination, message: Message) -> asyncio.Future[None] | None:
         """Publish a copy, if that needs no waiting. Returns a future that the broker's answer resolves, with the errors
         of `deliver`; None without a connection, or where the place is not declared yet or too new.
@@ -108,6 +115,11 @@ class Republisher:
         return self._safe_from.get(place.name, 0.0) - time.monotonic() if self._safe_from else 0.0
 
     async def _ready(self, place: Destination) -> Publisher:
+        publisher = await self._open_for(place)
+        await asyncio.sleep(max(0.0, self._wait(place)))
+        return publisher
+
+    async def _open_for(self, place: Destination) -> Publisher:
         async with self._opening:
             connection, publisher = self._connection, self._publisher
             if connection is None or publisher is None:
@@ -122,8 +134,6 @@ class Republisher:
                     if place.name == self._queue and sys.stderr.isatty():
                         self._say(STILL_NEW)
                     self._safe_from[place.name] = time.monotonic() + NEW_SECONDS
-        if (wait := self._wait(place)) > 0:
-            await asyncio.sleep(wait)
         return publisher
 
     async def _open(self) -> tuple[Connection, Publisher]:

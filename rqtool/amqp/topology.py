@@ -23,12 +23,9 @@ _AT_LEAST_ONCE: Arguments = {"x-dead-letter-strategy": "at-least-once", "x-overf
 LONGEST_NAME = 255
 """Bytes: names are short strings in AMQP 0-9-1."""
 
-DELIVERY_LIMIT = UNREACHED_LIMIT
-"""Explicit, because RabbitMQ 4's default is 20, and each restart of a worker is a delivery of every task that it had
-prefetched. High, because the worker decides what is poison; the broker's limit only ends the loops of other programs,
-in the dead queue."""
-
-_QUORUM: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+# Explicit, because RabbitMQ 4's default is 20, and each restart of a worker returns what it had prefetched. High, as
+# the worker decides what is poison; the broker's limit only ends the loops of other programs, in the dead queue.
+_QUORUM: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNREACHED_LIMIT}
 
 
 def check_queue_name(name: str) -> str:

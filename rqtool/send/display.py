@@ -14,6 +14,8 @@ class Display:
 
     def __init__(self, line: Callable[[Message], str] | None, *, quiet: bool, progress: bool) -> None:
         self.say = talker(quiet=quiet)
+        self.warning = ""
+        """Said with the first confirmed task: until then an error may be all that there is to say."""
         self._line = line
         self._lines: list[str] = []
         self._count = 0
@@ -26,6 +28,9 @@ class Display:
 
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
+        if messages and self.warning:
+            self.say(self.warning)
+            self.warning = ""
         if self._line is not None and self.error is None:
             self._lines += map(self._line, messages)
         if self._progress is not None:

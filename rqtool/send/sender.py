@@ -17,6 +17,7 @@ from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW
 from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.topology import parse_size_limit
 from rqtool.amqp.window import Message, Settled
+from rqtool.dropping import warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UnsafeQueue
 from rqtool.send.display import Display
@@ -158,9 +159,8 @@ class Sender:
         connection.on_blocked(self._block_changed)
         publisher.lost.add_done_callback(lambda _: self._wake.set())
         self._outbox.connected(publisher.window)
-        if found.drops and self._connection is None:
-            queue = self._options.queue
-            self._display.say(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
+        if self._connection is None:
+            self._display.warning = warning(self._options.queue, found.drops)
         self._connection = connection
         if self._said_lost:
             self._said_lost = False

@@ -1,4 +1,6 @@
-"""Warns of policies that let a queue drop tasks: only the management API shows them, and it may be out of reach."""
+"""Warns of settings that let a queue drop tasks: only the management API shows policies, and arguments to a user who
+may not declare the queue. It may be out of reach.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 
+from rqtool.dropping import chosen, warning
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
@@ -17,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 
 
 async def warn_of_policies(api: Management, vhost: str, queues: Collection[str], events: Events) -> None:
-    """Say once of each queue whose policy lets it drop tasks. Never ends."""
+    """Say once of each queue whose settings let it drop tasks. Never ends."""
     pause = FIRST_PAUSE
     keys = [(vhost, queue) for queue in queues]
     while True:
@@ -25,7 +28,5 @@ async def warn_of_policies(api: Management, vhost: str, queues: Collection[str],
         pause = min(5 * pause, LONGEST_PAUSE)
         with suppress(Unreachable, AccessRefused):
             for queue in await in_thread(partial(api.reported, vhost, keys)):
-                policies = [drop for drop in queue.drops if drop.startswith("policy ")]
-                if policies:
-                    text = f"queue {queue.name!r} may drop tasks that it has confirmed: {', '.join(policies)}"
-                    events.say_once(text, topic=f"policies of {queue.name}")
+                if line := warning(queue.name, chosen(queue.drops)):
+                    events.say_once(line)

@@ -11,6 +11,7 @@ from functools import partial
 from rqtool.amqp.connect import keep_trying
 from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.consumer import Delivery
+from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UnsafeQueue
 from rqtool.work.jobs import Jobs
@@ -24,9 +25,16 @@ class Session:
     """The subscription of the moment, and whether more tasks are wanted from it."""
 
     def __init__(
-        self, endpoint: Endpoint, options: WorkOptions, jobs: Jobs, events: Events, supervisor: Supervisor
+        self,
+        endpoint: Endpoint,
+        options: WorkOptions,
+        jobs: Jobs,
+        republisher: Republisher,
+        events: Events,
+        supervisor: Supervisor,
     ) -> None:
         self._endpoint = endpoint
+        self._republisher = republisher
         self._options = options
         self._jobs = jobs
         self._events = events
@@ -72,7 +80,7 @@ class Session:
 
         if self._jobs.received != self._received:
             self._received, self._tries = self._jobs.received, 0
-        open_once = partial(Subscription.open, self._endpoint, self._options, runs, receive)
+        open_once = partial(Subscription.open, self._endpoint, self._options, runs, receive, self._republisher)
         opening = keep_trying(open_once, on_failure, self._tries)
         self._tries += 1
         try:

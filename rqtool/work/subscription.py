@@ -13,7 +13,9 @@ from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_ready, ensure_queue, ensure_sibling, look
 from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
+from rqtool.amqp.republisher import Republisher
 from rqtool.amqp.topology import quarantine, returned
+from rqtool.dropping import chosen, warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
@@ -36,7 +38,7 @@ class Subscription:
         self.warnings: list[str] = []
         """What the user must know about the queues, in a line each."""
         self._may_count = self._returned_answers = True
-        self._has_low_limit = False
+        self._has_limit = self._has_low_limit = False
         self._young_until = 0.0
         self._options = options
         self._returned, self._quarantine = returned(options.queue).name, quarantine(options.queue).name
@@ -53,13 +55,20 @@ class Subscription:
 
     @classmethod
     async def open(
-        cls, endpoint: Endpoint, options: WorkOptions, runs: str, receive: Callable[[Delivery], None]
+        cls,
+        endpoint: Endpoint,
+        options: WorkOptions,
+        runs: str,
+        receive: Callable[[Delivery], None],
+        republisher: Republisher,
     ) -> Subscription:
         """Connect, make the queues that are missing, consume. Raises RqtoolError, Lost."""
         connection = await connect(endpoint, "work", runs)
         subscription = cls(connection, options, receive)
         try:
             await subscription._declare()
+            if subscription._has_limit:
+                await republisher.prepare(returned(options.queue))
             await subscription.renew()
         except BaseException as error:
             await connection.close()
@@ -74,7 +83,8 @@ class Subscription:
 
     @property
     def _consumed(self) -> list[str]:
-        return [self._options.queue, *([self._returned] if self._may_count else [])]
+        queues = [self._options.queue, *([self._returned] if self._may_count else [])]
+        return queues[::-1] if self._has_limit else queues  # NAME last, since then its deliveries can be moved at once
 
     @property
     def may_give_back(self) -> bool:
@@ -148,8 +158,8 @@ class Subscription:
         found = await ensure_queue(self.connection, queue, kind, accept_loss=self._options.accept_loss)
         if found.made:
             self.warnings.append(f"queue {queue!r} did not exist; made it")
-        if found.drops:
-            self.warnings.append(f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}")
+        # What comes back must be on its way to NAME.returned at once: each death of a worker before that counts.
+        self._has_limit = any("delivery-limit" in each for each in found.drops or ())
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         is_new, missing = found.new, set[str]()
@@ -160,6 +170,10 @@ class Subscription:
                 missing.add(place.name)
         counted = {self._returned, self._quarantine}
         self._may_count = not missing & counted
+        dropping = chosen(found.drops) if found.drops and self._may_count else found.drops
+        if line := warning(queue, dropping):
+            self.warnings.append(line)
+            self._has_low_limit |= not self._may_count and self.connection.default_limit is not None
         if missing:
             without = ["a task that fails ends the worker"] if missing - counted else []
             without += [] if self._may_count else [UNTOLD]

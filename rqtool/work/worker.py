@@ -45,9 +45,9 @@ class Worker:
         self._api = api
         self._supervisor = supervisor = Supervisor(options.grace)
         self._jobs = jobs = Jobs(options.queue, options.max_tasks)
-        self._session = Session(endpoint, options, jobs, events, supervisor)
         role, lossy = "work, retries", options.accept_loss
         republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
+        self._session = Session(endpoint, options, jobs, republisher, events, supervisor)
         self._settler = Settler(options, jobs, republisher, events, supervisor)
         self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, supervisor)
 

@@ -69,6 +69,61 @@ def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
     worker.says("queue 'task_queue.dead' may drop")
 
 
+@pytest.mark.empty_vhost
+@pytest.mark.parametrize("how", ["there", "default"])
+def test_a_limit_that_nobody_set_is_said(rqtool: Program, vhost: Vhost, how: str) -> None:
+    """RabbitMQ 4 drops what came back 20 times to a quorum queue without arguments. It is used all the same: there is
+    no other without them, and rqtool's own workers move a task away when it first comes back.
+    """
+    if how == "default":
+        vhost.api("PUT", f"/api/vhosts/{vhost.path}", {"default_queue_type": "quorum"})
+    else:
+        vhost.declare("task_queue", **{"x-queue-type": "quorum"})
+    sent = rqtool("send", "x")
+    assert sent.code == 0, sent
+    if int(vhost.api("GET", "/api/overview")["rabbitmq_version"].split(".")[0]) < 4:
+        assert sent.stderr == ""
+    else:
+        assert "may drop tasks that it has confirmed: default delivery-limit=20" in sent.stderr
+        found = "may drop tasks\tdefault delivery-limit=20"
+        eventually(lambda: found in rqtool("queues", "task_queue").stdout, every=0.5)  # it reports the limit late
+    assert rqtool("send", "--quiet", "x").stderr == ""
+    worked = rqtool("work", "--drain", "--quiet", "--", "true")
+    assert (worked.code, worked.stderr) == (0, "")
+
+
+def test_what_comes_back_can_be_moved_at_once(rqtool: Program, vhost: Vhost) -> None:
+    """Each death of a worker before it has moved what came back brings that nearer to the queue's delivery limit: it
+    consumes such a queue last, when all that it needs to move a task is open.
+    """
+    vhost.declare("task_queue", **DROPPING["x-delivery-limit=3"])
+    worker = rqtool.start("work", "--accept-loss")
+    eventually(lambda: vhost.consumers() == 1, what=repr(worker))
+
+    def roles() -> set[str]:
+        connections = vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")
+        return {row["client_properties"]["rqtool"]["role"] for row in connections if "client_properties" in row}
+
+    eventually(lambda: roles() == {"work", "work, retries"}, what=repr(worker))
+
+
+def test_settings_that_this_user_may_not_see_are_said(rqtool: Program, vhost: Vhost) -> None:
+    """Who may not declare a queue learns no arguments from AMQP. The management API tells a worker."""
+    vhost.declare("task_queue", **{"x-max-length": 50})
+    vhost.api("PUT", "/api/users/unseeing", {"password": "unseeing", "tags": "monitoring"})
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/unseeing", {"configure": "", "write": ".*", "read": ".*"})
+    unseeing = Vhost(vhost.node, vhost.name, "unseeing", "unseeing").environment
+    said = "this user may not see the settings of queue 'task_queue'"
+    sent = rqtool("send", "x", env=unseeing)
+    assert (sent.code, sent.stderr.count(said)) == (0, 1), sent
+    assert rqtool("send", "--quiet", "x", env=unseeing).stderr == ""
+    worker = rqtool.start("work", env=unseeing)
+    worker.says(said)
+    worker.says("queue 'task_queue' may drop tasks that it has confirmed: x-max-length=50")
+    rqtool.end_all()
+    vhost.api("DELETE", "/api/users/unseeing")
+
+
 @pytest.mark.parametrize("limit", [{"x-max-length": 50}, {"x-max-length-bytes": 500}])
 def test_transactions_are_refused_on_quorum_queues(rqtool: Program, vhost: Vhost, limit: dict[str, int]) -> None:
     """The broker commits what a full one does not take: 600 of 600 called sent, 50 there."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from rqtool.amqp.topology import dead, queue_arguments, sibling_arguments, waiting
-from rqtool.dropping import drops
+from rqtool.dropping import chosen, drops, most_returns, warning
 
 SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
 
@@ -46,6 +48,47 @@ SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "ov
 def test_what_may_drop(settings: dict[str, object], kind: str | None, found: list[str]) -> None:
     """Arguments and policies; what is rejected or moved with a confirm is not dropped."""
     assert drops(settings, kind) == found
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "found"),
+    [
+        ({}, "quorum", ["default delivery-limit=20"]),
+        ({"x-max-length": 50}, "quorum", ["x-max-length=50", "default delivery-limit=20"]),
+        ({"x-dead-letter-exchange": ""}, "quorum", []),
+        ({"dead-letter-exchange": "dlx"}, "quorum", []),
+        ({"x-delivery-limit": -1}, "quorum", []),
+        ({"delivery-limit": 100_000}, "quorum", []),
+        ({"x-delivery-limit": 3}, "quorum", ["x-delivery-limit=3"]),
+        ({}, "classic", []),
+        ({}, "stream", []),
+    ],
+)
+def test_a_limit_that_nobody_set_is_found_and_not_chosen(
+    settings: dict[str, object], kind: str, found: list[str]
+) -> None:
+    assert drops(settings, kind, 20) == found
+    assert chosen(found) == [each for each in found if each.startswith("x-")]
+
+
+def test_a_warning_says_what_is_known() -> None:
+    assert warning("jobs", []) == ""
+    assert warning("jobs", ["a", "b"]) == "queue 'jobs' may drop tasks that it has confirmed: a, b"
+    assert "may not see the settings of queue 'jobs'" in warning("jobs", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        ({}, None),
+        ({"x-queue-type": "classic", "x-delivery-limit": 3}, None),
+        ({"x-queue-type": "quorum"}, 20),
+        ({"x-queue-type": "quorum", "x-delivery-limit": 3}, 3),
+        ({"x-queue-type": "quorum", "x-delivery-limit": -1}, sys.maxsize),
+    ],
+)
+def test_most_returns(arguments: dict[str, object], most: int | None) -> None:
+    assert most_returns(arguments) == most
 
 
 def test_rqtools_own_queues_do_not() -> None:

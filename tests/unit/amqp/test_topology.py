@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from rqtool.amqp.topology import (
-    DELIVERY_LIMIT,
     ArgumentMismatch,
     Arguments,
     Destination,
@@ -24,6 +23,7 @@ from rqtool.amqp.topology import (
     sibling_queues,
     waiting,
 )
+from rqtool.dropping import UNREACHED_LIMIT
 from rqtool.errors import UsageError
 
 # As RabbitMQ 3.10.8, 4.0.5 and 4.3.6 word it.
@@ -141,7 +141,7 @@ def test_a_quorum_queue_drops_nothing_silently() -> None:
         "x-dead-letter-routing-key": "q.dead",
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
-        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-delivery-limit": UNREACHED_LIMIT,
     }
 
 

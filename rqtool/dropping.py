@@ -20,15 +20,12 @@ UNREACHED_LIMIT = 100_000
 DEFAULT_DELIVERY_LIMIT = 20
 """RabbitMQ 4's for quorum queues; RabbitMQ 3 has none."""
 
-_DEFAULT = "default "
 
-
-def drops(settings: Mapping[str, object], kind: str | None, limit: int | None = None) -> list[str]:
+def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
     """Return the settings that may drop confirmed messages, as `x-max-length=50` or `policy max-length=50`.
 
     `settings` are a queue's arguments, whose names begin with x-, or the keys of its effective policy, which have none,
     or both in one mapping. `kind` is the type; None: classic. A stream keeps by its settings and is no queue: nothing.
-    `limit`: the delivery limit of a quorum queue for which none is set: RabbitMQ 4 has one, RabbitMQ 3 (None) has not.
     """
     if kind == "stream":
         return []
@@ -48,25 +45,12 @@ def drops(settings: Mapping[str, object], kind: str | None, limit: int | None = 
         "expires": False,
         "delivery-limit": kind != "quorum" or dead_letters,
     }
-    found = [
+    return [
         f"{'' if given.startswith('x-') else 'policy '}{given}={settings[given]}"
         for name, is_harmless in harmless.items()
         for given in (f"x-{name}", name)
         if not is_harmless and settings.get(given) is not None and not _is_unlimited(name, settings[given])
     ]
-    is_set = _effective(settings, "delivery-limit") is not None
-    return (
-        found
-        if is_set or limit is None or harmless["delivery-limit"]
-        else [*found, f"{_DEFAULT}delivery-limit={limit}"]
-    )
-
-
-def chosen(found: Sequence[str] | None) -> list[str]:
-    """Of what drops() found, the settings that somebody has chosen. A default is no reason to refuse a queue: on
-    RabbitMQ 4 every quorum queue without arguments has it.
-    """
-    return [each for each in found or () if not each.startswith(_DEFAULT)]
 
 
 def warning(queue: str, found: Sequence[str] | None) -> str:
@@ -76,11 +60,14 @@ def warning(queue: str, found: Sequence[str] | None) -> str:
     return f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found)}" if found else ""
 
 
-def most_returns(arguments: Mapping[str, object]) -> int | None:
-    """After how many returns a quorum queue drops a message, with the default of RabbitMQ 4; None: no quorum queue."""
+def most_returns(arguments: Mapping[str, object], default: int | None) -> int | None:
+    """After how many returns a quorum queue drops a message, or dead-letters it; None: it is no quorum queue.
+
+    `default`: the broker's limit for a queue whose arguments name none; None: it has none.
+    """
     if arguments.get("x-queue-type") != "quorum":
         return None
-    limit = arguments.get("x-delivery-limit", DEFAULT_DELIVERY_LIMIT)
+    limit = arguments.get("x-delivery-limit", default)
     return limit if isinstance(limit, int) and limit >= 0 else sys.maxsize
 
 

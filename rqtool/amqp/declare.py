@@ -35,7 +35,7 @@ from rqtool.amqp.topology import (
     returned,
     sibling_arguments,
 )
-from rqtool.dropping import chosen, drops, most_returns
+from rqtool.dropping import drops, most_returns
 from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
 
 _RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
@@ -92,9 +92,9 @@ async def ensure_queue(
     """
     others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
     found = await _ensure(connection, at_home(queue), kind, [queue_arguments(queue, kind), *others])
-    if (settings := chosen(found.drops)) and not accept_loss:
+    if found.drops and not accept_loss:
         raise UnsafeQueue(
-            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(settings)}",
+            f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
             "Use another queue, or --accept-loss to use it all the same",
         )
     if commits and (kind or await _dead_kind(connection, queue)) == "quorum":
@@ -119,9 +119,9 @@ async def ensure_sibling(connection: Connection, target: Destination, kind: Queu
         there = await is_there(connection, target.name)
         kinds = [None, "quorum"] if there else [await _dead_kind(connection, target.home)]
     found = await _ensure(connection, target, None, [sibling_arguments(target, each) for each in kinds])
-    if settings := chosen(found.drops):
+    if found.drops:
         raise UnsafeQueue(
-            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(settings)}",
+            f"Queue {target.name!r} may drop the tasks of {target.home!r} that are put there: {', '.join(found.drops)}",
             "Delete it when it is empty; rqtool creates it again without that",
         )
     return found
@@ -136,7 +136,7 @@ async def delivery_limit(connection: Connection, queue: str) -> int | None:
         found = await _ensure(connection, at_home(queue), None, [{"x-queue-type": "quorum"}])
     except UnsafeQueue:
         return None  # not durable, exclusive, or a stream
-    return most_returns(found.arguments)
+    return most_returns(found.arguments, connection.default_limit)
 
 
 async def _dead_kind(connection: Connection, queue: str) -> QueueType | None:
@@ -169,7 +169,7 @@ async def _ensure(
     if seen is None:
         return DeclaredQueue(likely[0], made, marked, None)
     is_quorum = seen.get("x-queue-type") == "quorum" or "x-delivery-limit" in seen
-    return DeclaredQueue(seen, made, marked, drops(seen, "quorum" if is_quorum else None, connection.default_limit))
+    return DeclaredQueue(seen, made, marked, drops(seen, "quorum" if is_quorum else None))
 
 
 async def _declare_or_adopt(

@@ -93,7 +93,7 @@ def read_queue(row: Row) -> Queue:
         delays={"x-message-ttl", "x-dead-letter-exchange"} <= arguments.keys(),
         messages=number(row.get("messages")),
         auto_delete=flag(row.get("auto_delete")),
-        drops=tuple(drops({**policy, **arguments}, kind, number(row.get("delivery_limit")))),
+        drops=tuple(drops({**policy, **arguments}, kind)),
         head_timestamp=number(row.get("head_message_timestamp")),
         ttl=None if (ttl := number(arguments.get("x-message-ttl"))) is None else ttl / 1000,
     )

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 
-from rqtool.dropping import chosen, warning
+from rqtool.dropping import warning
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
@@ -28,5 +28,5 @@ async def warn_of_policies(api: Management, vhost: str, queues: Collection[str],
         pause = min(5 * pause, LONGEST_PAUSE)
         with suppress(Unreachable, AccessRefused):
             for queue in await in_thread(partial(api.reported, vhost, keys)):
-                if line := warning(queue.name, chosen(queue.drops)):
+                if line := warning(queue.name, queue.drops):
                     events.say_once(line)

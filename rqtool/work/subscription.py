@@ -15,7 +15,7 @@ from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.republisher import Republisher
 from rqtool.amqp.topology import quarantine, returned
-from rqtool.dropping import chosen, warning
+from rqtool.dropping import UNREACHED_LIMIT, most_returns, warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
@@ -159,7 +159,8 @@ class Subscription:
         if found.made:
             self.warnings.append(f"queue {queue!r} did not exist; made it")
         # What comes back must be on its way to NAME.returned at once: each death of a worker before that counts.
-        self._has_limit = any("delivery-limit" in each for each in found.drops or ())
+        returns = most_returns(found.arguments, self.connection.default_limit)
+        self._has_limit = returns is not None and returns < UNREACHED_LIMIT
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         is_new, missing = found.new, set[str]()
@@ -170,10 +171,9 @@ class Subscription:
                 missing.add(place.name)
         counted = {self._returned, self._quarantine}
         self._may_count = not missing & counted
-        dropping = chosen(found.drops) if found.drops and self._may_count else found.drops
-        if line := warning(queue, dropping):
+        self._has_low_limit |= self._has_limit and not self._may_count
+        if line := warning(queue, found.drops):
             self.warnings.append(line)
-            self._has_low_limit |= not self._may_count and self.connection.default_limit is not None
         if missing:
             without = ["a task that fails ends the worker"] if missing - counted else []
             without += [] if self._may_count else [UNTOLD]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rqtool.amqp.topology import dead, queue_arguments, sibling_arguments, waiting
-from rqtool.dropping import chosen, drops, most_returns, warning
+from rqtool.dropping import drops, most_returns, warning
 
 SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
 
@@ -50,27 +50,6 @@ def test_what_may_drop(settings: dict[str, object], kind: str | None, found: lis
     assert drops(settings, kind) == found
 
 
-@pytest.mark.parametrize(
-    ("settings", "kind", "found"),
-    [
-        ({}, "quorum", ["default delivery-limit=20"]),
-        ({"x-max-length": 50}, "quorum", ["x-max-length=50", "default delivery-limit=20"]),
-        ({"x-dead-letter-exchange": ""}, "quorum", []),
-        ({"dead-letter-exchange": "dlx"}, "quorum", []),
-        ({"x-delivery-limit": -1}, "quorum", []),
-        ({"delivery-limit": 100_000}, "quorum", []),
-        ({"x-delivery-limit": 3}, "quorum", ["x-delivery-limit=3"]),
-        ({}, "classic", []),
-        ({}, "stream", []),
-    ],
-)
-def test_a_limit_that_nobody_set_is_found_and_not_chosen(
-    settings: dict[str, object], kind: str, found: list[str]
-) -> None:
-    assert drops(settings, kind, 20) == found
-    assert chosen(found) == [each for each in found if each.startswith("x-")]
-
-
 def test_a_warning_says_what_is_known() -> None:
     assert warning("jobs", []) == ""
     assert warning("jobs", ["a", "b"]) == "queue 'jobs' may drop tasks that it has confirmed: a, b"
@@ -88,7 +67,11 @@ def test_a_warning_says_what_is_known() -> None:
     ],
 )
 def test_most_returns(arguments: dict[str, object], most: int | None) -> None:
-    assert most_returns(arguments) == most
+    assert most_returns(arguments, 20) == most
+
+
+def test_rabbitmq_3_has_no_limit_of_its_own() -> None:
+    assert most_returns({"x-queue-type": "quorum"}, None) == sys.maxsize
 
 
 def test_rqtools_own_queues_do_not() -> None:

@@ -187,7 +187,10 @@ def test_a_bug_ends_the_worker_at_once(rqtool: Program, vhost: Vhost) -> None:
     bug = "from rqtool.work.settle import Settler; Settler.conclude = lambda *_: {}['a bug']"
     broken = Program(vhost.environment, rqtool.cwd, ("-c", f"{bug}; from rqtool.cli.main import main; exit(main())"))
     rqtool("send", "short", "long")
-    ended = broken("work", "-j", "2", "--", "sh", "-c", "read t; test $t = short || sleep 300")
+    try:
+        ended = broken("work", "-j", "2", "--", "sh", "-c", "read t; test $t = short || sleep 300")
+    finally:
+        broken.end_all()
 
     assert ended.code == 70
     assert "rqtool: Internal error: KeyError: 'a bug'." in ended.stderr

@@ -88,10 +88,11 @@ def test_a_suspect_does_not_starve(rqtool: Program, vhost: Vhost) -> None:
         channel.confirm_delivery()
         channel.basic_publish("", "task_queue.quarantine", b"0")
     command = 'read s; echo "$s" >> log; sleep "$s"'
-    worker = hasty.start("work", "-j", "3", "--", "sh", "-c", command)
-    worker.says("Done '0'")
-    assert vhost.ready() > 0
-    worker.kill()
+    try:
+        hasty.start("work", "-j", "3", "--", "sh", "-c", command).says("Done '0'")
+        assert vhost.ready() > 0
+    finally:
+        hasty.end_all()
 
 
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:

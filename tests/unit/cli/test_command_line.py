@@ -61,6 +61,16 @@ def test_a_wrong_duration(arguments: str, option: str, monkeypatch: pytest.Monke
     assert capsys.readouterr() == ("", expected)
 
 
+@pytest.mark.parametrize(("options", "code"), [((), 2), (("--check",), 3)])
+def test_a_pattern_that_no_queue_can_match(
+    options: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """Bytes that are no UTF-8, as an argument can have them."""
+    assert run(monkeypatch, "queues", "\udcff", *options) == code
+    captured = capsys.readouterr()
+    assert "'\\udcff' is no queue name. Give one in UTF-8." in captured.out + captured.err
+
+
 def test_dashes_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """A variable that should hold the command was empty: without one, every task would be acknowledged unprocessed."""
     assert run(monkeypatch, "work", "--drain", "--") == 2

@@ -60,7 +60,7 @@ class Target:
         tx = options.guarantee == "tx"
         found = await ensure_queue(connection, options.queue, options.kind, accept_loss=options.accept_loss, commits=tx)
         new = await self._declare_delays(connection) or found.new
-        with suppress(Lost):  # whoever publishes will see that
+        with suppress(Lost):  # the publisher will notice
             new = new or await is_marked_as_new(connection, options.queue)
         return replace(found, new=new)
 

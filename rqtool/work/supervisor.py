@@ -19,7 +19,7 @@ class Supervisor:
         self.signals = Signals(self.changed, grace)
         self.error: Exception | None = None
         self.is_broken = False
-        """Whether the error is one that nobody caught on the event loop: it may have left a task at work for ever."""
+        """Whether the error was uncaught on the event loop: a job may never end, so none is waited for."""
         self.changes = 0
         self._drained = False
         self._changed = asyncio.Event()

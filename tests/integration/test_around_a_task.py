@@ -183,7 +183,7 @@ def test_an_error_that_no_utf8_can_hold(functions: Program, vhost: Vhost) -> Non
 
 
 def test_a_bug_ends_the_worker_at_once(rqtool: Program, vhost: Vhost) -> None:
-    """One that leaves a task at work for ever: the worker says it, ends with its code, and the tasks are back."""
+    """A bug that leaves a job unfinished: the worker reports it, exits with its code, and gives its tasks back."""
     bug = "from rqtool.work.settle import Settler; Settler.conclude = lambda *_: {}['a bug']"
     broken = Program(vhost.environment, rqtool.cwd, ("-c", f"{bug}; from rqtool.cli.main import main; exit(main())"))
     rqtool("send", "short", "long")

@@ -232,11 +232,14 @@ class Vhost:
         return found
 
     @contextmanager
-    def channel(self) -> Iterator[BlockingChannel]:
-        """A channel as the tutorial opens one."""
+    def channel(self, *, confirms: bool = True) -> Iterator[BlockingChannel]:
+        """A channel. Without confirms a quorum queue can lose what was published when the channel closes."""
         connection = pika.BlockingConnection(pika.URLParameters(self.url))
         try:
-            yield connection.channel()
+            channel = connection.channel()
+            if confirms:
+                channel.confirm_delivery()
+            yield channel
         finally:
             if connection.is_open:
                 connection.close()

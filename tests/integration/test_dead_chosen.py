@@ -19,7 +19,6 @@ RUN = "9f3c2a1b-1111-4222-8333-"
 def fail(vhost: Vhost, queue: str, *tasks: tuple[bytes, str, int], start: str = "id-") -> None:
     """Put tasks into a dead queue, confirmed: their bodies, errors, and how many minutes ago they failed."""
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         for number, (body, error, minutes) in enumerate(tasks):
             failed = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()
             headers = {ATTEMPTS: 4, ERROR: error, FAILED_AT: failed, WORKER: "host:12"}

@@ -71,7 +71,6 @@ def test_deleting_leaves_what_comes_meanwhile(rqtool: Program, vhost: Vhost) -> 
 
     def go_on() -> None:
         with vhost.channel() as channel:
-            channel.confirm_delivery()
             while not stop.is_set():
                 later.append(b"later-%d" % len(later))
                 channel.basic_publish("", DEAD, later[-1], mandatory=True)

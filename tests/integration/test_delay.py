@@ -51,7 +51,6 @@ def pass_on(vhost: Vhost, queue: str) -> None:
         (properties.headers or {}).pop("x-delivery-count", None)  # of this look
         exchange = row["arguments"]["x-dead-letter-exchange"]
         key = row["arguments"].get("x-dead-letter-routing-key", method.routing_key)
-        channel.confirm_delivery()
         channel.basic_publish(exchange, key, body, properties, mandatory=True)
         channel.basic_ack(method.delivery_tag)
 

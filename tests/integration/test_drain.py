@@ -25,7 +25,6 @@ def log_of(rqtool: Program) -> list[str]:
 
 def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         for body in bodies:
             channel.basic_publish("", queue, body)
 

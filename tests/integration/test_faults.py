@@ -173,7 +173,6 @@ def suspect_on_a_host_that_goes_down(vhost: Vhost, rqtool: Program) -> Story:
     made = f"c0ffee-{int(time.time() * 1000):x}"
     suspect = pika.BasicProperties(delivery_mode=2, headers={STARTS: 2, COPY: made})  # type: ignore[no-untyped-call]
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         channel.basic_publish("", "host.quarantine", b"suspect", suspect)
     worker = rqtool.start("work", "-q", "host", "--", "sh", "-c", "touch begun; sleep 300")
     yield

@@ -46,7 +46,6 @@ SENDERS = {name: odd for name, odd in ODD.items() if "others" not in name and "a
 def _publish(vhost: Vhost, messages: dict[str, Raw], queue: str = "task_queue", **arguments: str) -> None:
     vhost.declare(queue, **arguments)
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         for name, odd in messages.items():
             channel.basic_publish("", queue, name.encode(), odd)
 

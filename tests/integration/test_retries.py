@@ -221,7 +221,6 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
     holder.kill()
     full = {"pattern": "returned$", "definition": {"max-length": 1, "overflow": "reject-publish"}, "apply-to": "queues"}
     with vhost.channel() as channel:
-        channel.confirm_delivery()
 
         def is_full() -> bool:
             try:

@@ -85,7 +85,6 @@ def test_a_suspect_does_not_starve(rqtool: Program, vhost: Vhost) -> None:
     hasty = Program(vhost.environment, rqtool.cwd, ("-c", f"{spell}; from rqtool.cli.main import main; exit(main())"))
     rqtool("send", input=lines(*(b"1.%d" % (n % 3) for n in range(60))))
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         channel.basic_publish("", "task_queue.quarantine", b"0")
     command = 'read s; echo "$s" >> log; sleep "$s"'
     try:

@@ -17,7 +17,6 @@ from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, l
 def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
     vhost.declare(queue)
     with vhost.channel() as channel:
-        channel.confirm_delivery()
         for body in bodies:
             channel.basic_publish("", queue, body)
 

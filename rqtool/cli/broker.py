@@ -34,7 +34,8 @@ def start(
     quiet: Quiet = False,
 ) -> int:
     """Start it and wait until it is ready. The other commands find it by themselves."""
-    from rqtool.private_broker.cluster import PrivateBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker
+    from rqtool.private_broker.home import default_home
 
     broker = PrivateBroker(default_home())
     if len(broker.running()) < (nodes or len(broker.members())):
@@ -69,7 +70,8 @@ def url(json: Json = False, quiet: Quiet = False) -> int:  # noqa: ARG001
 @app.command()
 def stop(quiet: Quiet = False) -> int:
     """Stop all nodes. Queues and tasks are kept for the next start."""
-    from rqtool.private_broker.cluster import PrivateBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker
+    from rqtool.private_broker.home import default_home
 
     stopped = ", ".join(str(node.pid) for node in PrivateBroker(default_home()).stop())
     talker(quiet=quiet)(f"stopped (pid {stopped})" if stopped else "no private RabbitMQ was running")
@@ -79,7 +81,8 @@ def stop(quiet: Quiet = False) -> int:
 def _members() -> Sequence[Node]:
     """Return all nodes. Raises Unreachable if none is running."""
     from rqtool.errors import Unreachable
-    from rqtool.private_broker.cluster import PrivateBroker, default_home
+    from rqtool.private_broker.cluster import PrivateBroker
+    from rqtool.private_broker.home import default_home
 
     members = PrivateBroker(default_home()).members()
     if not any(node.pid for node in members):

@@ -46,7 +46,7 @@ app = typer.Typer(cls=DeadGroup, rich_markup_mode=None, add_completion=False)
 
 
 @app.command(SUMMARY)
-@with_broker(api=True)
+@with_broker()
 def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> int:
     """Sum up every dead queue of the vhost. How many tasks, since when, why; the same as `rqtool dead` alone."""
     import asyncio
@@ -77,7 +77,7 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
 
 
 @app.command("list")
-@with_broker(api=True, queue_argument=True)
+@with_broker(queue_argument=True)
 def list_(
     *,
     queue: QueueName = DEFAULT_QUEUE,

@@ -168,23 +168,23 @@ _QUEUE_ARGUMENT = _parameter(
 
 
 def with_broker(
-    *, api: bool = False, queue_argument: bool = False
+    *, queue_argument: bool = False, private_api: bool = True
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a verb the broker's options, and pass it the `endpoint` that they name.
 
-    `api`: with --api-url. `queue_argument`: the verb's queue may be its last argument instead of --queue.
+    `queue_argument`: the verb's queue may be its last argument instead of --queue. `private_api`: whether a URL of this
+    machine may be the private broker's, and its API be there; to find out takes 10 ms.
     """
-    added = [option for option in _BROKER_OPTIONS if api or option.name != "api_url"]
 
     def decorate(verb: Callable[..., int]) -> Callable[..., int]:
         own = inspect.signature(verb, eval_str=True)
 
         @wraps(verb)
         def run(context: typer.Context, **values: Any) -> int:
-            given = {option.name: values.pop(option.name) for option in added}
+            given = {option.name: values.pop(option.name) for option in _BROKER_OPTIONS}
             if queue_argument:
                 values["queue"] = _queue(context, values.pop(_QUEUE_ARGUMENT.name), values["queue"])
-            endpoint = _endpoint(context, given)
+            endpoint = _endpoint(context, given, private_api=private_api)
             try:
                 return verb(**values, endpoint=endpoint)
             except NothingListens as error:
@@ -198,7 +198,7 @@ def with_broker(
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         arguments = [each for each in kept if _is_argument(each)] + ([_QUEUE_ARGUMENT] if queue_argument else [])
         options = [each for each in kept if not _is_argument(each)]
-        run.__signature__ = own.replace(parameters=[context, *arguments, *options, *added])  # type: ignore[attr-defined]
+        run.__signature__ = own.replace(parameters=[context, *arguments, *options, *_BROKER_OPTIONS])  # type: ignore[attr-defined]
         return run
 
     return decorate
@@ -219,10 +219,11 @@ def _queue(context: typer.Context, argument: str | None, option: str) -> str:
 
 def endpoint_of(context: typer.Context) -> Endpoint:
     """Where the broker of an unfinished command line is. Raises UsageError."""
-    return _endpoint(context, {option.name: context.params.get(option.name) for option in _BROKER_OPTIONS})
+    given = {option.name: context.params.get(option.name) for option in _BROKER_OPTIONS}
+    return _endpoint(context, given, private_api=True)
 
 
-def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
+def _endpoint(context: typer.Context, given: dict[str, Any], *, private_api: bool) -> Endpoint:
     from rqtool.endpoint.find import find_endpoint
     from rqtool.endpoint.tls import TLSOptions
 
@@ -238,9 +239,9 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
         given = _with_profile(context, given, profile)
     tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
-    may_be_private = not url or any(host in url for host in ("localhost", "127.0.0.1"))
-    if not (url or url_file) or (may_be_private and not given.get("api_url", "none")):
-        from rqtool.private_broker.cluster import private_endpoint  # 20 ms
+    may_be_private = private_api and not given["api_url"] and (not url or "localhost" in url or "127.0.0.1" in url)
+    if may_be_private or not (url or url_file):
+        from rqtool.private_broker.home import private_endpoint
 
         private = private_endpoint()
     endpoint = find_endpoint(

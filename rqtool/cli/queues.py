@@ -62,7 +62,7 @@ class QueuesCommand(Command):
 
 
 @app.command(cls=QueuesCommand, help=EXAMPLES)
-@with_broker(api=True)
+@with_broker()
 def queues(
     *,
     names: Annotated[

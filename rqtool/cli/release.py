@@ -30,7 +30,7 @@ delivers them to other consumers.
 
 
 @app.command(help=EXAMPLES)
-@with_broker(api=True, queue_argument=True)
+@with_broker(queue_argument=True)
 def release(
     *,
     # Neither this nor --holder nor --yes has an environment twin: a forgotten variable must not disconnect anybody.

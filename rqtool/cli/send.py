@@ -24,7 +24,10 @@ from rqtool.text import is_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rqtool.send.display import Display
     from rqtool.send.input import Batch
+    from rqtool.send.report import Report
+    from rqtool.send.sender import Sender
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -47,7 +50,7 @@ INPUT, DELIVERY, PROPERTIES = "Input", "Delivery", "Message properties"
 
 
 @app.command(help=EXAMPLES)
-@with_broker()
+@with_broker(private_api=False)
 def send(
     *,
     tasks: Annotated[
@@ -191,7 +194,7 @@ def send(
     if options.at is not None and options.at <= time.time():
         display.say(f"--at {at} is in the past: the tasks are delivered at once")
     try:
-        report = asyncio.run(Sender(endpoint, options, batches, display, unsent_file).run())
+        report = asyncio.run(_send(Sender(endpoint, options, batches, display, unsent_file), endpoint, queue, display))
     finally:
         display.stop()
         unwritten = unsent_file.error if unsent_file else None
@@ -212,6 +215,19 @@ def send(
         complain(str(unwritable(display.error) if error else RqtoolError(sent, "Don't send them again")))
     failed = display.error is not None or unwritten is not None
     return report.exit_code or (RqtoolError.exit_code if failed else 0)
+
+
+async def _send(sender: Sender, endpoint: Endpoint, queue: str, display: Display) -> Report:
+    """Send, and warn meanwhile of a policy that may drop what was sent."""
+    import asyncio
+
+    from rqtool.management.policies import warn_of_policies
+
+    warning = asyncio.ensure_future(warn_of_policies(endpoint, [queue], display.warn))
+    try:
+        return await sender.run()
+    finally:
+        warning.cancel()
 
 
 def _headers(pairs: list[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ RETRIES, LIMITS = "Retries", "Limits and stopping"
 
 # What follows the first word that is no option belongs to the command, its options too.
 @app.command(cls=WorkCommand, help=EXAMPLES, epilog=REFERENCE, context_settings={"allow_interspersed_args": False})
-@with_broker(api=True)
+@with_broker()
 def work(
     *,
     command: Annotated[

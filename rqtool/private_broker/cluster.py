@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from rqtool.endpoint.urls import Endpoint, parse_api_urls
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.private_broker.node import Node, end, launch, remembered, runs, wait_until_ready, write_private
 from rqtool.private_broker.ports import free_ports, is_free, stop_epmd
@@ -156,35 +155,3 @@ class PrivateBroker:
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def default_home() -> Path:
-    """The private broker's folder in the user's state directory (XDG_STATE_HOME on Linux).
-
-    Raises UsageError if this user has none: without HOME, and without an entry in the system's list of users.
-    """
-    from platformdirs import user_state_path
-
-    try:
-        state = user_state_path("rqtool")
-    except RuntimeError:
-        state = Path()
-    if not state.is_absolute():
-        raise UsageError("This user has no home for a private broker", "Set XDG_STATE_HOME to a folder of yours")
-    return state / "broker"
-
-
-def private_endpoint() -> Endpoint | None:
-    """The broker that `rqtool broker start` started for this user, if it ever did; `stopped` if no node runs.
-
-    With all its nodes: those that are down may be back when a client looks for another node.
-    """
-    try:
-        members = PrivateBroker(default_home()).members()
-    except UsageError:
-        return None
-    if not members[0].amqp_port:
-        return None
-    urls = tuple(node.broker_url for node in members)
-    api_urls = parse_api_urls(",".join(node.api_url for node in members), urls[0])
-    return Endpoint(urls, api_urls, stopped=not any(node.pid for node in members))

@@ -16,6 +16,7 @@ class Display:
         self.say = talker(quiet=quiet)
         self.warning = ""
         """Said with the first confirmed task: until then an error may be all that there is to say."""
+        self._warned: set[str] = set()
         self._line = line
         self._lines: list[str] = []
         self._count = 0
@@ -26,10 +27,16 @@ class Display:
 
             self._progress = SendProgress()
 
+    def warn(self, text: str) -> None:
+        """Say it once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.say(text)
+
     def confirmed(self, messages: list[Message]) -> None:
         self._count += len(messages)
         if messages and self.warning:
-            self.say(self.warning)
+            self.warn(self.warning)
             self.warning = ""
         if self._line is not None and self.error is None:
             self._lines += map(self._line, messages)

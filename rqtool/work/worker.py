@@ -10,6 +10,7 @@ from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import Stopped
 from rqtool.management.api import Management
+from rqtool.management.policies import warn_of_policies
 from rqtool.run.encoding import PRETENDED
 from rqtool.run.pool import Pool
 from rqtool.text import plural
@@ -19,7 +20,6 @@ from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
-from rqtool.work.policies import warn_of_policies
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.report.events import Events
 from rqtool.work.report.progress import Progress
@@ -94,7 +94,7 @@ class Worker:
             start(progress.draw())
         start(watch_consumers(self._session, self._jobs, self._dispatcher, self._events))
         queues = [options.queue, *(place.name for place in options.places)]
-        start(warn_of_policies(self._api, vhost, queues, self._events))
+        start(warn_of_policies(self._endpoint, queues, self._events.say_once))
         if options.drain:
             start(Drain(self._api, vhost, options, self._jobs, self._events).run(self._session, self._supervisor))
 

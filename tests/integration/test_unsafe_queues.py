@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.tools import Program, Vhost, eventually, lines
@@ -61,12 +63,17 @@ def test_a_queue_beside_that_may_drop_is_never_used(rqtool: Program, vhost: Vhos
 
 
 def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
-    """AMQP does not tell of it; the worker asks the management API, and says so once of each queue."""
+    """AMQP does not tell of it; workers and senders ask the management API, and say so once of each queue."""
     policy = {"pattern": "task_queue", "definition": {"max-length": 50}, "apply-to": "queues"}
     vhost.api("PUT", f"/api/policies/{vhost.path}/short", policy)
     worker = rqtool.start("work")
-    worker.says("queue 'task_queue' may drop tasks that it has confirmed: policy max-length=50")
+    sender = rqtool.start("send", stdin=subprocess.PIPE)
+    for running in (worker, sender):
+        running.says("queue 'task_queue' may drop tasks that it has confirmed: policy max-length=50")
     worker.says("queue 'task_queue.dead' may drop")
+    sender.write(b"x\n")
+    sender.close_input()
+    assert sender.wait().code == 0
 
 
 @pytest.mark.empty_vhost

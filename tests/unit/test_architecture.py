@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -275,9 +276,10 @@ sys.exit(code)
 
 
 def _imported_by(*arguments: str, exit_code: int = 0) -> set[str]:
-    """The modules that are there when a real run ends."""
+    """The modules that are there when a real run ends, of a user who has no private broker."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = os.environ | {"XDG_STATE_HOME": "/nonexistent"}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert ended.returncode == exit_code
     return set(ended.stderr.splitlines()[-1].split())
 

@@ -17,7 +17,7 @@ from rqtool.endpoint.find import find_endpoint
 from rqtool.endpoint.urls import ApiURL, Endpoint
 from rqtool.errors import NothingListens, UsageError
 from rqtool.management.api import Management
-from rqtool.private_broker.cluster import default_home, private_endpoint
+from rqtool.private_broker.home import default_home, private_endpoint
 
 NODE_AMQP, NODE_API = 1001, 1002
 

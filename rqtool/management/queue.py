@@ -140,23 +140,23 @@ def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Qu
 
 def shown(queues: Sequence[Queue]) -> list[Queue]:
     """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
-    while they are known to be empty, those for tasks that failed, are delayed, came back or were given up.
+    while they are empty, those for tasks that failed, are delayed, came back or were given up.
 
-    One for tasks that wait is also left out until it has reported for the first time: the figure `waiting` of its queue
-    is unknown as long.
+    Those are also left out until they have reported for the first time: else the first worker of a queue would raise an
+    alarm. As long the figure `waiting` of their queue is unknown.
     """
     keys = {queue.key for queue in queues}
 
     def beside(queue: Queue, suffix: str) -> bool:
         return queue.name.endswith(suffix) and (queue.vhost, queue.name.removesuffix(suffix)) in keys
 
-    return [
-        queue
-        for queue in queues
-        if not beside(queue, _MARKER)
-        and not (queue.messages == 0 and any(beside(queue, suffix) for suffix in _ASIDE))
-        and not ((queue.messages == 0 or _is_silent(queue)) and _waits_for(queue, keys))
-    ]
+    def is_ours(queue: Queue) -> bool:
+        return _waits_for(queue, keys) is not None or any(beside(queue, suffix) for suffix in _ASIDE)
+
+    def says_nothing(queue: Queue) -> bool:
+        return queue.messages == 0 or _is_silent(queue)
+
+    return [queue for queue in queues if not (beside(queue, _MARKER) or (says_nothing(queue) and is_ours(queue)))]
 
 
 def _is_silent(queue: Queue) -> bool:

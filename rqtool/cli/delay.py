@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,26 +18,19 @@ from rqtool.send.delays import LONGEST, SHORTEST, longest_name
 if TYPE_CHECKING:
     from rqtool.amqp.window import Message
 
-WHEN = "When to deliver"
 LIMITS = f"Give it from {SHORTEST}s to {LONGEST // 86_400}d"
 
+_when = partial(typer.Option, show_default="at once", rich_help_panel="When to deliver")
 Delay = Annotated[
     str | None,
-    typer.Option(
+    _when(
         metavar="DURATION",
         help="Deliver each task this long after it was sent, from 1s to 366d, rounded up to a whole second.",
-        show_default="at once",
-        rich_help_panel=WHEN,
     ),
 ]
 At = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Deliver the tasks at this time, of RFC 3339: 2026-12-24T18:00:00+01:00, or with Z.",
-        show_default="at once",
-        rich_help_panel=WHEN,
-    ),
+    _when(metavar="TIME", help="Deliver the tasks at this time, of RFC 3339: 2026-12-24T18:00:00+01:00, or with Z."),
 ]
 
 

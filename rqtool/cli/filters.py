@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,42 +17,19 @@ if TYPE_CHECKING:
     from rqtool.messages.dead_letters import Selection
 
 # None of these has an environment twin: a forgotten variable must not decide what is deleted.
+_only = partial(typer.Option, allow_from_autoenv=False, show_default="all")
 Ids = Annotated[
     list[str] | None,
-    typer.Option(
-        "--id",
-        metavar="ID",
-        allow_from_autoenv=False,
-        help="Only the task with this id, or whose id alone begins so; may be repeated.",
-        show_default="all",
-    ),
+    _only("--id", metavar="ID", help="Only the task with this id, or whose id alone begins so; may be repeated."),
 ]
 Grep = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RE",
-        allow_from_autoenv=False,
-        help="Only tasks with this regular expression in a line of their body.",
-        show_default="all",
-    ),
+    str | None, _only(metavar="RE", help="Only tasks with this regular expression in a line of their body.")
 ]
 Reason = Annotated[
-    str | None,
-    typer.Option(
-        metavar="RE",
-        allow_from_autoenv=False,
-        help="Only tasks with this in their reason or in what is kept of stderr.",
-        show_default="all",
-    ),
+    str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
 ]
 OlderThan = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        allow_from_autoenv=False,
-        help="Only tasks that were given up longer ago than this: 10m, 24h.",
-        show_default="all",
-    ),
+    str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", allow_from_autoenv=False, help="Say what would happen, and change nothing.")

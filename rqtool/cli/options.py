@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -83,82 +83,46 @@ def parse_stuck_after(text: str) -> float:
     return seconds
 
 
-def _file(name: str, text: str) -> inspect.Parameter:
-    option = typer.Option(
-        metavar="FILE",
-        envvar=f"RQTOOL_{name.upper()}",
-        help=text,
-        show_default="none",
-        rich_help_panel=BROKER,
-    )
-    return _parameter(name, Path | None, option)
-
-
 def _parameter(name: str, type: Any, option: Any, default: object = None) -> inspect.Parameter:  # noqa: A002
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type, option])
 
 
+def _broker(name: str, type: Any, default: object = None, **option: Any) -> inspect.Parameter:  # noqa: A002
+    option = {"envvar": f"RQTOOL_{name.upper()}", "rich_help_panel": BROKER} | option
+    return _parameter(name, type, typer.Option(f"--{name.replace('_', '-')}", **option), default)
+
+
+_file = partial(_broker, type=Path | None, metavar="FILE", show_default="none")
 _BROKER_OPTIONS = [
-    _parameter(
+    _broker(
         "url",
         str | None,
-        typer.Option(
-            metavar="URL",
-            envvar=["RQTOOL_URL", "AMQP_URL"],
-            help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS. Separate the nodes of a "
-            "cluster by commas.",
-            show_default="the private node if it runs, else amqp://guest:guest@localhost:5672/",
-            rich_help_panel=BROKER,
-        ),
+        metavar="URL",
+        envvar=["RQTOOL_URL", "AMQP_URL"],
+        help="The broker: amqp://USER:PASSWORD@HOST:PORT/VHOST, or amqps:// for TLS. Separate the nodes of a cluster "
+        "by commas.",
+        show_default="the private node if it runs, else amqp://guest:guest@localhost:5672/",
     ),
-    _file("url_file", "Read the broker's URL from this file. --url takes precedence."),
-    _parameter(
+    _file("url_file", help="Read the broker's URL from this file. --url takes precedence."),
+    _broker(
         "profile",
         str | None,
-        typer.Option(
-            metavar="NAME",
-            envvar="RQTOOL_PROFILE",
-            help="Take what is not given of these options from this table of ~/.config/rqtool/config.toml.",
-            show_default="none",
-            rich_help_panel=BROKER,
-        ),
+        metavar="NAME",
+        help="Take what is not given of these options from this table of ~/.config/rqtool/config.toml.",
+        show_default="none",
     ),
-    _parameter(
-        "vhost",
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            envvar="RQTOOL_VHOST",
-            help="The virtual host.",
-            show_default="the URL's",
-            rich_help_panel=BROKER,
-        ),
-    ),
-    _parameter(
+    _broker("vhost", str | None, metavar="NAME", help="The virtual host.", show_default="the URL's"),
+    _broker(
         "api_url",
         str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="RQTOOL_API_URL",
-            help="The management API.",
-            show_default="the private node's, else port 15672 (amqps: 15671) of the broker's host",
-            rich_help_panel=BROKER,
-        ),
+        metavar="URL",
+        help="The management API.",
+        show_default="the private node's, else port 15672 (amqps: 15671) of the broker's host",
     ),
-    _file("tls_ca", "PEM file of the authority that signed the broker's certificate."),
-    _file("tls_cert", "PEM file of our own certificate, for brokers that ask for one."),
-    _file("tls_key", "PEM file of its private key, unless --tls-cert holds it."),
-    _parameter(
-        "insecure",
-        bool,
-        typer.Option(
-            "--insecure",
-            envvar="RQTOOL_INSECURE",
-            help="Accept any certificate. Nothing protects you from a man in the middle.",
-            rich_help_panel=BROKER,
-        ),
-        default=False,
-    ),
+    _file("tls_ca", help="PEM file of the authority that signed the broker's certificate."),
+    _file("tls_cert", help="PEM file of our own certificate, for brokers that ask for one."),
+    _file("tls_key", help="PEM file of its private key, unless --tls-cert holds it."),
+    _broker("insecure", bool, False, help="Accept any certificate. Nothing protects you from a man in the middle."),
 ]
 _QUEUE_ARGUMENT = _parameter(
     "queue_argument",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,7 +47,10 @@ Examples:
   rqtool send --from tasks.txt --unsent rest   keep what was not confirmed
 """
 
-INPUT, DELIVERY, PROPERTIES = "Input", "Delivery", "Message properties"
+_input = partial(typer.Option, rich_help_panel="Input")
+_delivery = partial(typer.Option, rich_help_panel="Delivery")
+_property = partial(typer.Option, rich_help_panel="Message properties")
+_output = partial(typer.Option, rich_help_panel=OUTPUT)
 
 
 @app.command(help=EXAMPLES)
@@ -62,84 +66,51 @@ def send(
     accept_loss: AcceptLoss = False,
     source: Annotated[
         str | None,
-        typer.Option(
+        _input(
             "--from",
             metavar="FILE",
             envvar="RQTOOL_SEND_FROM",
             help="One task per line of FILE; - is stdin.",
             show_default="-, without TASK",
-            rich_help_panel=INPUT,
         ),
     ] = None,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Tasks end at NUL instead of at line ends.", rich_help_panel=INPUT)
-    ] = False,
-    whole: Annotated[bool, typer.Option("--whole", help="The whole input is one task.", rich_help_panel=INPUT)] = False,
-    skip: Annotated[int, typer.Option(min=0, metavar="N", help="Skip the first N tasks.", rich_help_panel=INPUT)] = 0,
+    null: Annotated[bool, _input("--null", "-0", help="Tasks end at NUL instead of at line ends.")] = False,
+    whole: Annotated[bool, _input("--whole", help="The whole input is one task.")] = False,
+    skip: Annotated[int, _input(min=0, metavar="N", help="Skip the first N tasks.")] = 0,
     guarantee: Annotated[
         Literal["confirm", "tx", "none"],
-        typer.Option(
-            help="confirm: the broker confirms each task; tx: transactions; none: fire and forget.",
-            rich_help_panel=DELIVERY,
-        ),
+        _delivery(help="confirm: the broker confirms each task; tx: transactions; none: fire and forget."),
     ] = "confirm",
     unsent: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.", rich_help_panel=DELIVERY
-        ),
+        Path | None, _delivery(metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.")
     ] = None,
     delay: Delay = None,
     at: At = None,
     give_up: Annotated[
         str | None,
-        typer.Option(
+        _delivery(
             metavar="DURATION",
             help="How long to retry while the broker is away, or rejects tasks.",
             show_default="30s; a single try where there never was a connection",
-            rich_help_panel=DELIVERY,
         ),
     ] = None,
     transient: Annotated[
-        bool,
-        typer.Option(
-            "--transient",
-            help="Don't store the tasks: they are lost when the broker restarts.",
-            rich_help_panel=DELIVERY,
-        ),
+        bool, _delivery("--transient", help="Don't store the tasks: they are lost when the broker restarts.")
     ] = False,
     ttl: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Drop a task that has waited this long.",
-            show_default="never",
-            rich_help_panel=PROPERTIES,
-        ),
+        str | None, _property(metavar="DURATION", help="Drop a task that has waited this long.", show_default="never")
     ] = None,
-    priority: Annotated[
-        int | None,
-        typer.Option(min=0, max=255, metavar="N", help="For queues with priorities.", rich_help_panel=PROPERTIES),
-    ] = None,
+    priority: Annotated[int | None, _property(min=0, max=255, metavar="N", help="For queues with priorities.")] = None,
     header: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="K=V",
-            help="A header for every task; may be repeated.",
-            show_default=False,
-            rich_help_panel=PROPERTIES,
-        ),
+        list[str] | None, _property(metavar="K=V", help="A header for every task; may be repeated.", show_default=False)
     ] = None,
-    content_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="For instance application/json.", rich_help_panel=PROPERTIES)
-    ] = None,
+    content_type: Annotated[str | None, _property(metavar="TYPE", help="For instance application/json.")] = None,
     ids: Annotated[
         bool,
-        typer.Option(
+        _output(
             "--ids",
             help="Print the id of each task that is confirmed, in their order, and nothing else. With --json: an "
             "object with the id and the start of each task, then the result.",
-            rich_help_panel=OUTPUT,
         ),
     ] = False,
     json: Json = False,

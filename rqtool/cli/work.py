@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +26,9 @@ from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-RETRIES, LIMITS = "Retries", "Limits and stopping"
+_retry = partial(typer.Option, rich_help_panel="Retries")
+_limit = partial(typer.Option, rich_help_panel="Limits and stopping")
+_output = partial(typer.Option, rich_help_panel=OUTPUT)
 
 
 # What follows the first word that is no option belongs to the command, its options too.
@@ -83,113 +86,87 @@ def work(
     ] = None,
     retry_delays: Annotated[
         str,
-        typer.Option(
+        _retry(
             metavar="DELAYS",
             help="The pauses before the second, third, ... attempt at a task that failed; after the last attempt it "
             "goes to the dead queue. 'none': no retries.",
-            rich_help_panel=RETRIES,
         ),
     ] = DEFAULT_DELAYS,
     timeout: Annotated[
         str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Kill an attempt that takes longer; it failed.",
-            show_default="no limit",
-            rich_help_panel=LIMITS,
-        ),
+        _limit(metavar="DURATION", help="Kill an attempt that takes longer; it failed.", show_default="no limit"),
     ] = None,
     grace: Annotated[
         str | None,
-        typer.Option(
+        _limit(
             metavar="DURATION",
             help="After the first signal, wait this long for running tasks, then kill them.",
             show_default="until they end",
-            rich_help_panel=LIMITS,
         ),
     ] = None,
     drain: Annotated[
         bool,
-        typer.Option(
-            "--drain",
-            help="Exit when nothing is ready, no worker holds anything, and nothing waits for a retry.",
-            rich_help_panel=LIMITS,
-        ),
+        _limit("--drain", help="Exit when nothing is ready, no worker holds anything, and nothing waits for a retry."),
     ] = False,
     halt: Annotated[
         int | None,
-        typer.Option(
+        _limit(
             min=1,
             metavar="N",
             help="Stop after N failed attempts in a row, with exit code 1. Exit codes 65 and 75 count neither as a "
             "failure nor as a success.",
             show_default="no limit",
-            rich_help_panel=LIMITS,
         ),
     ] = None,
     no_brake: Annotated[
         bool,
-        typer.Option(
+        _limit(
             "--no-brake",
             help="Don't slow down after ten tasks in a row have failed. Otherwise one task at a time begins then, with "
             "pauses that grow to the longest of --retry-delays, 30 s at most, until one succeeds.",
-            rich_help_panel=LIMITS,
         ),
     ] = False,
     max_tasks: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit", rich_help_panel=LIMITS),
+        int | None, _limit(min=1, metavar="N", help="Exit after N tasks.", show_default="no limit")
     ] = None,
     health_file: Annotated[
         Path | None,
-        typer.Option(
+        _limit(
             metavar="FILE",
             help="Touch this file every 5 s while the worker is alive, for liveness probes; it is removed at the end.",
             show_default="none",
-            rich_help_panel=LIMITS,
         ),
     ] = None,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it
     accept_loss: AcceptLoss = False,
     bar: Annotated[
         bool,
-        typer.Option(
+        _output(
             "--bar",
             help="Show on the last line of the terminal what is done, failed, running and left, the rate and the time "
             "that is left. Neither Received nor Done is printed.",
-            rich_help_panel=OUTPUT,
         ),
     ] = False,
     output: Annotated[
         Literal["direct", "line", "group"] | None,
-        typer.Option(
+        _output(
             help="What to do with the output of tasks. 'direct': they write to our stdout themselves. 'line': lines of "
             "several tasks never mix. 'group': a task's output is printed when it ends.",
             show_default="direct with one job, else line",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    tag: Annotated[
-        bool,
-        typer.Option("--tag", help="Put the task and a TAB before each line of its output.", rich_help_panel=OUTPUT),
-    ] = False,
+    tag: Annotated[bool, _output("--tag", help="Put the task and a TAB before each line of its output.")] = False,
     joblog: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             metavar="FILE",
             help="Append a line for each attempt to this file, as GNU parallel does.",
             show_default="none",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     json: Json = False,
     quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet",
-            help="Print neither Received nor Done: only errors, and what the tasks print.",
-            rich_help_panel=OUTPUT,
-        ),
+        bool, _output("--quiet", help="Print neither Received nor Done: only errors, and what the tasks print.")
     ] = False,
     endpoint: Endpoint,
 ) -> int:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.cli.options import Json, Quiet
+from rqtool.errors import Unreachable
 from rqtool.output import emit, talker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rqtool.private_broker.cluster import PrivateBroker
     from rqtool.private_broker.node import Node
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -34,10 +36,7 @@ def start(
     quiet: Quiet = False,
 ) -> int:
     """Start it and wait until it is ready. The other commands find it by themselves."""
-    from rqtool.private_broker.cluster import PrivateBroker
-    from rqtool.private_broker.home import default_home
-
-    broker = PrivateBroker(default_home())
+    broker = _broker()
     if len(broker.running()) < (nodes or len(broker.members())):
         talker(quiet=quiet)("starting a private RabbitMQ; this takes some seconds")
     _show(broker.start(nodes), json=json, quiet=quiet)
@@ -70,21 +69,21 @@ def url(json: Json = False, quiet: Quiet = False) -> int:  # noqa: ARG001
 @app.command()
 def stop(quiet: Quiet = False) -> int:
     """Stop all nodes. Queues and tasks are kept for the next start."""
-    from rqtool.private_broker.cluster import PrivateBroker
-    from rqtool.private_broker.home import default_home
-
-    stopped = ", ".join(str(node.pid) for node in PrivateBroker(default_home()).stop())
+    stopped = ", ".join(str(node.pid) for node in _broker().stop())
     talker(quiet=quiet)(f"stopped (pid {stopped})" if stopped else "no private RabbitMQ was running")
     return 0
 
 
-def _members() -> Sequence[Node]:
-    """Return all nodes. Raises Unreachable if none is running."""
-    from rqtool.errors import Unreachable
+def _broker() -> PrivateBroker:
     from rqtool.private_broker.cluster import PrivateBroker
     from rqtool.private_broker.home import default_home
 
-    members = PrivateBroker(default_home()).members()
+    return PrivateBroker(default_home())
+
+
+def _members() -> Sequence[Node]:
+    """Return all nodes. Raises Unreachable if none is running."""
+    members = _broker().members()
     if not any(node.pid for node in members):
         raise Unreachable("The private RabbitMQ is not running", "Start it with: rqtool broker start")
     return members

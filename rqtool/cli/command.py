@@ -22,6 +22,10 @@ class Command(TyperCommand):
     options_title = "Options"
     """Above the options that name no `rich_help_panel`."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The arguments, then the options."""
+        return sorted(super().get_params(ctx), key=lambda param: param.param_type_name != "argument")
+
     def make_parser(self, ctx: Any) -> Any:
         """Let the parser refuse a second value for an option that takes one: it would silently replace the first.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-from typer.models import ArgumentInfo
 
 from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.command import BROKER, OUTPUT
@@ -28,17 +27,9 @@ def complete_queue(context: typer.Context, incomplete: str) -> list[str]:
     return queue_names(lambda: endpoint_of(context), incomplete)
 
 
+queue_option = partial(typer.Option, "--queue", "-q", autocompletion=complete_queue)
 QueueName = Annotated[
-    str,
-    typer.Option(
-        "--queue",
-        "-q",
-        metavar="NAME",
-        envvar="RQTOOL_QUEUE",
-        help="The queue.",
-        callback=check_queue_name,
-        autocompletion=complete_queue,
-    ),
+    str, queue_option(metavar="NAME", envvar="RQTOOL_QUEUE", help="The queue.", callback=check_queue_name)
 ]
 Kind = Annotated[
     Literal["classic", "quorum"] | None,
@@ -154,22 +145,13 @@ def with_broker(
             except NothingListens as error:
                 raise endpoint.explained(error) from None
 
-        kept = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, parameter in own.parameters.items()
-            if name != "endpoint"
-        ]
+        kept = [parameter for name, parameter in own.parameters.items() if name != "endpoint"]
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-        arguments = [each for each in kept if _is_argument(each)] + ([_QUEUE_ARGUMENT] if queue_argument else [])
-        options = [each for each in kept if not _is_argument(each)]
-        run.__signature__ = own.replace(parameters=[context, *arguments, *options, *_BROKER_OPTIONS])  # type: ignore[attr-defined]
+        last = [_QUEUE_ARGUMENT] if queue_argument else []
+        run.__signature__ = own.replace(parameters=[context, *kept, *last, *_BROKER_OPTIONS])  # type: ignore[attr-defined]
         return run
 
     return decorate
-
-
-def _is_argument(parameter: inspect.Parameter) -> bool:
-    return any(isinstance(each, ArgumentInfo) for each in getattr(parameter.annotation, "__metadata__", ()))
 
 
 def _queue(context: typer.Context, argument: str | None, option: str) -> str:

@@ -11,7 +11,16 @@ import typer
 
 from rqtool.cli.check import CHECK, Format, age_limit, format_in, limit, limits, report, unknown_at_errors
 from rqtool.cli.command import Command
-from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, is_typed, parse_stuck_after, with_broker
+from rqtool.cli.options import (
+    Json,
+    Quiet,
+    StuckAfter,
+    complete_queue,
+    is_typed,
+    parse_stuck_after,
+    queue_option,
+    with_broker,
+)
 from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
@@ -75,15 +84,9 @@ def queues(
     ] = None,
     queue: Annotated[
         str | None,
-        typer.Option(
-            "--queue",
-            "-q",
-            metavar="PATTERN",
-            # A forgotten variable must not hide the other queues.
-            allow_from_autoenv=False,
-            help="The same as one PATTERN.",
-            autocompletion=complete_queue,
-            show_default="every queue",
+        # A forgotten variable must not hide the other queues.
+        queue_option(
+            metavar="PATTERN", allow_from_autoenv=False, help="The same as one PATTERN.", show_default="every queue"
         ),
     ] = None,
     everything: Annotated[

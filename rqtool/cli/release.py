@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name
-from rqtool.cli.options import Json, Quiet, StuckAfter, complete_queue, parse_stuck_after, with_broker
+from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, queue_option, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
-from rqtool.output import ask, complain, emit
+from rqtool.output import ask, complain, emit, talker
 from rqtool.text import plural
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -36,15 +36,7 @@ def release(
     # Neither this nor --holder nor --yes has an environment twin: a forgotten variable must not disconnect anybody.
     queue: Annotated[
         str | None,
-        typer.Option(
-            "--queue",
-            "-q",
-            metavar="NAME",
-            allow_from_autoenv=False,
-            help="The queue.",
-            show_default="none",
-            autocompletion=complete_queue,
-        ),
+        queue_option(metavar="NAME", allow_from_autoenv=False, help="The queue.", show_default="none"),
     ] = None,
     holders: Annotated[
         list[str] | None,
@@ -74,10 +66,10 @@ def release(
         raise UsageError("No queue is named", "Give its name: rqtool release QUEUE")
     check_queue_name(queue)
     job = Release(Management(endpoint.api_urls, endpoint.tls), endpoint.vhost, queue, holders or [], seconds)
+    say = talker(quiet=quiet)
     plan = job.plan()
     if not plan.targets:
-        if not quiet:
-            complain(nothing(plan))
+        say(nothing(plan))
         if json:
             emit(as_json(plan.diagnosis.queue))
         return 0
@@ -87,8 +79,7 @@ def release(
     if not (yes or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("No connection is closed: there is no terminal to ask on", "Add --yes")
     if not yes and not asyncio.run(ask(f"Close {plural(len(plan.targets), 'connection')}? [y/N] ")):
-        if not quiet:
-            complain("no connection is closed")
+        say("no connection is closed")
         return 0
     released = job.carry_out(plan)
     if json:

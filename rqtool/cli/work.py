@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -13,7 +14,6 @@ import typer
 
 from rqtool.amqp.topology import check_sibling_names, dead_queue
 from rqtool.cli.command import OUTPUT
-from rqtool.cli.jobs import parse_jobs
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
 from rqtool.cli.work_command import EXAMPLES, REFERENCE, WorkCommand
 from rqtool.durations import parse_duration
@@ -21,6 +21,7 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
 from rqtool.run.placeholders import WHOLE
+from rqtool.run.processors import processors
 from rqtool.text import plural
 from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
@@ -29,6 +30,22 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _retry = partial(typer.Option, rich_help_panel="Retries")
 _limit = partial(typer.Option, rich_help_panel="Limits and stopping")
 _output = partial(typer.Option, rich_help_panel=OUTPUT)
+
+MOST_JOBS = 1000
+
+
+def parse_jobs(text: str | int) -> int:
+    """Return how many tasks are to run at once. Raises typer.BadParameter."""
+    text = str(text)
+    if text == "auto":
+        return min(processors(), MOST_JOBS)
+    if percentage := re.fullmatch(r"([0-9]{1,9})%", text):
+        jobs = max(processors() * int(percentage[1]) // 100, 1)
+    else:
+        jobs = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+    if not 1 <= jobs <= MOST_JOBS:
+        raise typer.BadParameter(f"{text!r} is not a number from 1 to {MOST_JOBS:,}, N% or auto")
+    return jobs
 
 
 # What follows the first word that is no option belongs to the command, its options too.

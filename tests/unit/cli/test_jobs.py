@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from rqtool.cli.jobs import parse_jobs
+from rqtool.cli.work import parse_jobs
 from rqtool.run.processors import processors
 
 

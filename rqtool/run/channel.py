@@ -1,15 +1,19 @@
-"""How tasks travel from a worker to a runner: as datagrams, which the runner takes one by one.
+"""How tasks travel from a worker to a runner, and what they write from there to the worker: as datagrams.
 
-The worker keeps the runner's end of that socket open too: it takes back there what the runner has not taken.
+The runner takes tasks one by one. The worker keeps the runner's end of that socket open too: it takes back there what
+the runner has not taken. What tasks write the worker alone writes to our stdout and stderr: whole lines, or a whole
+task, are one piece for it.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import socket
 from dataclasses import dataclass
 
+from rqtool.output import Content
 from rqtool.run.encoding import pack, unpack
 
 LONGEST_INLINE = 16_384
@@ -17,7 +21,10 @@ LONGEST_INLINE = 16_384
 _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
 """Linux, macOS."""
 _TWO_FILES = socket.CMSG_SPACE(2 * 4)
-RECEIVE_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_LONGEST_OUTPUT = 212_992
+"""Bytes of a datagram; Linux takes no more, unless it was told to. What is longer goes as a file."""
+_BUFFER = memoryview(bytearray(_LONGEST_OUTPUT))
+_RECEIVE_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def file_with(content: bytes) -> int:
@@ -108,7 +115,7 @@ def take(untaken: socket.socket) -> Taken | None:
     """Take the next task; None if there is none. Raises OSError."""
     try:
         # Not recv_fds: it forgets the flags (CPython before 3.13).
-        frame, ancillary, flags, _ = untaken.recvmsg(LONGEST_INLINE + 1024, _TWO_FILES, RECEIVE_FLAGS)
+        frame, ancillary, flags, _ = untaken.recvmsg(LONGEST_INLINE + 1024, _TWO_FILES, _RECEIVE_FLAGS)
     except BlockingIOError:
         return None
     taken = Taken(*unpack(frame))
@@ -122,3 +129,35 @@ def take(untaken: socket.socket) -> Taken | None:
         with open(head, "rb") as content:
             taken.head = content.read()
     return taken
+
+
+def send_output(outputs: socket.socket, stream: int, content: Content) -> None:
+    """Send what a task wrote to its stdout (1) or stderr (2). Raises OSError, BlockingIOError among them."""
+    if isinstance(content, bytes):
+        if len(content) < _LONGEST_OUTPUT - 1024:
+            try:
+                outputs.send(pack(stream, b"", content))
+                return
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+        with open(file_with(content), "rb", buffering=0) as file:
+            socket.send_fds(outputs, [pack(stream, b"")], [file.fileno()])
+    else:
+        socket.send_fds(outputs, [pack(stream, b"")], [content.fileno()])
+        content.close()
+
+
+def receive_output(outputs: socket.socket) -> tuple[int, Content] | None:
+    """Return the next stream and content, at the worker's end; None if nothing is there. Raises OSError."""
+    try:
+        # Not recv_fds: it forgets the flags (CPython before 3.13). Not recvmsg: it would make room for the longest.
+        size, ancillary, flags, _ = outputs.recvmsg_into([_BUFFER], socket.CMSG_SPACE(4), _RECEIVE_FLAGS)
+    except BlockingIOError:
+        return None
+    if flags & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    stream, _, data = unpack(bytes(_BUFFER[:size]))
+    for [file] in (memoryview(each[2]).cast("i") for each in ancillary):
+        return stream, io.FileIO(file)
+    return stream, data

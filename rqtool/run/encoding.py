@@ -68,7 +68,7 @@ def unpack_task(head: bytes, body: bytes) -> Task:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a runner says of a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
-    datagram with its output (see rqtool.run.outputs); both 0 where stdout is ours.
+    datagram with its output (see rqtool.run.channel); both 0 where stdout is ours.
     """
 
     outcome: Outcome

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from rqtool.errors import RqtoolError
 from rqtool.output import Content, explain
+from rqtool.run.channel import receive_output
 from rqtool.run.encoding import Answer
 from rqtool.run.lane import Entry
 from rqtool.run.outcome import Done, OutputGone
-from rqtool.run.outputs import receive
 from rqtool.run.runner import Runner
 
 _AT_ONCE = 64
@@ -127,7 +127,7 @@ class Relay:
 
     def _receive(self, output: WorkOutput) -> tuple[int, Content] | None:
         try:
-            taken = None if self._runner is None else receive(self._runner.outputs)
+            taken = None if self._runner is None else receive_output(self._runner.outputs)
         except OSError as error:
             output.fail(explain(error))
             return None

@@ -1,4 +1,4 @@
-"""A runner's end of the way that what tasks write takes to the worker: see rqtool.run.outputs.
+"""A runner's end of the way that what tasks write takes to the worker: see rqtool.run.channel.
 
 Its datagrams are numbered from 1: an answer says which one was the last of its task.
 """
@@ -12,11 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.output import Content, explain
-from rqtool.run.channel import Taken
+from rqtool.run.channel import Taken, send_output
 from rqtool.run.child.spool import LONGEST_TAG, Spool, tag_of
 from rqtool.run.encoding import Spec
 from rqtool.run.outcome import OutputGone, Shortage, shortage
-from rqtool.run.outputs import send
 
 
 class Outlet:
@@ -61,7 +60,7 @@ class Outlet:
     def flush(self) -> None:
         try:
             while self._waiting:
-                send(self._socket, *self._waiting[0])
+                send_output(self._socket, *self._waiting[0])
                 self._waiting.popleft()
                 self.sent += 1
         except OSError as error:

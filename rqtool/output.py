@@ -150,7 +150,7 @@ def explain(error: OSError) -> str:
     return "its reader is gone" if error.errno == errno.EPIPE else (error.strerror or "").lower()
 
 
-class _Unbuffered(io.FileIO):
+class Unbuffered(io.FileIO):
     """Writes all of its data at once. Raises OutputError, unless errors are to be ignored."""
 
     def __init__(self, descriptor: int, *, ignore_errors: bool = False) -> None:
@@ -185,13 +185,13 @@ def take_standard_numbers() -> None:
 def prepare_stdout() -> None:
     """Make sys.stdout unbuffered. A write that fails raises OutputError."""
     if sys.stdout is sys.__stdout__:  # else another program has replaced it
-        sys.stdout = _unbuffered_text(_Unbuffered(1), sys.stdout)
+        sys.stdout = _unbuffered_text(Unbuffered(1), sys.stdout)
 
 
 def prepare_stderr() -> None:
     """Make sys.stderr unbuffered. A write that fails is ignored: the work does not depend on its messages."""
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _unbuffered_text(_Unbuffered(2, ignore_errors=True), sys.stderr)
+        sys.stderr = _unbuffered_text(Unbuffered(2, ignore_errors=True), sys.stderr)
 
 
 def _unbuffered_text(raw: io.FileIO, before: io.TextIOBase | None) -> io.TextIOWrapper:
@@ -206,7 +206,7 @@ def prepare_stdout_of_function() -> None:
     Unbuffered (PYTHONUNBUFFERED), print() writes a line and its end apart, and output of other jobs comes between.
     """
     if sys.stdout is sys.__stdout__ and sys.stdout is not None:
-        sys.stdout = line_buffered(1, sys.stdout)
+        sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
 
 
 def is_closed(stream: object) -> bool:
@@ -217,10 +217,10 @@ def is_closed(stream: object) -> bool:
         return True
 
 
-def line_buffered(descriptor: int, before: TextIO) -> io.TextIOWrapper:
-    """Return a stream that writes whole lines, with the encoding of the one before. Raises OutputError."""
-    raw = _Unbuffered(descriptor)
-    return io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, line_buffering=True)
+def line_buffered(raw: io.RawIOBase, before: TextIO | None) -> io.TextIOWrapper:
+    """Return a stream that writes whole lines, with the encoding of the one before."""
+    encoding, errors = (None, None) if before is None else (before.encoding, before.errors)
+    return io.TextIOWrapper(raw, encoding=encoding, errors=errors, line_buffering=True)  # type: ignore[arg-type]
 
 
 # Printing: data to stdout, messages to stderr.

@@ -94,11 +94,7 @@ class Supervisor:
         """End the runner at once, and all that it runs."""
         if self._runner is not None:
             self._runner.cut()
-            asyncio.get_running_loop().call_later(CUT_SECONDS, self._kill)
-
-    def _kill(self) -> None:
-        if self._runner is not None:
-            self._runner.kill()
+            asyncio.get_running_loop().call_later(CUT_SECONDS, self._runner.kill)
 
     async def close(self) -> None:
         """Let the runner end; after CLOSE_SECONDS it is killed."""

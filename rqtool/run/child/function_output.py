@@ -16,9 +16,9 @@ import tempfile
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from rqtool.output import OutputError, is_closed, line_buffered
+from rqtool.output import OutputError, Unbuffered, is_closed, line_buffered
 from rqtool.run.channel import Taken
 from rqtool.run.child.outlet import Outlet, TaskOutput
 
@@ -42,8 +42,8 @@ class FunctionOutput:
         with tempfile.TemporaryFile(buffering=0) as file:
             os.dup2(file.fileno(), 1)
         fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
-        sys.stdout = _text(_Stream(self, 1), sys.stdout)
-        sys.stderr = _text(_Stream(self, 2), sys.stderr)
+        sys.stdout = line_buffered(_Stream(self, 1), sys.stdout)
+        sys.stderr = line_buffered(_Stream(self, 2), sys.stderr)
         os.register_at_fork(after_in_child=self._leave)
         signal.signal(signal.SIGTERM, self._terminate)
 
@@ -52,9 +52,9 @@ class FunctionOutput:
         it has closed are opened anew.
         """
         if is_closed(sys.stdout):
-            sys.stdout = _text(_Stream(self, 1), sys.__stdout__)
+            sys.stdout = line_buffered(_Stream(self, 1), sys.__stdout__)
         if is_closed(sys.stderr):
-            sys.stderr = _text(_Stream(self, 2), sys.__stderr__)
+            sys.stderr = line_buffered(_Stream(self, 2), sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             if is_async and isinstance(stream, io.TextIOWrapper):
                 # What waited in a buffer would belong to whichever task fills it.
@@ -100,8 +100,8 @@ class FunctionOutput:
         """A fork has no way to the worker: what it writes goes to the file, or to the worker's stderr."""
         if signal.getsignal(signal.SIGTERM) == self._terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.stdout = line_buffered(1, sys.stdout)
-        sys.stderr = line_buffered(2, sys.stderr)
+        sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
+        sys.stderr = line_buffered(Unbuffered(2), sys.stderr)
 
     def _take_file(self) -> None:
         """Hand on what others wrote to our stdout."""
@@ -131,8 +131,3 @@ class _Stream(io.RawIOBase):
         content = bytes(memoryview(data))
         self._output.write(self._number, content)
         return len(content)
-
-
-def _text(stream: _Stream, before: TextIO | None) -> io.TextIOWrapper:
-    encoding, errors = (None, None) if before is None else (before.encoding, before.errors)
-    return io.TextIOWrapper(stream, encoding=encoding, errors=errors, line_buffering=True)

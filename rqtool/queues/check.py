@@ -6,13 +6,12 @@ https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from rqtool.durations import about, format_duration
 from rqtool.management.queue import selects, with_returned
-from rqtool.queues.ages import HELD, READY, Age, ages_of
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.text import plural, printable
 
@@ -37,6 +36,7 @@ _STATUS: dict[Verdict, Status] = {
 }
 """Other verdicts count by their figures."""
 MOST_NAMED = 5
+READY, HELD = "oldest_ready", "longest_held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,16 @@ class Thresholds:
         if value > self.crit.get(metric, math.inf):
             return Status.CRITICAL
         return Status.WARNING if value > self.warn.get(metric, math.inf) else Status.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """`seconds` None: not known. `at_least`: it may be more, the broker remembers no longer."""
+
+    metric: str
+    seconds: float | None
+    text: str
+    at_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,25 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         performance += f" {metric}={'U' if seconds is None else f'{seconds:.0f}s'};{limits};0"
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
     return Check(status, text, performance, figures, diagnoses)
+
+
+def ages_of(d: Diagnosis) -> Iterator[Age]:
+    """The age of its oldest ready message, unless messages are meant to lie there, and of the one held longest."""
+    queue = d.queue
+    if queue.ready and not (queue.delays or queue.type == "stream" or queue.name.endswith(".dead")):
+        seconds = d.oldest_ready_seconds
+        if seconds is not None:
+            what = "the oldest message that is not done" if queue.held else f"{queue.ready:,} ready, the oldest"
+            yield Age(READY, seconds, f"{queue.name}: {what} was sent {about(seconds)} ago")
+        elif not queue.was_drained:
+            why = "a quorum queue does not say" if queue.type == "quorum" else "no timestamp"
+            yield Age(READY, None, f"{queue.name}: how old its {queue.ready:,} ready messages are is not known ({why})")
+    if d.longest_held is not None:
+        seconds, over = d.longest_held_seconds or 0.0, d.longest_held.exceeds_history
+        holder = next((each for each in d.holding if each.deliveries is d.longest_held), None)
+        by = f" by {holder.client.described}" if holder else ""
+        text = f"{queue.name}: a message has been held for {'over ' if over else ''}{about(seconds)}{by}"
+        yield Age(HELD, seconds, text, over)
 
 
 def _most(metric: str, counted: Sequence[Diagnosis]) -> str:

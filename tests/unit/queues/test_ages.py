@@ -10,8 +10,7 @@ import pytest
 from rqtool.management.client import Client
 from rqtool.management.queue import Queue
 from rqtool.management.samples import Sample
-from rqtool.queues.ages import ages_of
-from rqtool.queues.check import Status, Thresholds, check
+from rqtool.queues.check import Status, Thresholds, ages_of, check
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder

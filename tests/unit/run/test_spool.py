@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rqtool.output import Content
-from rqtool.run.child.spool import IN_MEMORY, LONGEST_TAG, Spool, tag_of
+from rqtool.run.child.outlet import IN_MEMORY, LONGEST_TAG, Spool, tag_of
 
 PIECES = st.lists(
     st.sampled_from([b"", b"a", b"\n", b"ab\ncd", b"\n\n", b"x" * (IN_MEMORY // 2), b"y\n" * IN_MEMORY]), max_size=8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
@@ -18,7 +19,7 @@ from rqtool.output import OutputError, complain, emit, unwritable
 if TYPE_CHECKING:
     from rqtool.queues.check import Check
 
-CHECK = "Limits for --check"
+checking = partial(typer.Option, rich_help_panel="Limits for --check")
 Format = Literal["nagios", "prometheus", "json"]
 
 _LEVELS = {"warn": "WARNING", "crit": "CRITICAL"}
@@ -31,22 +32,14 @@ _LIMITED = {
 
 
 def limit(level: str, metric: str, default: str = "no limit") -> Any:
-    return typer.Option(
-        min=0,
-        metavar="N",
-        help=f"{_LEVELS[level]} if more than N {_LIMITED[metric]}.",
-        show_default=default,
-        rich_help_panel=CHECK,
+    return checking(
+        min=0, metavar="N", help=f"{_LEVELS[level]} if more than N {_LIMITED[metric]}.", show_default=default
     )
 
 
 def age_limit(level: str) -> Any:
-    return typer.Option(
-        metavar="DURATION",
-        help=f"{_LEVELS[level]} if a message has been held, or ready since it was sent, for longer.",
-        show_default="no limit",
-        rich_help_panel=CHECK,
-    )
+    text = f"{_LEVELS[level]} if a message has been held, or ready since it was sent, for longer."
+    return checking(metavar="DURATION", help=text, show_default="no limit")
 
 
 def format_in(args: Sequence[str]) -> Format:

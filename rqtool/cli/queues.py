@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rqtool.cli.check import CHECK, Format, age_limit, format_in, limit, limits, report, unknown_at_errors
+from rqtool.cli.check import Format, age_limit, checking, format_in, limit, limits, report, unknown_at_errors
 from rqtool.cli.command import Command
 from rqtool.cli.options import (
     Json,
@@ -133,13 +133,7 @@ def queues(
     ] = False,
     form: Annotated[
         Format | None,
-        typer.Option(
-            "--format",
-            envvar="RQTOOL_QUEUES_FORMAT",
-            help="With --check: how to report.",
-            show_default="nagios",
-            rich_help_panel=CHECK,
-        ),
+        checking("--format", envvar="RQTOOL_QUEUES_FORMAT", help="With --check: how to report.", show_default="nagios"),
     ] = None,
     stuck_after: StuckAfter = "60s",
     all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Every vhost.")] = False,

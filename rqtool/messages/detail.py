@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rqtool.messages.listing import DeadTask, dead_object
+from rqtool.messages.listing import DeadTask, dead_object, iso
 from rqtool.text import printable
 
 _EXIT_CODE = re.compile(r"exit code (\d+)\b")
@@ -44,8 +44,8 @@ class Detail:
 def detail_as_json(detail: Detail, now: datetime) -> str:
     """Return an object: the keys of `list`, and more. `body` is whole; `body_base64` if it is not UTF-8."""
     found = dead_object(detail.task, now) | {
-        "sent_at": _iso(detail.sent_at),
-        "first_failed_at": _iso(detail.first_failed_at),
+        "sent_at": iso(detail.sent_at),
+        "first_failed_at": iso(detail.first_failed_at),
         "exit_code": detail.exit_code,
         "stderr": detail.stderr,
         "headers": _plain(detail.headers),
@@ -67,9 +67,9 @@ def detail_as_text(detail: Detail, now: datetime) -> str:
         "id": task.id,
         "queue": task.queue,
         "attempts": task.attempts_shown(),
-        "sent": _iso(detail.sent_at),
-        "first failed": _iso(detail.first_failed_at),
-        "last failed": f"{_iso(task.failed_at)}{age}" if task.failed_at else None,
+        "sent": iso(detail.sent_at),
+        "first failed": iso(detail.first_failed_at),
+        "last failed": f"{iso(task.failed_at)}{age}" if task.failed_at else None,
         "worker": task.worker,
         "exit code": detail.exit_code,
         "reason": task.reason,
@@ -88,10 +88,6 @@ def detail_as_text(detail: Detail, now: datetime) -> str:
 
 def _indented(text: str) -> list[str]:
     return [f"  {printable(line)}" for line in text.removesuffix("\n").split("\n")] if text else []
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
 
 
 def _plain(value: Any) -> Any:

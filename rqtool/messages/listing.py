@@ -106,7 +106,7 @@ def read_dead_task(queue: str, message_id: object, timestamp: object, found: hea
     return DeadTask(
         queue=queue,
         id=task_id(message_id, found),
-        failed_at=_iso(headers.text(found, headers.FAILED_AT)) or _utc(death.get("time")) or unix_time(timestamp),
+        failed_at=_from_iso(headers.text(found, headers.FAILED_AT)) or _utc(death.get("time")) or unix_time(timestamp),
         attempts=int(headers.count(found, headers.ATTEMPTS)) or None,
         worker=headers.text(found, headers.WORKER) or None,
         error=headers.text(found, headers.ERROR) or None,
@@ -138,7 +138,7 @@ def dead_object(task: DeadTask, now: datetime) -> dict[str, object]:
     body = {"body_base64": b64encode(task.head).decode()} if task.text is None else {"body": task.text}
     return {
         "id": task.id,
-        "failed_at": None if task.failed_at is None else task.failed_at.isoformat(),
+        "failed_at": iso(task.failed_at),
         "age_seconds": task.seconds(now),
         "attempts": task.attempts,
         "worker": task.worker,
@@ -150,7 +150,11 @@ def dead_object(task: DeadTask, now: datetime) -> dict[str, object]:
     }
 
 
-def _iso(text: str) -> datetime | None:
+def iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def _from_iso(text: str) -> datetime | None:
     try:
         return _utc(datetime.fromisoformat(text))
     except ValueError:

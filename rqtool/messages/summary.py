@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rqtool.messages.listing import DeadTask, seconds_since, short_age
+from rqtool.messages.listing import DeadTask, iso, seconds_since, short_age
 from rqtool.text import SHOWN, printable
 
 SAMPLE = 100
@@ -55,7 +55,7 @@ def summaries_as_json(summaries: Sequence[Summary], now: datetime) -> str:
         {
             "queue": each.queue,
             "tasks": each.tasks,
-            "oldest_failed_at": None if each.failed_at is None else each.failed_at.isoformat(),
+            "oldest_failed_at": iso(each.failed_at),
             "oldest_age_seconds": seconds_since(each.failed_at, now),
             "reasons": [{"reason": reason, "tasks": number} for reason, number in each.reasons],
             "sampled": each.sampled,

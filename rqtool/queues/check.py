@@ -54,15 +54,12 @@ class Thresholds:
         """The limits of age that there are."""
         return [limits["age"] for limits in (self.warn, self.crit) if "age" in limits]
 
-    def passed(self, metric: str, value: float) -> float | None:
-        """The limit that the value is above, of two that for CRITICAL; None: it is above none."""
-        limits = [each[metric] for each in (self.crit, self.warn) if value > each.get(metric, math.inf)]
-        return limits[0] if limits else None
-
-    def status(self, metric: str, value: float) -> Status:
-        if value > self.crit.get(metric, math.inf):
-            return Status.CRITICAL
-        return Status.WARNING if value > self.warn.get(metric, math.inf) else Status.OK
+    def judge(self, metric: str, value: float) -> tuple[Status, float]:
+        """The status, and the limit that the value is above: of two that for CRITICAL; infinity: it is above none."""
+        for status, limits in ((Status.CRITICAL, self.crit), (Status.WARNING, self.warn)):
+            if value > limits.get(metric, math.inf):
+                return status, limits[metric]
+        return Status.OK, math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +104,18 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
         "stuck": sum(each.stuck for each in asked),
         "dead": sum(each.queue.ready for each in dead),
     }
-    limited = {metric: thresholds.status(metric, value) for metric, value in values.items()}
+    judged = {metric: thresholds.judge(metric, value) for metric, value in values.items()}
+    limited = {metric: status for metric, (status, _) in judged.items()}
     troubles = [
-        (limited[metric], f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}{_most(metric, counted)}")
-        for metric, counted in (("ready", waiting), ("held", asked))
-        if (limit := thresholds.passed(metric, values[metric])) is not None
+        (status, f"{values[metric]:,} {metric}, more than the limit of {limit:,.0f}{_most(metric, counted)}")
+        for (status, limit), metric, counted in ((judged["ready"], "ready", waiting), (judged["held"], "held", asked))
+        if status
     ]
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     troubles += [(_status(each, limited), text) for each in worst_first if (text := _trouble(each))]
     family = with_returned({each.queue.name for each in asked})
     ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
-    troubles += [(status, _old(age, thresholds)) for age in ages if (status := _age_status(age, thresholds))]
+    troubles += [found for age in ages if (found := _judge_age(age, thresholds))[0]]
     others = [each for each in dead if each.queue.ready and each not in asked]
     troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
     missing = sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked))
@@ -170,18 +168,15 @@ def _most(metric: str, counted: Sequence[Diagnosis]) -> str:
     return f" ({getattr(first, metric):,} of them in {first.name})"
 
 
-def _old(age: Age, thresholds: Thresholds) -> str:
-    limit = None if age.seconds is None else thresholds.passed("age", age.seconds)
-    return age.text if limit is None else f"{age.text}, more than the limit of {format_duration(limit)}"
-
-
-def _age_status(age: Age, thresholds: Thresholds) -> Status:
+def _judge_age(age: Age, thresholds: Thresholds) -> tuple[Status, str]:
     """What is not known to be within a limit is UNKNOWN."""
     if age.seconds is None:
-        return Status.UNKNOWN
-    status = thresholds.status("age", age.seconds)
+        return Status.UNKNOWN, age.text
+    status, limit = thresholds.judge("age", age.seconds)
+    if status:
+        return status, f"{age.text}, more than the limit of {format_duration(limit)}"
     unsure = age.at_least and any(limit >= age.seconds for limit in thresholds.ages)
-    return Status.UNKNOWN if unsure and status is Status.OK else status
+    return Status.UNKNOWN if unsure else Status.OK, age.text
 
 
 def _status(diagnosis: Diagnosis, limited: Mapping[str, Status]) -> Status:

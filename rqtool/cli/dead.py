@@ -7,13 +7,13 @@ import sys
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from json import dumps
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from rqtool.amqp.topology import dead_queue
-from rqtool.cli.filters import DryRun, Grep, Ids, Limit, OlderThan, Reason, select
+from rqtool.cli.filters import CHOICE, DryRun, select
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
@@ -77,19 +77,8 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
 
 
 @app.command("list")
-@with_broker(queue_argument=True)
-def list_(
-    *,
-    queue: QueueName = DEFAULT_QUEUE,
-    ids: Ids = None,
-    grep: Grep = None,
-    reason: Reason = None,
-    older_than: OlderThan = None,
-    limit: Limit = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    endpoint: Endpoint,
-) -> int:
+@with_broker(queue_argument=True, choice=CHOICE)
+def list_(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint, **choice: Any) -> int:
     """List the dead tasks, the oldest first, and why they failed. They stay where they are."""
     import asyncio
 
@@ -101,7 +90,8 @@ def list_(
         from rqtool.messages.table import dead_as_table as draw
     else:
         from rqtool.messages.listing import dead_as_lines as draw
-    now = datetime.now(UTC)
+    selection, now = select(**choice), datetime.now(UTC)
+    queue = selection.queue
     first = True
 
     async def show(tasks: Sequence[DeadTask]) -> None:
@@ -109,9 +99,9 @@ def list_(
         await put(draw(tasks, now, first=first) + ("]\n" if json and not tasks else ""))
         first = False
 
-    listing = Listing(endpoint, select(queue, ids, limit, grep, reason, older_than), show)
+    listing = Listing(endpoint, selection, show)
     try:
-        code = _end(listing, queue, asyncio.run(listing.run()), quiet=quiet)
+        code = _end(listing, asyncio.run(listing.run()), quiet=quiet)
     except RqtoolError:
         if not listing.has_queue and (verbs := get_close_matches(queue, ["list", "show", "retry", "purge"], 1)):
             raise RqtoolError(f"There is no queue {queue!r}", f"The verb is: rqtool dead {verbs[0]}") from None
@@ -139,7 +129,7 @@ def show_(
     from rqtool.messages.dead_letters import Show
     from rqtool.messages.detail import detail_as_json, detail_as_text
 
-    finding = Show(endpoint, select(queue, [task], 1))
+    finding = Show(endpoint, select(queue=queue, ids=[task], limit=1))
 
     async def show() -> int:
         count = await finding.run()
@@ -147,55 +137,45 @@ def show_(
             await put((detail_as_json if json else detail_as_text)(finding.detail, datetime.now(UTC)))
         return count
 
-    return _end(finding, queue, asyncio.run(show()), quiet=quiet)
+    return _end(finding, asyncio.run(show()), quiet=quiet)
 
 
 @app.command()
-@with_broker(queue_argument=True)
+@with_broker(queue_argument=True, choice=CHOICE)
 def retry(
     *,
-    queue: QueueName = DEFAULT_QUEUE,
-    ids: Ids = None,
-    grep: Grep = None,
-    reason: Reason = None,
-    older_than: OlderThan = None,
-    limit: Limit = None,
     dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
+    **choice: Any,
 ) -> int:
     """Put dead tasks back into their queue, as if never tried."""
     import asyncio
 
     from rqtool.messages.dead_letters import Operation, Retry
 
-    selection = select(queue, ids, limit, grep, reason, older_than)
+    selection = select(**choice)
     retrying = Operation(endpoint, selection) if dry_run else Retry(endpoint, selection, talker(quiet=quiet))
     count = asyncio.run(retrying.run())
     if json:
         counts = {"retried": 0, "would_retry": count} if dry_run else {"retried": count}
-        emit(dumps({"queue": queue, **counts}))
+        emit(dumps({"queue": selection.queue, **counts}))
     elif count and not quiet:
-        emit(f" [x] {'Would put' if dry_run else 'Put'} {plural(count, 'task')} back into {queue!r}")
-    return _end(retrying, queue, count, quiet=quiet)
+        emit(f" [x] {'Would put' if dry_run else 'Put'} {plural(count, 'task')} back into {selection.queue!r}")
+    return _end(retrying, count, quiet=quiet)
 
 
 @app.command()
-@with_broker(queue_argument=True)
+@with_broker(queue_argument=True, choice=CHOICE)
 def purge(
     *,
-    queue: QueueName = DEFAULT_QUEUE,
-    ids: Ids = None,
-    grep: Grep = None,
-    reason: Reason = None,
-    older_than: OlderThan = None,
-    limit: Limit = None,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
+    **choice: Any,
 ) -> int:
     """Delete dead tasks for good."""
     import asyncio
@@ -205,21 +185,23 @@ def purge(
     if not (yes or dry_run or (sys.stdin is not None and sys.stdin.isatty())):
         raise UsageError("Nothing is deleted: there is no terminal to ask on", "Add --yes")
 
-    async def confirm(count: int) -> bool:
-        return await ask(f"Delete {plural(count, 'task')} of {dead_queue(queue)!r} for good? [y/N] ")
+    selection = select(**choice)
+    name = dead_queue(selection.queue)
 
-    selection = select(queue, ids, limit, grep, reason, older_than)
+    async def confirm(count: int) -> bool:
+        return await ask(f"Delete {plural(count, 'task')} of {name!r} for good? [y/N] ")
+
     purging = Operation(endpoint, selection) if dry_run else Purge(endpoint, selection, None if yes else confirm)
     count = asyncio.run(purging.run())
     if json:
         counts = {"deleted": 0, "would_delete": count} if dry_run else {"deleted": count}
-        emit(dumps({"queue": queue, **counts}))
+        emit(dumps({"queue": selection.queue, **counts}))
     elif count and not quiet:
-        emit(f" [x] {'Would delete' if dry_run else 'Deleted'} {plural(count, 'task')} of {dead_queue(queue)!r}")
+        emit(f" [x] {'Would delete' if dry_run else 'Deleted'} {plural(count, 'task')} of {name!r}")
     if isinstance(purging, Purge) and purging.declined:
         talker(quiet=quiet)("nothing is deleted")
         return 0
-    return _end(purging, queue, count, quiet=quiet)
+    return _end(purging, count, quiet=quiet)
 
 
 def _others(endpoint: Endpoint, queue: str) -> str:
@@ -231,8 +213,9 @@ def _others(endpoint: Endpoint, queue: str) -> str:
     return f"there are dead tasks of {', '.join(map(repr, names[:MOST_NAMES]))}{more}" if names else ""
 
 
-def _end(operation: Operation, queue: str, count: int, *, quiet: bool) -> int:
+def _end(operation: Operation, count: int, *, quiet: bool) -> int:
     """Say what was not there, and return the exit code."""
+    queue = operation.queue
     if operation.missing:
         names = ", ".join(repr(name) for name in operation.missing)
         there = f"in {dead_queue(queue)!r}. See the ids with: rqtool dead list {shlex.quote(queue)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rqtool.amqp.topology import check_queue_name, dead_queue
-from rqtool.cli.options import parse_option
+from rqtool.cli.options import DEFAULT_QUEUE, QueueName, parse_option
 from rqtool.durations import parse_duration
 from rqtool.errors import UsageError
 
@@ -18,35 +19,31 @@ if TYPE_CHECKING:
 
 # None of these has an environment twin: a forgotten variable must not decide what is deleted.
 _only = partial(typer.Option, allow_from_autoenv=False, show_default="all")
-Ids = Annotated[
-    list[str] | None,
-    _only("--id", metavar="ID", help="Only the task with this id, or whose id alone begins so; may be repeated."),
-]
-Grep = Annotated[
-    str | None, _only(metavar="RE", help="Only tasks with this regular expression in a line of their body.")
-]
-Reason = Annotated[
-    str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
-]
-OlderThan = Annotated[
-    str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", allow_from_autoenv=False, help="Say what would happen, and change nothing.")
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
 ]
 
 
 def select(
-    queue: str,
-    ids: list[str] | None,
-    limit: int | None,
-    grep: str | None = None,
-    reason: str | None = None,
-    older_than: str | None = None,
+    *,
+    queue: QueueName = DEFAULT_QUEUE,
+    ids: Annotated[
+        list[str] | None,
+        _only("--id", metavar="ID", help="Only the task with this id, or whose id alone begins so; may be repeated."),
+    ] = None,
+    grep: Annotated[
+        str | None, _only(metavar="RE", help="Only tasks with this regular expression in a line of their body.")
+    ] = None,
+    reason: Annotated[
+        str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
+    ] = None,
+    older_than: Annotated[
+        str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="At most N tasks, the oldest first.", show_default="no limit"),
+    ] = None,
 ) -> Selection:
     """Return the dead tasks of a queue that these options choose. Raises UsageError."""
     from rqtool.messages.dead_letters import Selection
@@ -61,3 +58,8 @@ def select(
         None if older_than is None else time() - parse_option("--older-than", older_than, parse_duration),
     )
     return Selection(queue, ids or [], limit, like)
+
+
+# What it returns is imported when it is called.
+CHOICE = tuple(inspect.signature(select, eval_str=True, locals={"Selection": None}).parameters.values())
+"""The options that choose tasks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -123,12 +123,13 @@ _QUEUE_ARGUMENT = _parameter(
 
 
 def with_broker(
-    *, queue_argument: bool = False, private_api: bool = True
+    *, queue_argument: bool = False, private_api: bool = True, choice: Iterable[inspect.Parameter] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a verb the broker's options, and pass it the `endpoint` that they name.
 
     `queue_argument`: the verb's queue may be its last argument instead of --queue. `private_api`: whether a URL of this
-    machine may be the private broker's, and its API be there; to find out takes 10 ms.
+    machine may be the private broker's, and its API be there; to find out takes 10 ms. `choice`: the verb gets these
+    parameters, too, as its `**choice`.
     """
 
     def decorate(verb: Callable[..., int]) -> Callable[..., int]:
@@ -145,10 +146,10 @@ def with_broker(
             except NothingListens as error:
                 raise endpoint.explained(error) from None
 
-        kept = [parameter for name, parameter in own.parameters.items() if name != "endpoint"]
+        kept = [each for each in own.parameters.values() if each.name not in ("endpoint", "choice")]
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
         last = [_QUEUE_ARGUMENT] if queue_argument else []
-        run.__signature__ = own.replace(parameters=[context, *kept, *last, *_BROKER_OPTIONS])  # type: ignore[attr-defined]
+        run.__signature__ = own.replace(parameters=[context, *choice, *kept, *last, *_BROKER_OPTIONS])  # type: ignore[attr-defined]
         return run
 
     return decorate

@@ -59,7 +59,7 @@ class Operation:
 
     def __init__(self, endpoint: Endpoint, selection: Selection) -> None:
         self._endpoint = endpoint
-        self._queue = selection.queue
+        self.queue = selection.queue
         self._name = dead_queue(selection.queue)
         self._selection = selection
         self._ids: Ids[Delivery] = Ids(selection.ids)
@@ -103,7 +103,7 @@ class Operation:
                     LAST_SECONDS,
                 )
             except NotTaken as refusal:
-                what = f"Queue {self._queue!r}: {refusal}{self._so_far()}"
+                what = f"Queue {self.queue!r}: {refusal}{self._so_far()}"
                 raise RqtoolError(what, "Fix the cause and try again") from None
             except Lost as lost:
                 error = unreachable(lost)
@@ -121,7 +121,7 @@ class Operation:
 
     async def _read(self) -> None:
         connection = await connect(self._endpoint, "dead")
-        browser = Browser(connection, self._queue)
+        browser = Browser(connection, self.queue)
         try:
             some = self._selection.is_some
             await browser.open(returns=self.returns or some)
@@ -139,9 +139,9 @@ class Operation:
             # A queue whose node is down is "not found" as well.
             if lost.code != NOT_FOUND or "no queue" not in lost.text or self._selected:
                 raise_refusal(lost, f"tasks of queue {self._name!r}")
-            if not await is_there(connection, self._queue):
+            if not await is_there(connection, self.queue):
                 self.has_queue = False
-                raise RqtoolError(f"There is no queue {self._queue!r}", "See the names with: rqtool queues") from None
+                raise RqtoolError(f"There is no queue {self.queue!r}", "See the names with: rqtool queues") from None
             await self.finish(browser)  # the first task that dies creates the dead queue
             return
         finally:
@@ -187,7 +187,7 @@ class Operation:
 
     def read(self, delivery: Delivery) -> DeadTask:
         timestamp = delivery.properties.timestamp
-        return read_dead_task(self._queue, delivery.message_id, timestamp, delivery.headers, delivery.body)
+        return read_dead_task(self.queue, delivery.message_id, timestamp, delivery.headers, delivery.body)
 
 
 class Listing(Operation):
@@ -244,7 +244,7 @@ class Retry(Operation):
 
     async def _move(self, delivery: Delivery) -> None:
         """First the confirmed copy, then the ack: a crash in between makes a duplicate and loses nothing."""
-        await self._republisher.deliver(at_home(self._queue), delivery.copied(as_new(delivery.headers)))
+        await self._republisher.deliver(at_home(self.queue), delivery.copied(as_new(delivery.headers)))
         self._handled += delivery.ack()
 
     async def close(self) -> None:

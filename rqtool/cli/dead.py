@@ -56,7 +56,7 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
 
     if json:
         from rqtool.messages.summary import summaries_as_json as draw
-    elif sys.stdout is not None and sys.stdout.isatty():
+    elif sys.stdout.isatty():
         from rqtool.messages.table import summaries_as_table as draw
     else:
         from rqtool.messages.summary import summaries_as_lines as draw
@@ -86,7 +86,7 @@ def list_(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint, **cho
 
     if json:
         from rqtool.messages.listing import dead_as_json as draw
-    elif sys.stdout is not None and sys.stdout.isatty():
+    elif sys.stdout.isatty():
         from rqtool.messages.table import dead_as_table as draw
     else:
         from rqtool.messages.listing import dead_as_lines as draw

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.cli.habits import INSTEAD
+from rqtool.cli.command import INSTEAD
 from tests.unit.cli.test_help import Captured, run
 
 

@@ -12,16 +12,15 @@ from rqtool.run.runner import Runner
 
 
 class Launcher:
-    """`is_async` and `wants_task`: what the first runner says of its function."""
+    """`is_async` and `wants_task`: what the first runner says of its function; None: nothing yet."""
 
     def __init__(self, spec: Spec, stdout: int | None) -> None:
         self.spec = spec
         self.is_killed = False
         self.is_closed = False
-        self.is_async = False
+        self.is_async: bool | None = None
         self.wants_task = True
         self._stdout = stdout
-        self._knows = False
         is_command = spec.kind == "command"
         self._what = "The process that starts commands" if is_command else f"--call {spec.what[0]}: its process"
 
@@ -55,7 +54,7 @@ class Launcher:
     def _learn(self, *, what: str = "", what_to_do: str = "", is_async: bool = False, wants_task: bool = True) -> None:
         if what:
             raise UsageError(what, what_to_do)
-        if self._knows and self.is_async is not is_async:
+        if self.is_async not in (None, is_async):
             was, now = ("was", "no longer is") if self.is_async else ("was not", "now is")
             raise UsageError(f"--call {self.spec.what[0]}: it {was} async and {now}", "Start the worker again")
-        self._knows, self.is_async, self.wants_task = True, is_async, wants_task
+        self.is_async, self.wants_task = is_async, wants_task

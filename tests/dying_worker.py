@@ -16,9 +16,9 @@ import sys
 
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.republisher import Republisher
-from rqtool.amqp.topology import Destination
 from rqtool.amqp.window import Message
 from rqtool.cli.main import main
+from rqtool.topology import Destination
 
 STEPS = ("publish", "ack", "end")
 WRITTEN_AFTER = 0.2

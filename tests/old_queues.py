@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rqtool.amqp.topology import QueueType, queue_arguments, sibling_arguments, sibling_queues
+from rqtool.topology import QueueType, queue_arguments, sibling_arguments, sibling_queues
 from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 from tests.tools import Vhost
 

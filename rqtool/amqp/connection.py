@@ -19,10 +19,9 @@ from pika.channel import Channel as PikaChannel
 from rqtool.amqp import tables
 from rqtool.amqp.acks import Acks
 from rqtool.amqp.errors import Lost, NoAnswer, lost_because
-from rqtool.amqp.topology import Arguments
 from rqtool.amqp.wire import PikaConnection, RawDelivery
-from rqtool.dropping import DEFAULT_DELIVERY_LIMIT
 from rqtool.endpoint.urls import BrokerURL
+from rqtool.topology import DEFAULT_DELIVERY_LIMIT, Arguments
 
 # pika logs what it raises, and parts of message bodies besides.
 logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -16,27 +16,28 @@ from rqtool.amqp.errors import (
     NOT_FOUND,
     PRECONDITION_FAILED,
     RESOURCE_LOCKED,
+    ArgumentMismatch,
     Lost,
+    mirror,
+    parse_mismatch,
     raise_refusal,
     temporary_refusal,
 )
 from rqtool.amqp.new_queues import NEW_SECONDS, mark_as_new
-from rqtool.amqp.topology import (
-    ArgumentMismatch,
+from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
+from rqtool.topology import (
     Arguments,
     Destination,
     QueueType,
     at_home,
     dead,
-    mirror,
-    parse_mismatch,
+    drops,
+    most_returns,
     quarantine,
     queue_arguments,
     returned,
     sibling_arguments,
 )
-from rqtool.dropping import drops, most_returns
-from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
 
 _RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
 _MOST_ARGUMENTS = 20
@@ -73,7 +74,7 @@ async def count_ready(connection: Connection, queue: str) -> int:
 @dataclass(frozen=True, slots=True)
 class DeclaredQueue:
     """A queue that exists now. `arguments`: as far as they can be learnt; `made`: it did not exist; `new`: it, or one
-    that it needs, may be too new to survive a crash; `drops`: see rqtool.dropping, None: this user may not see it.
+    that it needs, may be too new to survive a crash; `drops`: see rqtool.topology, None: this user may not see it.
     """
 
     arguments: Arguments

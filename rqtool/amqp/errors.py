@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 import pika.exceptions
@@ -16,6 +17,7 @@ import pika.exceptions
 from rqtool.endpoint.tls import tls_hint, tls_words, tls_words_in
 from rqtool.endpoint.urls import BrokerURL
 from rqtool.errors import AccessRefused, NothingListens, RqtoolError, Unreachable
+from rqtool.topology import Arguments
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 404, 405, 406, 530
 """AMQP's reply codes."""
@@ -199,3 +201,51 @@ def _causes(error: object) -> Iterator[object]:
     for cause in inner:
         if isinstance(cause, BaseException):
             yield from _causes(cause)
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentMismatch:
+    """The difference that the 406 about a redeclared queue names: a field and its current value (None: unset, or not
+    understood).
+    """
+
+    field: str
+    current: str | int | bool | None
+    understood: bool
+
+
+_INEQUIVALENT = re.compile(r"inequivalent arg '([^']+)' for queue .*?: received .*? but current is (.*)$", re.DOTALL)
+_TYPED = re.compile(r"the value '(.*)' of type '(\w+)'", re.DOTALL)
+_INTEGERS = {"signedint", "unsignedint", "long", "short", "byte", "unsignedbyte", "unsignedshort"}
+
+
+def parse_mismatch(text: str) -> ArgumentMismatch | None:
+    """Read the text of a 406, as RabbitMQ 3.10 to 4.3 word it; None if it is about something else."""
+    match = _INEQUIVALENT.search(text)
+    if match is None:
+        return None
+    field, current = match[1], match[2].strip()
+    if current == "none":
+        return ArgumentMismatch(field, None, understood=True)
+    typed = _TYPED.fullmatch(current)
+    value, kind = (typed[1], typed[2]) if typed else (current.strip("'"), "longstr")
+    if kind in _INTEGERS:
+        return ArgumentMismatch(field, int(value), understood=True)
+    if kind == "bool":
+        return ArgumentMismatch(field, value == "true", understood=True)
+    return ArgumentMismatch(field, value if kind == "longstr" else None, understood=kind == "longstr")
+
+
+def mirror(arguments: Arguments, mismatch: ArgumentMismatch) -> Arguments:
+    """Return the arguments with the current value of the field: the next 406 then names the next difference."""
+    rest = {key: value for key, value in arguments.items() if key != mismatch.field}
+    return rest if mismatch.current is None else rest | {mismatch.field: mismatch.current}
+
+
+_TOO_LARGE = re.compile(r"message size \d+ (?:is )?larger than (?:configured )?max size (\d+)")
+
+
+def parse_size_limit(text: str) -> int | None:
+    """The broker's size limit in bytes, from the 406 about a larger message; None if it is about something else."""
+    match = _TOO_LARGE.search(text)
+    return int(match[1]) if match else None

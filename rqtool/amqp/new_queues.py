@@ -12,8 +12,8 @@ from rqtool.amqp.connection import Connection, answered
 from rqtool.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED, Lost
 from rqtool.amqp.message import Envelope, Sealer
 from rqtool.amqp.publisher import Publisher
-from rqtool.amqp.topology import LONGEST_NAME, Arguments, new_marker
 from rqtool.amqp.window import Settled
+from rqtool.topology import LONGEST_NAME, Arguments, new_marker
 
 NEW_SECONDS = 4.0
 """How old a queue must be before what it holds survives a SIGKILL of the broker."""

@@ -18,10 +18,10 @@ from rqtool.amqp.declare import ensure_queue, ensure_sibling
 from rqtool.amqp.errors import Lost, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW, is_marked_as_new
 from rqtool.amqp.publisher import Publisher, block_message
-from rqtool.amqp.topology import Destination, QueueType
 from rqtool.amqp.window import Message, Settled
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError
+from rqtool.topology import Destination, QueueType
 
 
 class NotTaken(Exception):

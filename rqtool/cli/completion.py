@@ -12,11 +12,10 @@ from collections.abc import Set as AbstractSet
 from contextlib import redirect_stderr, suppress
 
 from rqtool.endpoint.urls import Endpoint
+from rqtool.topology import homes
 
 SECONDS = 0.2
 """How long a broker may take: somebody waits at the keyboard."""
-
-_BESIDE = (".returned", ".quarantine", ".retry.", ".delay.", ".rqtool.new")
 
 
 def queue_names(find: Callable[[], Endpoint], incomplete: str) -> list[str]:
@@ -28,7 +27,7 @@ def queue_names(find: Callable[[], Endpoint], incomplete: str) -> list[str]:
 
 
 def _is_beside(name: str, names: AbstractSet[str]) -> bool:
-    return any(mark in name and name.rpartition(mark)[0] in names for mark in _BESIDE)
+    return any(home in names and kind != "dead" for home, kind in homes(name))
 
 
 def _names(find: Callable[[], Endpoint]) -> AbstractSet[str]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rqtool.amqp.topology import dead_queue
 from rqtool.cli.filters import CHOICE, DryRun, select
 from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import ask, complain, emit, put, talker
 from rqtool.text import plural
+from rqtool.topology import DEAD, dead_queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +226,7 @@ def _end(operation: Operation, count: int, *, quiet: bool) -> int:
         return 1
     if not count:
         none = "nothing matches among the dead tasks" if operation.ready else "there are no dead tasks"
-        home = queue.removesuffix(dead_queue(""))
+        home = queue.removesuffix(DEAD)
         hint = f"; those of {home!r}: rqtool dead list {shlex.quote(home)}" if home != queue else ""
         talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}{hint}")
     return 0

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rqtool.amqp.topology import check_queue_name, dead_queue
 from rqtool.cli.options import DEFAULT_QUEUE, QueueName, parse_option
 from rqtool.durations import parse_duration
 from rqtool.errors import UsageError
+from rqtool.topology import check_queue_name, dead_queue
 
 if TYPE_CHECKING:
     from rqtool.messages.dead_letters import Selection

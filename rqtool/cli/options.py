@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.command import BROKER, OUTPUT
 from rqtool.cli.completion import queue_names
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import NothingListens, UsageError
 from rqtool.output import complain
+from rqtool.topology import check_queue_name
 
 DEFAULT_QUEUE = "task_queue"
 

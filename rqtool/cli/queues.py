@@ -26,6 +26,7 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.output import complain, emit
 from rqtool.text import is_text
+from rqtool.topology import dead_queue
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -180,7 +181,7 @@ def queues(
         warn = limits("warn", warn_age, ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead)
         crit = limits("crit", crit_age, ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
         thresholds = Thresholds(warn, crit)
-        patterns = names and [*names, *(f"{name}.dead" for name in names)]
+        patterns = names and [*names, *(dead_queue(name) for name in names)]
         found = look(patterns or None, age=max(thresholds.ages, default=0))
         result = judge(found.diagnoses, thresholds, names, found.unseen)
         return result.status if quiet else report(result, form or "nagios")
@@ -188,7 +189,7 @@ def queues(
 
     shown = None if chosen is None else columns.choose(chosen)
     on_terminal = sys.stdout.isatty() and not json
-    beside = [f"{name}.dead" for name in names] if on_terminal and not holders else []
+    beside = [dead_queue(name) for name in names] if on_terminal and not holders else []
     found = look([*names, *beside] or None)
     by = sort or ("verdict" if on_terminal else None)
     diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses

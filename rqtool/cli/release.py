@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from rqtool.amqp.topology import check_queue_name
 from rqtool.cli.options import Json, Quiet, StuckAfter, parse_stuck_after, queue_option, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.output import ask, complain, emit, talker
 from rqtool.text import plural
+from rqtool.topology import check_queue_name
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rqtool.amqp.headers import COPY
-from rqtool.amqp.topology import LONGEST_NAME
 from rqtool.cli.command import OUTPUT
 from rqtool.cli.delay import At, Delay, check_delayed, parse_at, parse_delay, with_time
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, Quiet, parse_option, with_broker
@@ -21,6 +20,7 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import complain, unwritable
 from rqtool.text import is_text
+from rqtool.topology import LONGEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

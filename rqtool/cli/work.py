@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from rqtool.amqp.topology import check_sibling_names, dead_queue
 from rqtool.cli.command import OUTPUT
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, Kind, QueueName, parse_option, with_broker
 from rqtool.cli.work_command import EXAMPLES, REFERENCE, WorkCommand
@@ -23,6 +22,7 @@ from rqtool.run.encoding import PRETENDED, Spec
 from rqtool.run.placeholders import WHOLE
 from rqtool.run.processors import processors
 from rqtool.text import plural
+from rqtool.topology import DEAD, check_sibling_names, dead_queue
 from rqtool.work.retry import DEFAULT_DELAYS, parse_delays
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -221,8 +221,8 @@ def work(
     say = out.say
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
-    if queue.endswith(dead_queue("")):
-        home = shlex.quote(queue.removesuffix(dead_queue("")))
+    if queue.endswith(DEAD):
+        home = shlex.quote(queue.removesuffix(DEAD))
         say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")
     events = JsonEvents(out) if json else Events(out, quiet=quiet or bar)
     if joblog is not None:

@@ -19,8 +19,9 @@ from rqtool.endpoint.tls import tls_hint, tls_words
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, NothingListens, Unreachable
 from rqtool.management.fields import Row, at, number, table
-from rqtool.management.queue import Key, Queue, completed, families, read_queue
+from rqtool.management.queue import Key, Queue, completed, read_queue
 from rqtool.text import printable
+from rqtool.topology import families
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 

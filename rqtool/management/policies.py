@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
-from rqtool.dropping import warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.in_thread import in_thread
+from rqtool.topology import warning
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds between looks; the API reports a queue's policy some seconds late, and it can change at any time."""

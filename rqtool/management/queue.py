@@ -8,19 +8,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from rqtool.dropping import drops
 from rqtool.management.fields import Row, at, flag, number, table, text
+from rqtool.topology import WAITS, drops, homes, quarantine, with_returned
 
 Key = tuple[str, str]
 """Vhost and name of a queue."""
 
-_MARKER = ".rqtool.new"
-_WAITS = (".retry.", ".delay.")
-"""After the name of a queue these begin those in which its tasks wait for their time."""
-QUARANTINE = ".quarantine"
-_RETURNING = (".returned", QUARANTINE)
-_ASIDE = (".dead", *_RETURNING)
-"""Suffixes of a queue's name: rqtool's marker of a new queue, and the queues for tasks that were delivered before."""
 _WILD = re.compile(r"\*|\?|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
 """What fnmatch does not take literally."""
 
@@ -130,12 +123,8 @@ def _unknown(queue: Queue) -> Queue:
 def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Queue]:
     """The queues with the number of their consumers. The workers of a queue poll its quarantine too."""
     counts = Counter((str(at(row, "queue", "vhost")), str(at(row, "queue", "name"))) for row in consumers)
-
-    def count(queue: Queue) -> int:
-        home = (queue.vhost, queue.name.removesuffix(QUARANTINE))
-        return counts[queue.key] + (counts[home] if home != queue.key else 0)
-
-    return [replace(queue, consumers=count(queue)) for queue in queues]
+    counts.update({(vhost, quarantine(home).name): count for (vhost, home), count in counts.items()})
+    return [replace(queue, consumers=counts[queue.key]) for queue in queues]
 
 
 def shown(queues: Sequence[Queue]) -> list[Queue]:
@@ -147,16 +136,12 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
     """
     keys = {queue.key for queue in queues}
 
-    def beside(queue: Queue, suffix: str) -> bool:
-        return queue.name.endswith(suffix) and (queue.vhost, queue.name.removesuffix(suffix)) in keys
+    def is_hidden(queue: Queue) -> bool:
+        kinds = {kind for home, kind in homes(queue.name) if (queue.vhost, home) in keys}
+        ours = kinds if queue.delays else kinds.difference(WAITS)
+        return "new" in ours or bool(ours and (queue.messages == 0 or _is_silent(queue)))
 
-    def is_ours(queue: Queue) -> bool:
-        return _waits_for(queue, keys) is not None or any(beside(queue, suffix) for suffix in _ASIDE)
-
-    def says_nothing(queue: Queue) -> bool:
-        return queue.messages == 0 or _is_silent(queue)
-
-    return [queue for queue in queues if not (beside(queue, _MARKER) or (says_nothing(queue) and is_ours(queue)))]
+    return [queue for queue in queues if not is_hidden(queue)]
 
 
 def _is_silent(queue: Queue) -> bool:
@@ -177,19 +162,8 @@ def with_waiting(queues: Sequence[Queue]) -> list[Queue]:
 
 def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:
     """The queue to which rqtool sends what waits in this one."""
-    homes = [(queue.vhost, queue.name.rpartition(infix)[0]) for infix in _WAITS] if queue.delays else []
-    return max((home for home in homes if home in keys), key=lambda home: len(home[1]), default=None)
-
-
-def families(names: Collection[str]) -> str:
-    """A regular expression for these names, and those of the queues beside them in which their tasks wait or return."""
-    beside = "|".join([*map(re.escape, _RETURNING), *(rf"{re.escape(infix)}.+" for infix in _WAITS)])
-    return rf"(?:{'|'.join(map(re.escape, names))})(?:{beside})?"
-
-
-def with_returned(names: Collection[str]) -> set[str]:
-    """These names, and those of the queues for tasks that came back."""
-    return {f"{name}{suffix}" for name in names for suffix in ("", *_RETURNING)}
+    found = [(queue.vhost, home) for home, kind in homes(queue.name) if kind in WAITS] if queue.delays else []
+    return next((key for key in found if key in keys), None)
 
 
 def selects(patterns: Collection[str], name: str) -> bool:

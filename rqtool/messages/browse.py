@@ -19,8 +19,8 @@ from rqtool.amqp.consumer import Consumer, Delivery
 from rqtool.amqp.declare import count_ready, delivery_limit
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.headers import count
-from rqtool.amqp.topology import dead_queue
 from rqtool.errors import RqtoolError
+from rqtool.topology import dead_queue
 
 LARGEST_BATCH = 500
 LARGEST_BATCH_TO_RETURN = 2_000

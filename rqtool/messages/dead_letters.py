@@ -15,7 +15,6 @@ from rqtool.amqp.declare import is_there
 from rqtool.amqp.errors import NOT_FOUND, Lost, raise_refusal, unreachable
 from rqtool.amqp.headers import as_new
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import at_home, dead_queue
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, Stopped, Unreachable
 from rqtool.messages.browse import Browser
@@ -24,6 +23,7 @@ from rqtool.messages.filter import ANY, Filter, Ids
 from rqtool.messages.listing import DeadTask, read_dead_task, task_id, unix_time
 from rqtool.signals import Signals
 from rqtool.text import plural
+from rqtool.topology import at_home, dead_queue
 
 LAST_SECONDS = 2.0
 """After a signal: for copies to be confirmed, and for messages to be returned."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.topology import dead_queue
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Stopped, Unreachable
 from rqtool.management.api import Management
@@ -13,6 +12,7 @@ from rqtool.management.queue import Queue
 from rqtool.messages.dead_letters import Listing, Selection
 from rqtool.messages.listing import DeadTask
 from rqtool.messages.summary import SAMPLE, Summary, sum_up
+from rqtool.topology import DEAD
 
 
 def dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
@@ -46,7 +46,7 @@ def _dead_queues(endpoint: Endpoint) -> dict[str, Queue]:
     """Return the vhost's dead queues under the names of the queues that they are beside."""
     found = {}
     for queue in Management(endpoint.api_urls, endpoint.tls).queues(endpoint.vhost):
-        name = queue.name.removesuffix(dead_queue(""))
+        name = queue.name.removesuffix(DEAD)
         if name not in ("", queue.name) and queue.type != "stream" and not queue.exclusive:
             found[name] = queue
     return found

@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rqtool.management.queue import QUARANTINE, Key, Queue
+from rqtool.management.queue import Key, Queue
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder, held_by
+from rqtool.topology import quarantine
 
-_POLLED = (".retry.started", QUARANTINE)
+_POLLED = (".retry.started", quarantine("").name)
 """Suffixes of the queues from which the workers of a queue take tasks without a consumer."""
 
 ByQueue = defaultdict[Key, list[Holder]]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from rqtool.durations import about, format_duration
-from rqtool.management.queue import selects, with_returned
+from rqtool.management.queue import selects
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
 from rqtool.text import plural, printable
+from rqtool.topology import DEAD, with_returned
 
 
 class Status(IntEnum):
@@ -96,7 +97,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     dead queues too, which count as dead alone. `unseen`: what could not be seen, or empty.
     """
     asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
-    dead = [each for each in diagnoses if each.queue.name.endswith(".dead")]
+    dead = [each for each in diagnoses if each.queue.name.endswith(DEAD)]
     waiting = [each for each in asked if each not in dead and not each.queue.delays]
     values = {
         "ready": sum(each.queue.ready for each in waiting),
@@ -144,7 +145,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
 def ages_of(d: Diagnosis) -> Iterator[Age]:
     """The age of its oldest ready message, unless messages are meant to lie there, and of the one held longest."""
     queue = d.queue
-    if queue.ready and not (queue.delays or queue.type == "stream" or queue.name.endswith(".dead")):
+    if queue.ready and not (queue.delays or queue.type == "stream" or queue.name.endswith(DEAD)):
         seconds = d.oldest_ready_seconds
         if seconds is not None:
             what = "the oldest message that is not done" if queue.held else f"{queue.ready:,} ready, the oldest"

@@ -19,6 +19,7 @@ from rqtool.management.samples import LAG
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder, held_by
 from rqtool.text import plural
+from rqtool.topology import DEAD
 
 Verdict = Literal[
     "down", "forgotten ack?", "starved", "may drop tasks", "not durable", "dead letters", "no consumers", "unknown",
@@ -206,9 +207,9 @@ def _forgotten_ack(d: Diagnosis) -> Finding:
 
 
 def _no_consumers(queue: Queue) -> Iterator[Finding]:
-    if queue.name.endswith(".dead"):  # nobody is expected to consume it
+    if queue.name.endswith(DEAD):  # nobody is expected to consume it
         verb = "was" if queue.ready == 1 else "were"
-        reason = f"{plural(queue.ready, 'task')} of {queue.name.removesuffix('.dead')!r} {verb} given up"
+        reason = f"{plural(queue.ready, 'task')} of {queue.name.removesuffix(DEAD)!r} {verb} given up"
         yield Finding("dead letters", reason)
     elif queue.consumers is not None and not queue.held:
         # Held messages have a consumer: the API lists a new one late, and one that polls never.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rqtool.amqp.topology import Destination, check_queue_name
+from rqtool.topology import Destination, check_queue_name, delay_exchange, delaying
 
 SHORTEST, LONGEST = 1, 366 * 86_400
 """Seconds."""
@@ -52,7 +52,7 @@ def route(queue: str, seconds: int) -> Route:
     digits = _digits(seconds)
     levels = range(len(digits) - 1, -1, -1)
     queues = tuple(_delay_queue(queue, level, digits[level]) for level in levels if digits[level])
-    return Route(".".join(str(digits[level]) for level in levels), _exchange(queue, levels[0]), queues)
+    return Route(".".join(str(digits[level]) for level in levels), delay_exchange(queue, levels[0]), queues)
 
 
 def longest_name(queue: str) -> str:
@@ -64,9 +64,9 @@ def bindings(queue: str, seconds: int) -> list[Binding]:
     """What leads a task with this delay from exchange to exchange, and from there into its delay queues."""
     found = []
     for level, digit in enumerate(_digits(seconds)):
-        exchange, below = _exchange(queue, level), ".*" * level
+        exchange, below = delay_exchange(queue, level), ".*" * level
         if level:
-            found.append(Binding(exchange, f"#.0{below}", _exchange(queue, level - 1)))
+            found.append(Binding(exchange, f"#.0{below}", delay_exchange(queue, level - 1)))
         if digit:
             found.append(Binding(exchange, f"#.{digit}{below}", _delay_queue(queue, level, digit).name))
     return found
@@ -85,11 +85,6 @@ def _digits(seconds: int) -> list[int]:
     return digits
 
 
-def _exchange(queue: str, level: int) -> str:
-    return f"{queue}.delay.{level}"
-
-
 def _delay_queue(queue: str, level: int, digit: int) -> Destination:
     unit = _DIGITS**level if level <= _TOP else _TOP_DIGITS * _DIGITS**_TOP
-    name = f"{_exchange(queue, level)}.{digit}"
-    return Destination(name, queue, float(digit * unit), _exchange(queue, level - 1) if level else "")
+    return delaying(queue, level, digit, float(digit * unit))

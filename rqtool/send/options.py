@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rqtool.amqp.message import Envelope
 from rqtool.amqp.publisher import Guarantee
-from rqtool.amqp.topology import QueueType
+from rqtool.topology import QueueType
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,11 @@ from typing import Any
 
 from rqtool.amqp.connect import connect, keep_trying
 from rqtool.amqp.connection import Connection
-from rqtool.amqp.errors import Lost
+from rqtool.amqp.errors import Lost, parse_size_limit
 from rqtool.amqp.message import Sealer
 from rqtool.amqp.new_queues import NEW_SECONDS, STILL_NEW
 from rqtool.amqp.publisher import Publisher, block_message
-from rqtool.amqp.topology import parse_size_limit
 from rqtool.amqp.window import Message, Settled
-from rqtool.dropping import warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UnsafeQueue
 from rqtool.send.display import Display
@@ -29,6 +27,7 @@ from rqtool.send.target import GaveUp, QueueGone, Target, why_refused
 from rqtool.send.timeout import GIVE_UP, SHORTEST_TRY, Timeout
 from rqtool.send.unsent import UnsentFile
 from rqtool.signals import Signals
+from rqtool.topology import warning
 
 MESSAGES_AT_ONCE = 250
 """Published before the loop gets its turn: nothing leaves the process until then."""

@@ -5,7 +5,6 @@ for a time that is near.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +12,11 @@ from functools import partial
 from rqtool.amqp.connection import Connection
 from rqtool.amqp.declare import count_ready, look
 from rqtool.amqp.errors import Lost
-from rqtool.amqp.topology import dead, quarantine, returned, spare
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
 from rqtool.text import plural
+from rqtool.topology import ON_THEIR_WAY, dead, kind_beside, quarantine, returned, spare
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions
 from rqtool.work.report.events import Events
@@ -127,11 +126,10 @@ class Drain:
         """The queues beside, and how many tasks workers hold, as far as that can be seen. Raises Unreachable,
         AccessRefused where it could be seen before.
         """
-        delay = r"\.delay\.\d+\.\d+"
-        pattern = rf"{re.escape(self._queue)}(\.retry\..+|\.returned|\.quarantine|{delay})?"
         try:
             found = await in_thread(partial(self._api.queues, self._vhost, [self._queue]))
-            queues = [queue for queue in found if re.fullmatch(pattern, queue.name)]
+            kinds = {queue.name: kind_beside(self._queue, queue.name) for queue in found}
+            queues = [queue for queue in found if queue.name == self._queue or kinds[queue.name] in ON_THEIR_WAY]
             known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
             problem = "" if known else f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
@@ -152,7 +150,7 @@ class Drain:
         siblings = []
         for queue in queues:
             if queue.name != self._queue:
-                is_delay = re.fullmatch(delay, queue.name.removeprefix(self._queue)) is not None
+                is_delay = kinds[queue.name] == "delay"
                 is_later = is_delay and (queue.ttl or 0) > self._near
                 siblings.append(_Sibling(queue.name, queue.leaving, is_delay, is_later))
         # What this worker alone took from the queues beside is known.

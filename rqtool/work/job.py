@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rqtool.amqp import headers
-from rqtool.amqp.topology import Destination, returned
 from rqtool.run.outcome import Outcome, Shortage
 from rqtool.run.task import Task
+from rqtool.topology import Destination, returned
 from rqtool.work.poison import Source, Step, next_step
 
 if TYPE_CHECKING:

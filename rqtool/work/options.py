@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rqtool.amqp.topology import Destination, QueueType, sibling_queues
+from rqtool.topology import Destination, QueueType, sibling_queues
 from rqtool.work.brake import FIRST, LONGEST
 from rqtool.work.retry import Delay
 

@@ -18,12 +18,12 @@ from rqtool.amqp import headers
 from rqtool.amqp.connect import pause
 from rqtool.amqp.errors import Lost, NoAnswer
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import Destination, dead, quarantine, returned, spare, waiting
 from rqtool.amqp.window import Message
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UsageError
 from rqtool.output import unwritable
 from rqtool.run.outcome import Failed, Outcome, OutputGone, Postponed, why
 from rqtool.text import encodable, plural
+from rqtool.topology import Destination, dead, quarantine, returned, spare, waiting
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions

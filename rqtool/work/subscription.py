@@ -14,10 +14,9 @@ from rqtool.amqp.declare import count_ready, ensure_queue, ensure_sibling, look
 from rqtool.amqp.errors import Lost, NoAnswer, raise_refusal
 from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.republisher import Republisher
-from rqtool.amqp.topology import quarantine, returned
-from rqtool.dropping import UNREACHED_LIMIT, most_returns, warning
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
+from rqtool.topology import UNREACHED_LIMIT, most_returns, quarantine, returned, warning
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import UNTOLD
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pytest
 from pika.exceptions import ChannelClosedByBroker
 
-from rqtool.amqp.topology import Destination, quarantine, returned, sibling_arguments
+from rqtool.topology import Destination, quarantine, returned, sibling_arguments
 from tests.faults.conftest import Arena, settle_account
 from tests.tools import Running, Vhost, eventually
 

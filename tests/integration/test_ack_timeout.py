@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from rqtool.amqp.topology import QueueType
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.server import find_server
+from rqtool.topology import QueueType
 from tests.old_queues import declare_all
 from tests.tools import Program, Vhost, eventually, rabbitmqctl
 

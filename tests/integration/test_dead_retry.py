@@ -14,8 +14,8 @@ import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, STARTS, WORKER
 from rqtool.amqp.new_queues import STILL_NEW
-from rqtool.amqp.topology import new_marker
 from rqtool.text import plural
+from rqtool.topology import new_marker
 from tests.dead import DEAD, KINDS, Terminal, bury, declare, listed, numbered
 from tests.tools import Program, Vhost, eventually
 

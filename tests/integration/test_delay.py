@@ -11,8 +11,8 @@ from functools import partial
 import pika
 import pytest
 
-from rqtool.amqp.topology import sibling_arguments
 from rqtool.send.delays import route
+from rqtool.topology import sibling_arguments
 from tests.tools import Program, Vhost, eventually, lines
 
 YEAR = 365 * 86_400

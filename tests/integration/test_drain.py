@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rqtool.amqp.topology import QueueType
+from rqtool.topology import QueueType
 from tests.old_queues import declare_all
 from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually

@@ -18,9 +18,9 @@ from rqtool.amqp.connect import connect
 from rqtool.amqp.consumer import Getter
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.headers import COPY, STARTS
-from rqtool.amqp.topology import sibling_arguments, waiting
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.private_broker.cluster import PrivateBroker
+from rqtool.topology import sibling_arguments, waiting
 from tests.integration.conftest import Secured
 from tests.old_queues import declare_all
 from tests.tools import Program, Running, Vhost, eventually, lines, sigkill

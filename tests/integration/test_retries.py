@@ -11,7 +11,7 @@ from typing import Any
 import pika
 import pytest
 
-from rqtool.amqp.topology import QueueType
+from rqtool.topology import QueueType
 from tests.old_queues import declare_all
 from tests.tools import Program, Vhost, eventually, lines
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import STARTS
-from rqtool.amqp.topology import QueueType, sibling_arguments, waiting
+from rqtool.topology import QueueType, sibling_arguments, waiting
 from tests.old_queues import declare_all, declare_siblings
 from tests.tools import Program, Vhost, eventually, lines
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, ERROR
-from rqtool.amqp.topology import QueueType
+from rqtool.topology import QueueType
 from rqtool.work.poison import DEATHS
 from tests.dying_worker import STEPS
 from tests.old_queues import declare_all, declare_siblings

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from rqtool.amqp.topology import dead, queue_arguments, sibling_arguments, waiting
-from rqtool.dropping import drops, most_returns, warning
+from rqtool.topology import dead, drops, most_returns, queue_arguments, sibling_arguments, waiting, warning
 
 SAFE = {"dead-letter-exchange": "", "dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
 

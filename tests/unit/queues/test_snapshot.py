@@ -9,8 +9,9 @@ from urllib.parse import unquote
 
 from rqtool.management.api import Management
 from rqtool.management.fields import Row
-from rqtool.management.queue import Queue, families, read_queue
+from rqtool.management.queue import Queue, read_queue
 from rqtool.queues.snapshot import take_snapshot
+from rqtool.topology import families
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.amqp.topology import Arguments, sibling_arguments
 from rqtool.errors import UsageError
 from rqtool.send.delays import LONGEST, SHORTEST, Route, bindings, longest_name, route
+from rqtool.topology import Arguments, sibling_arguments
 
 LONGEST_TTL = 2**32 - 1
 """Milliseconds: the broker refuses more."""

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any, cast
 
 from rqtool.amqp import consumer
-from rqtool.amqp.topology import dead
 from rqtool.amqp.window import Message
 from rqtool.run.outcome import Failed, Outcome
+from rqtool.topology import dead
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs

@@ -9,10 +9,10 @@ import pytest
 
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.republisher import NotTaken, Republisher
-from rqtool.amqp.topology import Destination
 from rqtool.amqp.window import Message
 from rqtool.errors import AccessRefused
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome
+from rqtool.topology import Destination
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.options import WorkOptions

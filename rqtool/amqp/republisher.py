@@ -70,40 +70,31 @@ class Republisher:
         Raises NotTaken where it refused; Lost where nothing is known of the copy; Unreachable, AccessRefused,
         UnsafeQueue where it could not be sent.
         """
-        publisher = await self._ready(place)
-        if publisher is not self._publisher:
+        if self._publisher is None or place.name not in self._declared or self._wait(place) > 0:
+            await self._open_for(place)
+            await asyncio.sleep(max(0.0, self._wait(place)))
+        if self._publisher is None or place.name not in self._declared:
             raise Lost(0, "the connection was lost")
+        loop = asyncio.get_running_loop()
+        answer = self._answers[message.token] = loop.create_future()
+        self._publisher.publish(place.name, message)
+        if not self._flushing:  # one write for all that is published in a turn of the loop
+            self._flushing = True
+            loop.call_soon(self._flush)
         try:
-            await self._publish(publisher, place, message)
+            await answer
         except NotTaken:
             self._declared.discard(place.name)  # it may have been deleted
             raise
 
     async def prepare(self, place: Destination) -> None:
-        """Connect and declare the place now: `publish` need not wait then. `deliver` tries again what fails here."""
+        """Connect and declare the place now. `deliver` tries again what fails here."""
         with suppress(Lost, RqtoolError):
             await self._open_for(place)
-
-    def publish(self, place: Destination, message: Message) -> asyncio.Future[None] | None:
-        """Publish a copy, if that needs no waiting. Returns a future that the broker's answer resolves, with the errors
-        of `deliver`; None without a connection, or where the place is not declared yet or too new.
-        """
-        if self._publisher is None or place.name not in self._declared or self._wait(place) > 0:
-            return None
-        return self._publish(self._publisher, place, message)
 
     async def close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
-
-    def _publish(self, publisher: Publisher, place: Destination, message: Message) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
-        answer = self._answers[message.token] = loop.create_future()
-        publisher.publish(place.name, message)
-        if not self._flushing:  # one write for all that is published in a turn of the loop
-            self._flushing = True
-            loop.call_soon(self._flush)
-        return answer
 
     def _flush(self) -> None:
         self._flushing = False
@@ -114,16 +105,11 @@ class Republisher:
         """Seconds until the queue is old enough."""
         return self._safe_from.get(place.name, 0.0) - time.monotonic() if self._safe_from else 0.0
 
-    async def _ready(self, place: Destination) -> Publisher:
-        publisher = await self._open_for(place)
-        await asyncio.sleep(max(0.0, self._wait(place)))
-        return publisher
-
-    async def _open_for(self, place: Destination) -> Publisher:
+    async def _open_for(self, place: Destination) -> None:
         async with self._opening:
-            connection, publisher = self._connection, self._publisher
-            if connection is None or publisher is None:
-                connection, publisher = await self._open()
+            connection = self._connection
+            if connection is None or self._publisher is None:
+                connection = await self._open()
             if place.name not in self._declared:
                 try:
                     new = await self._declare(connection, place)
@@ -134,9 +120,8 @@ class Republisher:
                     if place.name == self._queue and sys.stderr.isatty():
                         self._say(STILL_NEW)
                     self._safe_from[place.name] = time.monotonic() + NEW_SECONDS
-        return publisher
 
-    async def _open(self) -> tuple[Connection, Publisher]:
+    async def _open(self) -> Connection:
         await self.close()
         self._declared.clear()
         self._connection = self._publisher = None
@@ -144,7 +129,7 @@ class Republisher:
         connection.on_blocked(lambda reason: self._say(block_message(reason)))
         self._publisher = publisher = await Publisher.open(connection, "confirm", self._settled)
         publisher.lost.add_done_callback(lambda lost: self._fail_all(publisher, lost.result()))
-        return connection, publisher
+        return connection
 
     async def _declare(self, connection: Connection, place: Destination) -> bool:
         """Return whether the place, or the queue, is too new to be safe."""

@@ -9,7 +9,6 @@ import asyncio
 import os
 import socket
 import time
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -34,8 +33,9 @@ from rqtool.work.retry import judge
 from rqtool.work.supervisor import Supervisor
 
 _TRIES = 2
-"""Failed ones after which a wait queue, or the quarantine, is done without. RabbitMQ up to 4.0 leaves a quorum queue
-without a leader for good if it is killed within a tenth of a second after it made the queue."""
+"""Failed ones after which something is wrong: the connection may have gone, or the queue, since the last copy. Then a
+wait queue that does not answer, or the quarantine, is done without. RabbitMQ up to 4.0 leaves a quorum queue without a
+leader for good if it is killed within a tenth of a second after it made the queue."""
 
 
 class Settler:
@@ -183,16 +183,11 @@ class Settler:
 
         Raises AccessRefused, UnsafeQueue where no further try can succeed.
         """
-        target = self._spares.get(place.name, place)
-        if job.delivery.live and (confirmed := self._republisher.publish(target, copy)) is not None:
-            with suppress(Lost, NotTaken):
-                await confirmed
-                return True
         tries = 0
         try:
             while job.delivery.live:
+                target = self._spares.get(place.name, place)
                 try:
-                    target = self._spares.get(place.name, place)
                     await self._republisher.deliver(target, copy)
                     return True
                 except AccessRefused:
@@ -201,8 +196,8 @@ class Settler:
                     self._spares[place.name] = place  # this user may not make the spare
                 except (Lost, NotTaken, Unreachable) as problem:
                     tries += 1
-                    self._in_trouble += tries == 1
-                    if tries == self._in_trouble == 1:
+                    self._in_trouble += tries == _TRIES
+                    if tries == _TRIES and self._in_trouble == 1:
                         what = problem.what if isinstance(problem, RqtoolError) else problem
                         text = f"a task can't be stored in {place.name!r}: {what}; it is kept, and tried again"
                         self._events.complain(text)
@@ -214,7 +209,7 @@ class Settler:
                 await asyncio.sleep(pause(tries))
             return False
         finally:
-            self._in_trouble -= tries > 0
+            self._in_trouble -= tries >= _TRIES
 
     def _do_without_quarantine(self, job: Job) -> None:
         """Give a suspect back, to run beside others."""

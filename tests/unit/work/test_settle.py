@@ -33,10 +33,6 @@ class Broker:
         self.log = log
         self.answers = [*answers]
         self.blocked = False
-        self.known = True
-
-    def publish(self, place: Destination, message: Message) -> asyncio.Future[None] | None:
-        return asyncio.ensure_future(self.deliver(place, message)) if self.known else None
 
     async def deliver(self, place: Destination, message: Message) -> None:
         self.log.append(f"sent to {place.name}")
@@ -107,11 +103,9 @@ class Settling:
         return self.log[:-1]
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_the_ack_comes_after_the_confirm(known: bool) -> None:
-    """Whether the queue is known already, or is declared first; and the user hears of it last."""
+def test_the_ack_comes_after_the_confirm() -> None:
+    """And the user hears of it last."""
     settling = Settling()
-    settling.broker.known = known
     assert settling.conclude(FAILED) == ["sent to q.retry.1s", "confirmed", "acked", "retry 1s"]
     assert settling.jobs.idle
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from rqtool.amqp.errors import Lost
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.prefetch import Prefetch
 from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
-from rqtool.work.supervisor import Supervisor
 
 _LOOK, _LOOKS = 0.025, 3
 """Seconds between two looks whether tasks go on, and after how many it is clear that they don't."""
@@ -27,12 +27,12 @@ class AdaptivePrefetch:
     jobs: Jobs
     session: Session
     dispatcher: Dispatcher
-    supervisor: Supervisor
+    lifecycle: Lifecycle
 
     async def run(self) -> None:
         """Adapt for as long as the worker runs. Never ends."""
         while True:
-            await self.supervisor.change()
+            await self.lifecycle.change()
             subscription = self.session.usable
             if subscription is None:
                 continue
@@ -73,7 +73,7 @@ class AdaptivePrefetch:
         slow = self.jobs.working
         subscription.prefetch = 0
         while self.session.usable is subscription:
-            seen = self.supervisor.changes
+            seen = self.lifecycle.changes
             slow = [job for job in slow if job.is_at_work]
             # What the slow ones hold is not counted on the consumers' new channels.
             free = min(self.prefetch.jobs - len(slow), self.prefetch.most)
@@ -83,5 +83,5 @@ class AdaptivePrefetch:
             elif not slow:
                 return
             else:
-                await self.supervisor.change(seen)
+                await self.lifecycle.change(seen)
                 await asyncio.sleep(_LOOK)

@@ -13,6 +13,7 @@ from rqtool.text import plural
 from rqtool.work.brake import TOLERATED, Brake
 from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import Source, Step
 from rqtool.work.prefetch import Prefetch
@@ -20,21 +21,20 @@ from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription
-from rqtool.work.supervisor import Supervisor
 
 
 class Dispatcher:
     """Every job's way: `receive`, `begin_jobs`, and then the pool calls `begun`, `ended` or `withdrawn`."""
 
     def __init__(
-        self, options: WorkOptions, jobs: Jobs, pool: Pool, settler: Settler, events: Events, supervisor: Supervisor
+        self, options: WorkOptions, jobs: Jobs, pool: Pool, settler: Settler, events: Events, lifecycle: Lifecycle
     ) -> None:
         self._halt = options.halt
         self._jobs = jobs
         self._pool = pool
         self._settler = settler
         self._events = events
-        self._supervisor = supervisor
+        self._lifecycle = lifecycle
         self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._shortage = Brake()
         """On while the machine is short of what a task needs to begin."""
@@ -55,7 +55,7 @@ class Dispatcher:
                 self._settler.move_to_quarantine(job, starts=0)
             else:
                 self._jobs.wait(job)
-        self._supervisor.changed()
+        self._lifecycle.changed()
 
     def receive_suspect(self, delivery: Delivery, *, may_begin: bool) -> None:
         """Take in a delivery of NAME.quarantine: it begins, unless it was begun there before."""
@@ -102,7 +102,7 @@ class Dispatcher:
             self._pool.withdraw()  # nobody would see what a task prints
             return
         withdrawn = self._jobs.withdrawn
-        while withdrawn and self._has_room and not (self._supervisor.stopping or self._settler.is_stuck):
+        while withdrawn and self._has_room and not (self._lifecycle.stopping or self._settler.is_stuck):
             if (job := withdrawn[0]).delivery.live:
                 self._begin(job)
             else:
@@ -175,7 +175,7 @@ class Dispatcher:
 
     def withdrawn(self, job: Job) -> None:
         self._jobs.withdraw(job)
-        self._supervisor.changed()
+        self._lifecycle.changed()
 
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, Shortage):
@@ -204,7 +204,7 @@ class Dispatcher:
     def _succeeded(self) -> None:
         if self._failures.is_on:
             self._events.released()
-            self._supervisor.changed()
+            self._lifecycle.changed()
         self._failures.release()
 
     def _failed(self, reason: str, *, again: bool) -> None:
@@ -216,10 +216,10 @@ class Dispatcher:
         in_a_row = self._failures.in_a_row
         if in_a_row == self._halt:
             what = f"Stopped by --halt: {plural(in_a_row, 'attempt')} failed in a row (the last one: {reason})"
-            self._supervisor.fail(RqtoolError(what, "Check what the tasks depend on, then start the worker again"))
+            self._lifecycle.fail(RqtoolError(what, "Check what the tasks depend on, then start the worker again"))
         elif self._failures.is_on and not was_on:
             self._events.braked(in_a_row, reason, self._failures.longest)
 
     def _wake_after(self, seconds: float) -> None:
         if seconds:
-            asyncio.get_running_loop().call_later(seconds + 0.01, self._supervisor.changed)
+            asyncio.get_running_loop().call_later(seconds + 0.01, self._lifecycle.changed)

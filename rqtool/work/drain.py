@@ -18,10 +18,10 @@ from rqtool.management.in_thread import in_thread
 from rqtool.text import plural
 from rqtool.topology import ON_THEIR_WAY, dead, kind_beside, quarantine, returned, spare
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
 from rqtool.work.report.events import Events
 from rqtool.work.session import Session
-from rqtool.work.supervisor import Supervisor
 
 LAG = 6.0
 """Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
@@ -60,7 +60,7 @@ class Drain:
         self._later = 0
         self._saw = self._company = self._movement = False
 
-    async def run(self, session: Session, supervisor: Supervisor) -> None:
+    async def run(self, session: Session, lifecycle: Lifecycle) -> None:
         """End the worker when nothing is left. Looks whenever this worker has nothing to do."""
         seen, subscription = -1, session.subscription
         while True:
@@ -79,7 +79,7 @@ class Drain:
                 if self._later:
                     verb = "is" if self._later == 1 else "are"
                     self._events.say(f"{plural(self._later, 'task')} of {self._queue!r} {verb} delayed for longer")
-                supervisor.drained()
+                lifecycle.drained()
                 return
 
     async def _is_empty(self, connection: Connection) -> bool:

@@ -14,9 +14,9 @@ from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
-from rqtool.work.supervisor import Supervisor
 
 LOOK = 1.0
 """Seconds between two looks into the quarantine."""
@@ -38,7 +38,7 @@ class Quarantine:
     jobs: Jobs
     session: Session
     dispatcher: Dispatcher
-    supervisor: Supervisor
+    lifecycle: Lifecycle
     _asked: bool = field(default=False, init=False)
     _in_vain: int = field(default=0, init=False)
 
@@ -63,7 +63,7 @@ class Quarantine:
             await self._run_alone(subscription)
         finally:
             self.dispatcher.suspended = False
-            self.supervisor.changed()
+            self.lifecycle.changed()
 
     async def _learn_of_a_crash(self) -> None:
         """Ask once for the broker's last start, unless this worker has lost its connection since it began."""
@@ -119,4 +119,4 @@ class Quarantine:
 
     async def _change(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.supervisor.change(), LOOK)
+            await asyncio.wait_for(self.lifecycle.change(), LOOK)

@@ -14,8 +14,8 @@ from pathlib import Path
 from rqtool.errors import UsageError
 from rqtool.text import plural
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.session import Session
-from rqtool.work.supervisor import Supervisor
 
 PERIOD = 5.0
 """Seconds between two signs of life, unless the watchdog wants them sooner."""
@@ -51,7 +51,7 @@ class ServiceManager:
         return False
 
 
-async def report_health(path: Path | None, session: Session, jobs: Jobs, supervisor: Supervisor) -> None:
+async def report_health(path: Path | None, session: Session, jobs: Jobs, lifecycle: Lifecycle) -> None:
     """Give signs of life for as long as the event loop turns. Never ends. `path`: a file that exists while the worker
     does; its modification time is the last sign of life. Raises UsageError if it can't be written.
     """
@@ -62,7 +62,7 @@ async def report_health(path: Path | None, session: Session, jobs: Jobs, supervi
     said, due = "", 0.0
     try:
         while True:
-            state = _state(session, supervisor, said)
+            state = _state(session, lifecycle, said)
             if state != said or loop.time() >= due:
                 due = loop.time() + manager.period
                 news = [state] if state != said else []
@@ -87,8 +87,8 @@ def _create(path: Path) -> None:
         raise UsageError(f"--health-file {path}: {(error.strerror or '').lower()}", "Name another") from None
 
 
-def _state(session: Session, supervisor: Supervisor, said: str) -> str:
-    if supervisor.stopping:
+def _state(session: Session, lifecycle: Lifecycle, said: str) -> str:
+    if lifecycle.stopping:
         return STOPPING
     return "READY=1" if said or session.is_open else ""
 

@@ -15,10 +15,10 @@ from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UnsafeQueue
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
 from rqtool.work.report.events import Events
 from rqtool.work.subscription import Subscription
-from rqtool.work.supervisor import Supervisor
 
 
 class Session:
@@ -31,14 +31,14 @@ class Session:
         jobs: Jobs,
         republisher: Republisher,
         events: Events,
-        supervisor: Supervisor,
+        lifecycle: Lifecycle,
     ) -> None:
         self._endpoint = endpoint
         self._republisher = republisher
         self._options = options
         self._jobs = jobs
         self._events = events
-        self._supervisor = supervisor
+        self._lifecycle = lifecycle
         self._stopped = False
         self._tries = self._received = 0
         self.subscription: Subscription | None = None
@@ -46,7 +46,7 @@ class Session:
     @property
     def ending(self) -> bool:
         """Whether the worker takes no more tasks."""
-        return self._supervisor.stopping or self._jobs.taken_on_enough
+        return self._lifecycle.stopping or self._jobs.taken_on_enough
 
     @property
     def usable(self) -> Subscription | None:
@@ -71,7 +71,7 @@ class Session:
             if before.lost.done():  # else the worker had taken on enough, and gave some of it back
                 self._events.connection_lost(str(before.lost.result()))
             await before.connection.close()
-        if self._supervisor.stopping:
+        if self._lifecycle.stopping:
             return
 
         def on_failure(error: RqtoolError) -> None:
@@ -84,15 +84,15 @@ class Session:
         opening = keep_trying(open_once, on_failure, self._tries)
         self._tries += 1
         try:
-            opened = await self._supervisor.signals.interrupt(opening, lambda: self._supervisor.signals.finish)
+            opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.signals.finish)
         except UnsafeQueue as error:
             if before is None:
                 raise
-            self._supervisor.fail(error)
+            self._lifecycle.fail(error)
             return
         if opened is not None:
             self.subscription, self._stopped = opened, False
-            opened.lost.add_done_callback(lambda _: self._supervisor.changed())
+            opened.lost.add_done_callback(lambda _: self._lifecycle.changed())
             if before is not None:
                 self._events.connection_back(str(opened.connection.url))
             for warning in opened.warnings:
@@ -104,4 +104,4 @@ class Session:
             self._stopped = True
             stopping = asyncio.wait_for(self.subscription.pause("the end"), CLOSE_SECONDS)
             with suppress(TimeoutError):
-                await self._supervisor.signals.interrupt(stopping, lambda: self._supervisor.signals.leave)
+                await self._lifecycle.signals.interrupt(stopping, lambda: self._lifecycle.signals.leave)

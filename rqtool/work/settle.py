@@ -25,12 +25,12 @@ from rqtool.text import encodable, plural
 from rqtool.topology import Destination, dead, quarantine, returned, spare, waiting
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
 from rqtool.work.poison import DEATHS, UNTOLD, Source
 from rqtool.work.report.events import Events
 from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
-from rqtool.work.supervisor import Supervisor
 
 _TRIES = 2
 """Failed ones after which something is wrong: the connection may have gone, or the queue, since the last copy. Then a
@@ -42,13 +42,13 @@ class Settler:
     """Judges how jobs ended, and settles them. An error that no further try can fix ends the worker."""
 
     def __init__(
-        self, options: WorkOptions, jobs: Jobs, republisher: Republisher, events: Events, supervisor: Supervisor
+        self, options: WorkOptions, jobs: Jobs, republisher: Republisher, events: Events, lifecycle: Lifecycle
     ) -> None:
         self._options = options
         self._jobs = jobs
         self._republisher = republisher
         self._events = events
-        self._supervisor = supervisor
+        self._lifecycle = lifecycle
         self._moves: set[asyncio.Task[None]] = set()
         self._unacked: set[str] = set()
         self._spares: dict[str, Destination] = {}
@@ -75,7 +75,7 @@ class Settler:
         try:
             self._events.ended(job, outcome, seconds)
         except RqtoolError as error:
-            self._supervisor.fail(error)
+            self._lifecycle.fail(error)
         match judge(outcome, job.task.attempt, self._options.retry_delays):
             case "done":
                 self._acknowledge(job)
@@ -84,7 +84,7 @@ class Settler:
             case "return":
                 self.return_to_queue(job)
                 setup = UsageError(why(outcome), "The task is back in the queue: correct what can't be run")
-                self._supervisor.fail(unwritable(outcome.why) if isinstance(outcome, OutputGone) else setup)
+                self._lifecycle.fail(unwritable(outcome.why) if isinstance(outcome, OutputGone) else setup)
             case "dead":
                 job.result = Result(job.task, outcome, seconds, dead(job.home))
                 self.settle(job)
@@ -112,7 +112,7 @@ class Settler:
         if job.source is Source.MAIN or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
-            self._supervisor.changed()
+            self._lifecycle.changed()
         elif job.source is Source.RETURNED:
             self.move_to_returned(job)
         else:
@@ -137,13 +137,13 @@ class Settler:
 
     def _acknowledge(self, job: Job) -> None:
         self._jobs.settle(job, acked=job.delivery.ack())
-        self._supervisor.changed()
+        self._lifecycle.changed()
 
     def _start_move(self, job: Job, place: Destination, new_headers: dict[str, Any]) -> None:
         copy = job.delivery.copied(new_headers)
         self._jobs.move(job)
         self._unacked.add(copy.token)
-        move = self._supervisor.start(self._move(job, place, copy))
+        move = self._lifecycle.start(self._move(job, place, copy))
         self._moves.add(move)
         move.add_done_callback(self._moves.discard)
 
@@ -154,7 +154,7 @@ class Settler:
         except RqtoolError as error:
             job.delivery.requeue()
             self._jobs.give_back(job)
-            self._supervisor.fail(error)
+            self._lifecycle.fail(error)
         else:
             if stored:
                 result, job.result = job.result, None
@@ -167,7 +167,7 @@ class Settler:
                 self._jobs.give_back(job)
         await asyncio.sleep(0)  # until the ack is written
         self._unacked.discard(copy.token)
-        self._supervisor.changed()
+        self._lifecycle.changed()
 
     def _report(self, result: Result) -> None:
         self.tally.failed += not isinstance(result.outcome, Postponed)

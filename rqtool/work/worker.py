@@ -19,6 +19,7 @@ from rqtool.work.consumer_watch import watch_consumers
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.drain import Drain
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
 from rqtool.work.quarantine import Quarantine
 from rqtool.work.report.events import Events
@@ -27,7 +28,6 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.service import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
-from rqtool.work.supervisor import Supervisor
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""
@@ -43,13 +43,13 @@ class Worker:
         self._pool = pool
         self._events = events
         self._api = api
-        self._supervisor = supervisor = Supervisor(options.grace)
+        self._lifecycle = lifecycle = Lifecycle(options.grace)
         self._jobs = jobs = Jobs(options.queue, options.max_tasks)
         role, lossy = "work, retries", options.accept_loss
         republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
-        self._session = Session(endpoint, options, jobs, republisher, events, supervisor)
-        self._settler = Settler(options, jobs, republisher, events, supervisor)
-        self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, supervisor)
+        self._session = Session(endpoint, options, jobs, republisher, events, lifecycle)
+        self._settler = Settler(options, jobs, republisher, events, lifecycle)
+        self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, lifecycle)
 
     async def run(self) -> Tally:
         """Work until a signal, until drained, or until `max_tasks`. Returns what was done.
@@ -58,8 +58,8 @@ class Worker:
         """
         began = time.monotonic()
         self._events.out.on_change(self._output_changed)
-        asyncio.get_running_loop().set_exception_handler(self._supervisor.uncaught)
-        with self._supervisor.signals as signals:
+        asyncio.get_running_loop().set_exception_handler(self._lifecycle.uncaught)
+        with self._lifecycle.signals as signals:
             self._start_the_rest()
             try:
                 # A module that takes long to import does not delay Ctrl-C.
@@ -68,7 +68,7 @@ class Worker:
                     self._pool.kill()
                 await self._work()
             finally:
-                self._supervisor.cancel()
+                self._lifecycle.cancel()
                 await self._pool.close()
                 if self._session.subscription is not None:
                     await self._session.subscription.connection.close()
@@ -76,18 +76,18 @@ class Worker:
                         line = self._settler.tally.line(time.monotonic() - began)
                         early = self._options.drain and signals.finish
                         self._events.say(f"{line}; stopped before the queue was drained" if early else line)
-        if self._supervisor.error is not None:
-            raise self._supervisor.error
+        if self._lifecycle.error is not None:
+            raise self._lifecycle.error
         return self._settler.tally
 
     def _start_the_rest(self) -> None:
         """Start what runs beside the loop."""
-        options, vhost, start = self._options, self._endpoint.vhost, self._supervisor.start
-        start(report_health(options.health_file, self._session, self._jobs, self._supervisor))
-        start(Quarantine(self._api, self._jobs, self._session, self._dispatcher, self._supervisor).run())
+        options, vhost, start = self._options, self._endpoint.vhost, self._lifecycle.start
+        start(report_health(options.health_file, self._session, self._jobs, self._lifecycle))
+        start(Quarantine(self._api, self._jobs, self._session, self._dispatcher, self._lifecycle).run())
         if options.prefetch is None:
             prefetch = self._dispatcher.prefetch
-            start(AdaptivePrefetch(prefetch, self._jobs, self._session, self._dispatcher, self._supervisor).run())
+            start(AdaptivePrefetch(prefetch, self._jobs, self._session, self._dispatcher, self._lifecycle).run())
         if options.bar:
             progress = Progress(self._session, self._jobs, self._dispatcher, self._settler.tally, self._events.out)
             start(progress.ask())
@@ -96,15 +96,15 @@ class Worker:
         queues = [options.queue, *(place.name for place in options.places)]
         start(warn_of_policies(self._endpoint, queues, self._events.say_once))
         if options.drain:
-            start(Drain(self._api, vhost, options, self._jobs, self._events).run(self._session, self._supervisor))
+            start(Drain(self._api, vhost, options, self._jobs, self._events).run(self._session, self._lifecycle))
 
     async def _work(self) -> None:
-        signals, session, out = self._supervisor.signals, self._session, self._events.out
+        signals, session, out = self._lifecycle.signals, self._session, self._events.out
         while True:
             if not (session.ending or session.is_open):
                 self._dispatcher.return_withdrawn()
                 await session.open(self._pool.spec.runs, self._dispatcher.receive)
-            seen = self._supervisor.changes
+            seen = self._lifecycle.changes
             self._dispatcher.begin_jobs(session)
             if self._jobs.at_work and self._pool.spec.what == [PRETENDED] and out.error is None:
                 self._events.say_once(_PRETENDING)
@@ -114,9 +114,9 @@ class Worker:
                     await signals.interrupt(self._settler.finish(CLOSE_SECONDS), lambda: signals.leave)
                     if not out.is_waiting:
                         return
-            if not (signals.leave or self._supervisor.is_broken):
-                await self._supervisor.change(seen)
-            if self._supervisor.is_broken:
+            if not (signals.leave or self._lifecycle.is_broken):
+                await self._lifecycle.change(seen)
+            if self._lifecycle.is_broken:
                 await self._dispatcher.cut_off(LAST_SECONDS)
                 return
             if signals.leave:
@@ -127,10 +127,10 @@ class Worker:
 
     async def _wind_down(self) -> None:
         """Ask for no more tasks, and give back those that have not begun."""
-        gives_back_all = self._supervisor.stopping or self._session.lost
+        gives_back_all = self._lifecycle.stopping or self._session.lost
         if gives_back_all:
             self._pool.withdraw()
-        if self._supervisor.signals.finish and self._jobs.at_work:
+        if self._lifecycle.signals.finish and self._jobs.at_work:
             running = plural(self._jobs.at_work, "task")
             text = f"stopping when the work in hand is done ({running}); a second signal kills it"
             self._events.say_once(text, topic="stopping")
@@ -141,6 +141,6 @@ class Worker:
 
     def _output_changed(self) -> None:
         if (error := self._events.out.error) is not None:
-            self._supervisor.fail(error)
-        self._supervisor.changed()  # first, so that tasks begin while there is room
+            self._lifecycle.fail(error)
+        self._lifecycle.changed()  # first, so that tasks begin while there is room
         self._pool.output_changed()

@@ -15,12 +15,12 @@ from rqtool.run.outcome import CannotRun, Done, Failed, Outcome
 from rqtool.topology import Destination
 from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
+from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
 from rqtool.work.report.events import Events
 from rqtool.work.report.output import WorkerOutput
 from rqtool.work.retry import Delay
 from rqtool.work.settle import Settler
-from rqtool.work.supervisor import Supervisor
 from tests.unit.work.in_hand import QUEUE, Delivery, arrive, receive, take
 
 FAILED = Failed("no luck")
@@ -85,10 +85,10 @@ class Settling:
         self.log: list[str] = []
         self.broker = Broker(self.log, *answers)
         self.jobs = Jobs(QUEUE)
-        self.supervisor = Supervisor(None)
+        self.lifecycle = Lifecycle(None)
         options = WorkOptions(QUEUE, (Delay("1s", 1.0),))
         republisher = cast("Republisher", self.broker)
-        self.settler = Settler(options, self.jobs, republisher, LoggedEvents(self.log), self.supervisor)
+        self.settler = Settler(options, self.jobs, republisher, LoggedEvents(self.log), self.lifecycle)
         self.delivery = Logged("a", 1, self.log, queue=queue)
         self.job = take(self.jobs, self.delivery)
 
@@ -144,7 +144,7 @@ def test_where_no_further_try_can_succeed() -> None:
     refused = AccessRefused("no", "ask")
     settling = Settling(Lost(0, "gone"), refused)
     assert settling.conclude(FAILED) == ["sent to q.retry.1s", "sent to q.retry.1s", "requeued"]
-    assert settling.supervisor.error is refused
+    assert settling.lifecycle.error is refused
     assert settling.jobs.idle
 
 
@@ -153,7 +153,7 @@ def test_what_can_not_run_ends_the_worker() -> None:
     settling = Settling()
     settling.conclude(CannotRun("no such file"))
     assert settling.log == ["requeued", "closed"]
-    assert "no such file" in str(settling.supervisor.error)
+    assert "no such file" in str(settling.lifecycle.error)
 
 
 def test_a_result_waits_for_its_redelivery() -> None:
@@ -212,4 +212,4 @@ def test_what_goes_back_is_not_blamed(queue: str, happens: list[str]) -> None:
     asyncio.run(give_back())
     assert settling.log[:-1] == happens
     assert settling.jobs.idle
-    assert settling.supervisor.changes
+    assert settling.lifecycle.changes

@@ -1,4 +1,4 @@
-"""What runs beside a worker's own loop: an error there ends the worker with that error, never in silence."""
+"""Whether a worker goes on: signals, errors, and what runs beside its loop, where an error is never silent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from rqtool.signals import Signals
 
 
-class Supervisor:
+class Lifecycle:
     """Runs coroutines beside the worker's loop, and knows whether the worker goes on. `grace`: see Signals.
 
     `error`: the first one, whether a coroutine raised it, a callback on the event loop, or a caller of `fail` found it.

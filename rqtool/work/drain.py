@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 
 from rqtool.amqp.connection import Connection
@@ -15,6 +15,7 @@ from rqtool.amqp.errors import Lost
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
+from rqtool.management.queue import Queue
 from rqtool.text import plural
 from rqtool.topology import ON_THEIR_WAY, dead, kind_beside, quarantine, returned, spare
 from rqtool.work.jobs import Jobs
@@ -29,18 +30,6 @@ MOVING = 2.0
 """The same where tasks are on their way between queues, unseen for a moment."""
 POLL = 0.5
 """Seconds between two looks."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sibling:
-    """A queue beside the worker's. `leaving`: how many tasks are on their way from it; `is_delay`: they were sent for
-    later; `is_later`: they wait there for longer than a task that failed.
-    """
-
-    name: str
-    leaving: int = 0
-    is_delay: bool = False
-    is_later: bool = False
 
 
 class Drain:
@@ -103,16 +92,17 @@ class Drain:
         for queue, ours in ((self._queue, 1), (returned(self._queue).name, 1), (quarantine(self._queue).name, 0)):
             _, consumers = await look(connection, queue) or (0, 0)
             self._company |= consumers > ours
-        siblings, held = await self._ask()
+        beside, held = await self._ask()
         later = 0
-        for sibling in siblings:
-            ready, _ = await look(connection, sibling.name) or (0, 0)
-            count = ready + sibling.leaving
-            if sibling.is_later:
-                later += count
+        for name, figures in beside.items():
+            ready, _ = await look(connection, name) or (0, 0)
+            count = ready if figures is None else ready + figures.leaving
+            is_delay = kind_beside(self._queue, name) == "delay"
+            if is_delay and figures is not None and (figures.ttl or 0) > self._near:
+                later += count  # it waits for longer than a task that failed
             elif count:
                 self._movement = True
-                what = "sent for later" if sibling.is_delay else "to be tried again"
+                what = "sent for later" if is_delay else "to be tried again"
                 self._events.say_once(f"waiting for {plural(count, 'task')} {what}", topic=f"drain: {what}")
                 return False
         self._later = later
@@ -122,21 +112,19 @@ class Drain:
             return False
         return await count_ready(connection, self._queue) == 0
 
-    async def _ask(self) -> tuple[list[_Sibling], int]:
-        """The queues beside, and how many tasks workers hold, as far as that can be seen. Raises Unreachable,
-        AccessRefused where it could be seen before.
+    async def _ask(self) -> tuple[Mapping[str, Queue | None], int]:
+        """The queues beside, by their names, and how many tasks workers hold, as far as that can be seen. Raises
+        Unreachable, AccessRefused where it could be seen before.
         """
         try:
             found = await in_thread(partial(self._api.queues, self._vhost, [self._queue]))
-            kinds = {queue.name: kind_beside(self._queue, queue.name) for queue in found}
-            queues = [queue for queue in found if queue.name == self._queue or kinds[queue.name] in ON_THEIR_WAY]
-            known = any(q.name == self._queue and q.messages_unacknowledged is not None for q in queues)
-            problem = "" if known else f"The management API does not know queue {self._queue!r}"
+            problem = f"The management API does not know queue {self._queue!r}"
         except (Unreachable, AccessRefused) as error:
             if self._saw:
                 raise
-            queues, problem = [], error.what
-        if problem:
+            found, problem = [], error.what
+        main = next((queue for queue in found if queue.name == self._queue), None)
+        if main is None or main.messages_unacknowledged is None:
             self._events.say_once(
                 f"{problem}. Tasks that other workers hold can't be seen, nor retries with other delays: "
                 "going by what is ready, and by this worker's own delays",
@@ -145,15 +133,10 @@ class Drain:
             self._pause = MOVING
             places = [place for place in self._places if place != dead(self._queue)]
             spares = [spare(place) for place in places if place.wait is not None]
-            return [_Sibling(place.name) for place in (*places, *spares)], 0
+            return dict.fromkeys(place.name for place in (*places, *spares)), 0
         self._saw = True
-        siblings = []
-        for queue in queues:
-            if queue.name != self._queue:
-                is_delay = kinds[queue.name] == "delay"
-                is_later = is_delay and (queue.ttl or 0) > self._near
-                siblings.append(_Sibling(queue.name, queue.leaving, is_delay, is_later))
+        beside = {each.name: each for each in found if kind_beside(self._queue, each.name) in ON_THEIR_WAY}
         # What this worker alone took from the queues beside is known.
-        lagging = any(queue.type != "classic" for queue in queues if self._company or queue.name == self._queue)
-        self._pause = LAG if lagging else MOVING if siblings and self._movement else 0.0
-        return siblings, sum(queue.messages_unacknowledged or 0 for queue in queues)
+        lagging = any(queue.type != "classic" for queue in (main, *(beside.values() if self._company else ())))
+        self._pause = LAG if lagging else MOVING if beside and self._movement else 0.0
+        return beside, sum(queue.messages_unacknowledged or 0 for queue in (main, *beside.values()))

@@ -239,26 +239,20 @@ async def put(text: str) -> None:
     """
     import asyncio
     import threading
+    from concurrent.futures import Future
 
-    loop = asyncio.get_running_loop()
-    written: asyncio.Future[OutputError | None] = loop.create_future()
-
-    def end(error: OutputError | None) -> None:
-        if not written.done():
-            written.set_result(error)
+    written: Future[None] = Future()
+    written.set_running_or_notify_cancel()
 
     def write() -> None:
-        problem = None
         try:
             sys.stdout.write(text)
+            written.set_result(None)
         except OutputError as error:
-            problem = error
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(end, problem)
+            written.set_exception(error)
 
     threading.Thread(target=write, name="output", daemon=True).start()
-    if (problem := await written) is not None:
-        raise problem
+    await asyncio.wrap_future(written)
 
 
 def complain(text: str) -> None:

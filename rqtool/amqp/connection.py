@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -65,19 +66,15 @@ class Channel:
         if frames:
             self.write(b"".join(frame.marshal() for frame in frames))
 
-    def requeue(self, tag: int, *, multiple: bool = False) -> bool:
-        """Give back a delivery; `multiple`: with all unsettled ones before it, at once and in order. Returns whether
-        the channel was still open: a closed one has given them back.
+    def requeue(self, tag: int, *, multiple: bool = False) -> None:
+        """Give back a delivery; `multiple`: with all unsettled ones before it, at once and in order.
 
         `nack`, since RabbitMQ 4.3 counts a `reject` toward a quorum queue's delivery limit.
         """
         self.flush()  # `multiple` must not cover what was acknowledged
         self.acks.settled(tag, multiple=multiple)
-        try:
+        with suppress(pika.exceptions.AMQPError):  # a closed channel has given them back
             self.raw.basic_nack(tag, multiple=multiple)
-        except pika.exceptions.AMQPError:
-            return False
-        return True
 
     def close(self) -> None:
         """Write the collected acks and close the channel, unless it is closed."""

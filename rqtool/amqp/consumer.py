@@ -72,12 +72,11 @@ class Delivery:
         self._channel.ack(self.tag)
         return True
 
-    def requeue(self) -> bool:
-        """Give it back. Returns whether it was live."""
-        if not self.live:
-            return False
-        self._open = False
-        return self._channel.requeue(self.tag)
+    def requeue(self) -> None:
+        """Give it back, if it is live."""
+        if self.live:
+            self._open = False
+            self._channel.requeue(self.tag)
 
 
 def _from_pika(channel: Channel, queue: str, method: Any, properties: pika.BasicProperties, body: bytes) -> Delivery:

@@ -43,8 +43,8 @@ class Delivery:
         self.acks += self.live
         return self.live
 
-    def requeue(self) -> bool:
-        return self.live
+    def requeue(self) -> None:
+        pass
 
     def copied(self, headers: Mapping[str, Any]) -> Message:
         return Message(0, "", self.body, b"")

@@ -57,9 +57,8 @@ class Logged(Delivery):
         self.log.append("acked" if self.live else "ack lost")
         return super().ack()
 
-    def requeue(self) -> bool:
+    def requeue(self) -> None:
         self.log.append("requeued")
-        return super().requeue()
 
 
 class LoggedEvents(Events):

@@ -49,8 +49,8 @@ class Settler:
         self._republisher = republisher
         self._events = events
         self._lifecycle = lifecycle
-        self._moves: set[asyncio.Task[None]] = set()
-        self._unacked: set[str] = set()
+        self._moves: dict[str, asyncio.Task[None]] = {}
+        """Under way, by the tokens of the copies."""
         self._spares: dict[str, Destination] = {}
         self.has_quarantine = True
         """Whether suspects can be moved there."""
@@ -68,7 +68,7 @@ class Settler:
 
     def is_unacked_copy(self, job: Job) -> bool:
         """Whether it is a copy whose original is not acknowledged yet: begun now, it might kill us before that."""
-        return job.delivery.copy_token in self._unacked
+        return job.delivery.copy_token in self._moves
 
     def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Settle a job whose run ended so, after so many seconds."""
@@ -130,8 +130,8 @@ class Settler:
         """Wait for the moves under way, but no longer than that; the rest goes back with its connection."""
         deadline = time.monotonic() + seconds
         while self._moves and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(self._moves, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        for move in self._moves:
+            await asyncio.wait(self._moves.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        for move in self._moves.values():
             move.cancel()
         await self._republisher.close()
 
@@ -142,10 +142,7 @@ class Settler:
     def _start_move(self, job: Job, place: Destination, new_headers: dict[str, Any]) -> None:
         copy = job.delivery.copied(new_headers)
         self._jobs.move(job)
-        self._unacked.add(copy.token)
-        move = self._lifecycle.start(self._move(job, place, copy))
-        self._moves.add(move)
-        move.add_done_callback(self._moves.discard)
+        self._moves[copy.token] = self._lifecycle.start(self._move(job, place, copy))
 
     async def _move(self, job: Job, place: Destination, copy: Message) -> None:
         """Store a confirmed copy of the task, acknowledge the original, and report it."""
@@ -165,9 +162,10 @@ class Settler:
                 self._jobs.settle(job, acked=False)
             else:
                 self._jobs.give_back(job)
-        await asyncio.sleep(0)  # until the ack is written
-        self._unacked.discard(copy.token)
-        self._lifecycle.changed()
+        finally:
+            await asyncio.sleep(0)  # until the ack is written
+            del self._moves[copy.token]
+            self._lifecycle.changed()
 
     def _report(self, result: Result) -> None:
         self.tally.failed += not isinstance(result.outcome, Postponed)

@@ -15,7 +15,7 @@ from rqtool.work.job import Job
 from rqtool.work.jobs import Jobs
 from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
-from rqtool.work.poison import Source, Step
+from rqtool.work.poison import Step
 from rqtool.work.prefetch import Prefetch
 from rqtool.work.report.events import Events
 from rqtool.work.session import Session
@@ -76,7 +76,7 @@ class Dispatcher:
     def _is_new(self, job: Job) -> bool:
         """Whether nothing is known of the task yet; else a result that it has already settles it."""
         known = job.state != "received"
-        if known or (job.delivery.redelivered and job.source is Source.MAIN):
+        if known or (job.delivery.redelivered and job.source is None):
             self._events.redelivered(job.task, in_hand=known)
         if job.state == "ended":
             self._settler.settle(job)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from rqtool.amqp import headers
 from rqtool.run.outcome import Outcome, Shortage
 from rqtool.run.task import Task
-from rqtool.topology import Destination, returned
-from rqtool.work.poison import Source, Step, next_step
+from rqtool.topology import Destination, Kind, kind_beside
+from rqtool.work.poison import Step, next_step
 
 if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
@@ -97,12 +97,10 @@ class Job:
         self._started: float | None = None
 
     @property
-    def source(self) -> Source:
-        """Which of the worker's queues it came from."""
+    def source(self) -> Kind | None:
+        """What the queue that it came from is for; None: it came from its home."""
         queue = self.delivery.queue
-        if queue == self.home:
-            return Source.MAIN
-        return Source.RETURNED if queue == returned(self.home).name else Source.QUARANTINE
+        return None if queue == self.home else kind_beside(self.home, queue)
 
     @property
     def step(self) -> Step:

@@ -20,20 +20,14 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from rqtool.topology import Kind
+
 MOST_RETURNS = 1
 MOST_STARTS = 3
 DEATHS = 1 + MOST_RETURNS + MOST_STARTS
 """Workers that a task was with when they went, before it is given up."""
 UNTOLD = "a task that kills its workers can't be told from others"
 """What to say where one of these queues can't be used."""
-
-
-class Source(Enum):
-    """Where a delivery came from."""
-
-    MAIN = auto()
-    RETURNED = auto()
-    QUARANTINE = auto()
 
 
 class Step(Enum):
@@ -45,17 +39,18 @@ class Step(Enum):
     TO_DEAD = auto()
 
 
-def next_step(source: Source, *, redelivered: bool, returns: int, starts: int) -> Step:
-    """Decide about a delivery. `redelivered`: the broker's flag; `returns`: its count of a quorum queue's returns;
-    `starts`: how often the task was begun in quarantine, as its own header says.
+def next_step(source: Kind | None, *, redelivered: bool, returns: int, starts: int) -> Step:
+    """Decide about a delivery, from NAME (`source` None) or from a queue beside it. `redelivered`: the broker's flag;
+    `returns`: its count of a quorum queue's returns; `starts`: how often the task was begun in quarantine, as its own
+    header says.
     """
     match source:
-        case Source.MAIN:
+        case None:
             # Version 0.4 counted starts in tasks of the main queue.
             return Step.TO_RETURNED if redelivered or starts else Step.RUN
-        case Source.RETURNED:
+        case "returned":
             return Step.TO_QUARANTINE if returns >= MOST_RETURNS else Step.RUN
-        case Source.QUARANTINE:
+        case _:
             if not returns:
                 return Step.RUN
             return Step.TO_DEAD if starts + 1 >= MOST_STARTS else Step.TO_QUARANTINE

@@ -27,7 +27,7 @@ from rqtool.work.job import Job, Result
 from rqtool.work.jobs import Jobs
 from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.options import WorkOptions
-from rqtool.work.poison import DEATHS, UNTOLD, Source
+from rqtool.work.poison import DEATHS, UNTOLD
 from rqtool.work.report.events import Events
 from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
@@ -109,11 +109,11 @@ class Settler:
 
     def return_to_queue(self, job: Job) -> None:
         """Give back a task that did not begin, or was cut off, in a way that does not count against it."""
-        if job.source is Source.MAIN or not job.delivery.live:
+        if job.source is None or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
             self._lifecycle.changed()
-        elif job.source is Source.RETURNED:
+        elif job.source == "returned":
             self.move_to_returned(job)
         else:
             self.move_to_quarantine(job, job.starts)

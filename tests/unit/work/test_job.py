@@ -7,9 +7,10 @@ from typing import Any, get_args
 import pytest
 
 from rqtool.run.outcome import CannotRun, Done, Failed, Shortage
+from rqtool.topology import Kind
 from rqtool.work.job import NEXT, State
 from rqtool.work.jobs import Jobs
-from rqtool.work.poison import Source, Step
+from rqtool.work.poison import Step
 from tests.unit.work.in_hand import QUEUE, Delivery, Heard, arrive, fail, names, receive, take
 
 
@@ -48,17 +49,17 @@ class TestStates:
     @pytest.mark.parametrize(
         ("queue", "redelivered", "headers", "source", "step"),
         [
-            ("q", False, {}, Source.MAIN, Step.RUN),
-            ("q", True, {}, Source.MAIN, Step.TO_RETURNED),
-            ("q", True, {"a": "b"}, Source.MAIN, Step.TO_RETURNED),
-            ("q.returned", False, {}, Source.RETURNED, Step.RUN),
-            ("q.returned", True, {"x-delivery-count": 1}, Source.RETURNED, Step.TO_QUARANTINE),
-            ("q.quarantine", False, {}, Source.QUARANTINE, Step.RUN),
-            ("q.quarantine", True, {"x-delivery-count": 1, "x-rqtool-starts": 2}, Source.QUARANTINE, Step.TO_DEAD),
+            ("q", False, {}, None, Step.RUN),
+            ("q", True, {}, None, Step.TO_RETURNED),
+            ("q", True, {"a": "b"}, None, Step.TO_RETURNED),
+            ("q.returned", False, {}, "returned", Step.RUN),
+            ("q.returned", True, {"x-delivery-count": 1}, "returned", Step.TO_QUARANTINE),
+            ("q.quarantine", False, {}, "quarantine", Step.RUN),
+            ("q.quarantine", True, {"x-delivery-count": 1, "x-rqtool-starts": 2}, "quarantine", Step.TO_DEAD),
         ],
     )
     def test_first_step(
-        self, held: Jobs, queue: str, redelivered: bool, headers: dict[str, Any], source: Source, step: Step
+        self, held: Jobs, queue: str, redelivered: bool, headers: dict[str, Any], source: Kind | None, step: Step
     ) -> None:
         """It depends on the queue that the task comes from, and on what its headers count."""
         delivery = Delivery("a", 1 + redelivered, queue=queue)

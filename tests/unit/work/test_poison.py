@@ -10,33 +10,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.work.poison import DEATHS, MOST_RETURNS, MOST_STARTS, Source, Step, next_step
+from rqtool.topology import Kind
+from rqtool.work.poison import DEATHS, MOST_RETURNS, MOST_STARTS, Step, next_step
 
 MOST_DELIVERIES = 10
 """What users are promised."""
+
+SOURCES: tuple[Kind | None, ...] = (None, "returned", "quarantine")
 
 
 @pytest.mark.parametrize(
     ("source", "redelivered", "returns", "starts", "step"),
     [
-        (Source.MAIN, False, 0, 0, Step.RUN),
-        (Source.MAIN, True, 0, 0, Step.TO_RETURNED),
-        (Source.MAIN, True, 7, 0, Step.TO_RETURNED),
-        (Source.MAIN, False, 0, 3, Step.TO_RETURNED),
-        (Source.RETURNED, False, 0, 0, Step.RUN),
+        (None, False, 0, 0, Step.RUN),
+        (None, True, 0, 0, Step.TO_RETURNED),
+        (None, True, 7, 0, Step.TO_RETURNED),
+        (None, False, 0, 3, Step.TO_RETURNED),
+        ("returned", False, 0, 0, Step.RUN),
         # RabbitMQ 4.3 flags what a worker has given back, and does not count it.
-        (Source.RETURNED, True, 0, 0, Step.RUN),
-        (Source.RETURNED, True, 1, 0, Step.TO_QUARANTINE),
-        (Source.RETURNED, True, 30, 0, Step.TO_QUARANTINE),
-        (Source.QUARANTINE, False, 0, 0, Step.RUN),
-        (Source.QUARANTINE, False, 0, 2, Step.RUN),
-        (Source.QUARANTINE, True, 1, 0, Step.TO_QUARANTINE),
-        (Source.QUARANTINE, True, 1, 1, Step.TO_QUARANTINE),
-        (Source.QUARANTINE, True, 1, 2, Step.TO_DEAD),
-        (Source.QUARANTINE, True, 3, 0, Step.TO_QUARANTINE),
+        ("returned", True, 0, 0, Step.RUN),
+        ("returned", True, 1, 0, Step.TO_QUARANTINE),
+        ("returned", True, 30, 0, Step.TO_QUARANTINE),
+        ("quarantine", False, 0, 0, Step.RUN),
+        ("quarantine", False, 0, 2, Step.RUN),
+        ("quarantine", True, 1, 0, Step.TO_QUARANTINE),
+        ("quarantine", True, 1, 1, Step.TO_QUARANTINE),
+        ("quarantine", True, 1, 2, Step.TO_DEAD),
+        ("quarantine", True, 3, 0, Step.TO_QUARANTINE),
     ],
 )
-def test_the_rule(source: Source, redelivered: bool, returns: int, starts: int, step: Step) -> None:
+def test_the_rule(source: Kind | None, redelivered: bool, returns: int, starts: int, step: Step) -> None:
     """Each row is one line of the module's docstring."""
     assert next_step(source, redelivered=redelivered, returns=returns, starts=starts) is step
 
@@ -56,8 +59,8 @@ class Broker:
     """Three queues, and the workers of one user, which die together: as the broker and rqtool treat them."""
 
     def __init__(self, names: list[str]) -> None:
-        self.queues = {source: deque[Message]() for source in Source}
-        self.queues[Source.MAIN].extend(Message(name) for name in names)
+        self.queues = {source: deque[Message]() for source in SOURCES}
+        self.queues[None].extend(Message(name) for name in names)
         self.dead: list[str] = []
         self.done: list[str] = []
         self.deliveries = dict.fromkeys(names, 0)
@@ -66,7 +69,7 @@ class Broker:
         self.known: list[int] = []
         """The crashes that its workers know of."""
 
-    def deliver(self, source: Source, most: int) -> list[Message]:
+    def deliver(self, source: Kind | None, most: int) -> list[Message]:
         """Take deliveries, move those that are to move, and return those that are to run."""
         run: list[Message] = []
         self.time += 1
@@ -75,24 +78,24 @@ class Broker:
             self.deliveries[message.name] += 1
             returns = max(0, message.returns - sum(message.made < crash for crash in self.known))
             match next_step(source, redelivered=message.redelivered, returns=returns, starts=message.starts):
-                case Step.RUN if source is Source.QUARANTINE and message.returns:
+                case Step.RUN if source == "quarantine" and message.returns:
                     self.queues[source].append(Message(message.name, self.time, starts=message.starts))
                 case Step.RUN:
                     run.append(message)
                 case Step.TO_RETURNED:
-                    self.queues[Source.RETURNED].append(Message(message.name, self.time))
+                    self.queues["returned"].append(Message(message.name, self.time))
                 case Step.TO_QUARANTINE:
-                    starts = message.starts + (source is Source.QUARANTINE)
-                    self.queues[Source.QUARANTINE].append(Message(message.name, self.time, starts=starts))
+                    starts = message.starts + (source == "quarantine")
+                    self.queues["quarantine"].append(Message(message.name, self.time, starts=starts))
                 case Step.TO_DEAD:
                     self.dead.append(message.name)
         return run
 
-    def give_back(self, source: Source, messages: list[Message]) -> None:
+    def give_back(self, source: Kind | None, messages: list[Message]) -> None:
         """What a dead worker held, to where it stood."""
         for message in reversed(messages):
             message.redelivered = True
-            message.returns += source is not Source.MAIN
+            message.returns += source is not None
             self.queues[source].appendleft(message)
 
 
@@ -104,7 +107,8 @@ def life(
     """
     broker, killed, crashed = Broker(names), iter(kills), iter(crashes)
     while any(broker.queues.values()):
-        for source, most in ((Source.RETURNED, prefetch), (Source.MAIN, prefetch), (Source.QUARANTINE, 1)):
+        prefetches: dict[Kind | None, int] = {"returned": prefetch, None: prefetch, "quarantine": 1}
+        for source, most in prefetches.items():
             held = broker.deliver(source, most)
             if (gone := next(crashed, "")) != "":
                 broker.give_back(source, held)

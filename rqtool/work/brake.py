@@ -42,10 +42,6 @@ class Brake:
         """How long nothing is to begin, in seconds."""
         return max(self._until - now, 0.0) if self.is_on else 0.0
 
-    def pauses(self, now: float) -> bool:
-        """Whether nothing is to begin at the moment."""
-        return self.left(now) > 0
-
     def failed(self, now: float, *, again: bool = False) -> float:
         """Count a failure; `again`: of a task that has failed before. Returns the length of the pause that begins with
         it, 0 for none.
@@ -55,7 +51,7 @@ class Brake:
         """
         self.in_a_row += 1
         self._fresh_in_a_row += not again
-        if self._tolerated is None or self._fresh_in_a_row <= self._tolerated or self.pauses(now):
+        if self._tolerated is None or self._fresh_in_a_row <= self._tolerated or self.left(now):
             return 0.0
         self._pause = min(2 * self._pause if self.is_on else FIRST, self.longest)
         self._until = now + self._pause

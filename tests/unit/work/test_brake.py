@@ -49,7 +49,7 @@ def test_what_fails_during_a_pause_does_not_prolong_it() -> None:
     brake = Brake()
     assert brake.failed(100.0) == 1.0
     assert brake.failed(100.5) == 0.0
-    assert (brake.pauses(100.9), brake.pauses(101.0)) == (True, False)
+    assert (brake.left(100.9) > 0, brake.left(101.0)) == (True, 0)
     assert [brake.left(now) for now in (100.0, 100.75, 101.0)] == [1.0, 0.25, 0.0]
     assert brake.in_a_row == 2
     assert brake.failed(101.0) == 2.0
@@ -70,7 +70,7 @@ def test_one_success_releases_it() -> None:
     assert pauses(brake, 4) == [0, 1, 2, 4]
     assert brake.is_on
     brake.release()
-    assert (brake.is_on, brake.in_a_row, brake.pauses(0.0)) == (False, 0, False)
+    assert (brake.is_on, brake.in_a_row, brake.left(0.0)) == (False, 0, 0)
     assert pauses(brake, 3) == [0, 1, 2]
 
 
@@ -85,7 +85,7 @@ def test_any_course(tolerated: int, events: list[tuple[bool, float]]) -> None:
     brake, now, row, until, last = Brake(tolerated), 0.0, 0, 0.0, 0.0
     for succeeds, seconds in events:
         now += seconds
-        assert brake.pauses(now) is (now < until)
+        assert (brake.left(now) > 0) is (now < until)
         if succeeds:
             brake.release()
             row, until, last = 0, 0.0, 0.0

@@ -7,6 +7,7 @@ https://www.rabbitmq.com/docs/connections#flow-control
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -54,8 +55,8 @@ class Republisher:
         self._opening = asyncio.Lock()
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
-        self._declared: set[str] = set()
         self._safe_from: dict[str, float] = {}
+        """When what is put into each queue that was declared survives a crash of the broker, on the monotonic clock."""
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._flushing = False
 
@@ -70,11 +71,9 @@ class Republisher:
         Raises NotTaken where it refused; Lost where nothing is known of the copy; Unreachable, AccessRefused,
         UnsafeQueue where it could not be sent.
         """
-        if self._publisher is None or place.name not in self._declared or self._wait(place) > 0:
-            await self._open_for(place)
-            await asyncio.sleep(max(0.0, self._wait(place)))
-        if self._publisher is None or place.name not in self._declared:
-            raise Lost(0, "the connection was lost")
+        while self._publisher is None or self._safe_from.get(place.name, math.inf) > time.monotonic():
+            seconds = await self._open_for(place)
+            await asyncio.sleep(seconds)
         loop = asyncio.get_running_loop()
         answer = self._answers[message.token] = loop.create_future()
         self._publisher.publish(place.name, message)
@@ -84,7 +83,7 @@ class Republisher:
         try:
             await answer
         except NotTaken:
-            self._declared.discard(place.name)  # it may have been deleted
+            self._safe_from.pop(place.name, None)  # it may have been deleted
             raise
 
     async def prepare(self, place: Destination) -> None:
@@ -101,29 +100,25 @@ class Republisher:
         if self._publisher is not None:
             self._publisher.flush()
 
-    def _wait(self, place: Destination) -> float:
-        """Seconds until the queue is old enough."""
-        return self._safe_from.get(place.name, 0.0) - time.monotonic() if self._safe_from else 0.0
-
-    async def _open_for(self, place: Destination) -> None:
+    async def _open_for(self, place: Destination) -> float:
+        """Connect and declare the place. Returns the seconds until it is old enough."""
         async with self._opening:
             connection = self._connection
             if connection is None or self._publisher is None:
                 connection = await self._open()
-            if place.name not in self._declared:
+            if place.name not in self._safe_from:
                 try:
                     new = await self._declare(connection, place)
                 except Lost as lost:
                     raise_refusal(lost, f"queue {place.name!r}")
-                self._declared.add(place.name)
-                if new:
-                    if place.name == self._queue and sys.stderr.isatty():
-                        self._say(STILL_NEW)
-                    self._safe_from[place.name] = time.monotonic() + NEW_SECONDS
+                if new and place.name == self._queue and sys.stderr.isatty():
+                    self._say(STILL_NEW)
+                self._safe_from[place.name] = time.monotonic() + NEW_SECONDS if new else 0.0
+            return max(0.0, self._safe_from[place.name] - time.monotonic())
 
     async def _open(self) -> Connection:
         await self.close()
-        self._declared.clear()
+        self._safe_from.clear()
         self._connection = self._publisher = None
         self._connection = connection = await connect(self._endpoint, self._role)
         connection.on_blocked(lambda reason: self._say(block_message(reason)))

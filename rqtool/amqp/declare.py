@@ -98,7 +98,7 @@ async def ensure_queue(
             f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
             "Use another queue, or --accept-loss to use it all the same",
         )
-    if commits and (kind or await _dead_kind(connection, queue)) == "quorum":
+    if commits and found.arguments.get("x-queue-type") == "quorum":
         raise UnsafeQueue(
             f"{queue!r} is a quorum queue, for which the broker commits what it does not take",
             "Leave --guarantee tx out: a confirm is never given for what was not taken",

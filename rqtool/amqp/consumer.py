@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -155,35 +154,24 @@ class Consumer:
 
 
 class Getter:
-    """Takes single messages (basic.get) on a channel that the first one opens. `lost` resolves when that goes."""
+    """Takes single messages (basic.get) on a channel of its own, one at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
-        self._connection = connection
-        self._channel: Channel | None = None
-        self._getting = asyncio.Lock()
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._take: Callable[[Delivery | None], None] = lambda _: None
+        channel.raw.add_callback(lambda _: self._take(None), [pika.spec.Basic.GetEmpty], one_shot=False)
 
     async def get(self, queue: str) -> Delivery | None:
         """Take the next message, None if no message is ready. Raises Lost."""
-        async with self._getting:  # a channel has one basic.get under way
-            channel = self._channel or await self._open()
-            if channel.lost.done():
-                raise channel.lost.result()
+        channel = self._channel
 
-            def send(take: Callable[[Delivery | None], None]) -> None:
-                self._take = take
-                channel.raw.basic_get(queue, lambda _, *got: take(_from_pika(channel, queue, *got)))
+        def send(take: Callable[[Delivery | None], None]) -> None:
+            self._take = take
+            channel.raw.basic_get(queue, lambda _, *got: take(_from_pika(channel, queue, *got)))
 
-            try:
-                delivery: Delivery | None = await ask(send, channel.lost)
-                return delivery
-            except Lost:
-                channel.close()  # a late answer would stay unacknowledged
-                raise
-
-    async def _open(self) -> Channel:
-        self._channel = channel = await self._connection.channel()
-        channel.lost.add_done_callback(lambda lost: self.lost.set_result(lost.result()))
-        channel.raw.add_callback(lambda _: self._take(None), [pika.spec.Basic.GetEmpty], one_shot=False)
-        return channel
+        try:
+            delivery: Delivery | None = await ask(send, channel.lost)
+            return delivery
+        except Lost:
+            channel.close()  # a late answer would stay unacknowledged
+            raise

@@ -48,9 +48,8 @@ class Subscription:
         self._pauses: set[str] = set()
         self.prefetch = min(options.prefetch or options.jobs, options.max_tasks or MOST_PREFETCH)
         """How many tasks the broker hands out at once, from the next `renew` on."""
-        self._getter = Getter(connection)
-        for source in (connection, self._getter):
-            source.lost.add_done_callback(lambda lost: resolve(self.lost, lost.result()))
+        self._getter: Getter | None = None
+        connection.lost.add_done_callback(lambda lost: resolve(self.lost, lost.result()))
 
     @classmethod
     async def open(
@@ -150,6 +149,10 @@ class Subscription:
 
     async def take_suspect(self) -> Delivery | None:
         """Take the next task out of quarantine; None: there is none. Raises Lost."""
+        if self._getter is None:
+            channel = await self.connection.channel()
+            channel.lost.add_done_callback(lambda lost: resolve(self.lost, lost.result()))
+            self._getter = Getter(channel)
         return await self._getter.get(self._quarantine)
 
     async def _declare(self) -> None:

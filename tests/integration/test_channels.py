@@ -100,7 +100,7 @@ def test_one_message_at_a_time(vhost: Vhost) -> None:
 
     async def run() -> None:
         connection = await opened(vhost)
-        getter = Getter(connection)
+        getter = Getter(await connection.channel())
         first, second = await getter.get("task_queue"), await getter.get("task_queue")
         assert first is not None
         assert second is not None

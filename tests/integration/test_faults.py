@@ -263,12 +263,13 @@ def test_an_answer_that_comes_too_late(vhost: Vhost, monkeypatch: pytest.MonkeyP
 
     async def ask() -> None:
         connection = await connect(Endpoint(parse_broker_urls(vhost.url), ()), "test")
-        getter = Getter(connection)
+        channel = await connection.channel()
+        getter = Getter(channel)
         assert await getter.get("empty") is None
         monkeypatch.setattr("rqtool.amqp.connection.CALL_SECONDS", 0.0)
         with pytest.raises(Lost):
             await getter.get("side")
-        await getter.lost
+        await channel.lost
         await asyncio.to_thread(eventually, lambda: vhost.figures("side") == (1, 0))
         await connection.close()
 

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 import pika
@@ -31,8 +31,6 @@ tables.install()
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long the broker may take to answer a call: the line may be dead, and heartbeats may be off."""
-
-T = TypeVar("T")
 
 
 class Channel:
@@ -182,8 +180,8 @@ class Connection:
 
 
 async def ask(send: Callable[[Callable[..., None]], object], lost: asyncio.Future[Lost]) -> Any:
-    """Call `send` with what takes the answer, and return the answer (None: an empty one). Raises as `answered`, and
-    Lost where pika can't send.
+    """Call `send` with what takes the answer, and return the answer (None: an empty one). Raises Lost where pika
+    can't send or no answer can come any more; NoAnswer if none came within CALL_SECONDS.
     """
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -195,11 +193,6 @@ async def ask(send: Callable[[Callable[..., None]], object], lost: asyncio.Futur
         send(take)
     except (pika.exceptions.AMQPError, pika.exceptions.ChannelError) as error:
         raise lost_because(error) from None
-    return await answered(answer, lost)
-
-
-async def answered(answer: asyncio.Future[T], lost: asyncio.Future[Lost]) -> T:
-    """Wait for an answer. Raises Lost if none can come any more; NoAnswer if none came within CALL_SECONDS."""
     if not await either(answer, lost, CALL_SECONDS):
         raise NoAnswer
     if answer.done():

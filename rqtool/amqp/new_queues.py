@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rqtool.amqp.connection import Connection, answered
+from rqtool.amqp.connection import Connection, either
 from rqtool.amqp.errors import ACCESS_REFUSED, PRECONDITION_FAILED, Lost
 from rqtool.amqp.message import Envelope, Sealer
 from rqtool.amqp.publisher import Publisher
@@ -48,22 +48,16 @@ async def is_marked_as_new(connection: Connection, home: str) -> bool:
     if len(marker.encode()) > LONGEST_NAME:
         return False
     answer: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-
-    def settled(result: Settled) -> None:
-        if not answer.done():
-            answer.set_result(result)
-
-    publisher = await Publisher.open(connection, "confirm", settled)
+    publisher = await Publisher.open(connection, "confirm", answer.set_result)
     publisher.publish(marker, Sealer(Envelope(transient=True)).seal(0, b""))
     publisher.flush()
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            return not (await answered(answer, publisher.lost)).returned
-    except TimeoutError:  # the broker is in alarm, and will send connection.blocked
-        return False
-    except Lost as lost:
-        if lost.code != ACCESS_REFUSED:  # a user who may not write sends nothing to a new queue either
-            raise
+        await either(answer, publisher.lost, PROBE_SECONDS)
+        if answer.done():
+            return not answer.result().returned
+        if publisher.lost.done() and publisher.lost.result().code != ACCESS_REFUSED:
+            raise publisher.lost.result()
+        # In an alarm connection.blocked follows; a user who may not write sends nothing to a new queue either.
         return False
     finally:
         publisher.close()

@@ -159,12 +159,9 @@ def sibling_queues(queue: str, waits: Sequence[tuple[str, float]]) -> list[Desti
     return [dead(queue), returned(queue), quarantine(queue), *(waiting(queue, *wait) for wait in waits)]
 
 
-def check_sibling_names(queue: str, delays: Sequence[str]) -> None:
+def check_sibling_names(queue: str, siblings: Sequence[Destination]) -> None:
     """Raise UsageError if the queue's name leaves no room for the suffixes of its siblings."""
-    names = [
-        new_marker(queue),
-        *(target.name for target in sibling_queues(queue, [(delay, 0) for delay in delays])),
-    ]
+    names = (new_marker(queue), *(sibling.name for sibling in siblings))
     longest = max(names, key=lambda name: len(name.encode()))
     if len(longest.encode()) > LONGEST_NAME:
         raise UsageError(

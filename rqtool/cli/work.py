@@ -213,7 +213,7 @@ def work(
         retry_delays=parse_option("--retry-delays", retry_delays, parse_delays),
         grace=None if grace is None else parse_option("--grace", grace, parse_duration),
     )
-    check_sibling_names(queue, [delay.name for delay in options.retry_delays])
+    check_sibling_names(queue, options.places)
     spec = _with_output(_spec(command or [], placeholder, call, timeout), output, jobs, tag=tag)
     # Beside JSON on stdout the work's own output would be noise.
     out = WorkerOutput(quiet=quiet, data_only=json)

@@ -133,21 +133,24 @@ class TestSiblingNames:
         most = 255 - len(suffix)
         wide = len(letter.encode())
         fitting = letter * (most // wide) + "q" * (most % wide)
-        check_sibling_names(fitting, delays)
+        waits = [(delay, 1.0) for delay in delays]
+        check_sibling_names(fitting, sibling_queues(fitting, waits))
         with pytest.raises(UsageError, match=rf"leaves no room .*such as '.*{suffix[-9:]}'.* at most {most} bytes"):
-            check_sibling_names(f"{fitting}q", delays)
+            check_sibling_names(f"{fitting}q", sibling_queues(f"{fitting}q", waits))
 
     def test_every_name_that_was_not_refused_fits(self) -> None:
         """The dead queue's too."""
         queue = "q" * (255 - len(quarantine("").name))
-        check_sibling_names(queue, ["720h"])
-        for place in sibling_queues(queue, [("720h", 1)]):
+        places = sibling_queues(queue, [("720h", 1)])
+        check_sibling_names(queue, places)
+        for place in places:
             assert len(place.name.encode()) <= 255
 
     def test_delays_are_measured_in_bytes_too(self) -> None:
         """Digits of other scripts are digits, and have more bytes than characters."""
+        queue = "q" * (255 - len(".quarantine"))
         with pytest.raises(UsageError):
-            check_sibling_names("q" * (255 - len(".quarantine")), ["٢٣٤٢٣s"])
+            check_sibling_names(queue, sibling_queues(queue, [("٢٣٤٢٣s", 1)]))
 
 
 @pytest.mark.parametrize(

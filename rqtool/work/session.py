@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 from rqtool.amqp.connect import keep_trying
 from rqtool.amqp.connection import CLOSE_SECONDS
-from rqtool.amqp.consumer import Delivery
-from rqtool.amqp.republisher import Republisher
-from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UnsafeQueue
 from rqtool.work.jobs import Jobs
 from rqtool.work.lifecycle import Lifecycle
-from rqtool.work.options import WorkOptions
 from rqtool.work.report.events import Events
 from rqtool.work.subscription import Subscription
 
 
 class Session:
-    """The subscription of the moment, and whether more tasks are wanted from it."""
+    """The subscription of the moment, which `subscribe` opens, and whether more tasks are wanted from it."""
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        options: WorkOptions,
-        jobs: Jobs,
-        republisher: Republisher,
-        events: Events,
-        lifecycle: Lifecycle,
+        self, subscribe: Callable[[], Awaitable[Subscription]], jobs: Jobs, events: Events, lifecycle: Lifecycle
     ) -> None:
-        self._endpoint = endpoint
-        self._republisher = republisher
-        self._options = options
+        self._subscribe = subscribe
         self._jobs = jobs
         self._events = events
         self._lifecycle = lifecycle
@@ -61,7 +48,7 @@ class Session:
     def is_open(self) -> bool:
         return self.subscription is not None and not (self._stopped or self.lost)
 
-    async def open(self, runs: str, receive: Callable[[Delivery], None]) -> None:
+    async def open(self) -> None:
         """Connect, declare, consume. The first failure ends the worker; later it tries until it succeeds."""
         before = self.subscription
         if before is not None:
@@ -80,8 +67,7 @@ class Session:
 
         if self._jobs.received != self._received:
             self._received, self._tries = self._jobs.received, 0
-        open_once = partial(Subscription.open, self._endpoint, self._options, runs, receive, self._republisher)
-        opening = keep_trying(open_once, on_failure, self._tries)
+        opening = keep_trying(self._subscribe, on_failure, self._tries)
         self._tries += 1
         try:
             opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.signals.finish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from rqtool.amqp.connection import CLOSE_SECONDS
 from rqtool.amqp.republisher import Republisher
@@ -28,6 +29,7 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.service import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
+from rqtool.work.subscription import Subscription
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""
@@ -47,9 +49,11 @@ class Worker:
         self._jobs = jobs = Jobs(options.queue, options.max_tasks)
         role, lossy = "work, retries", options.accept_loss
         republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
-        self._session = Session(endpoint, options, jobs, republisher, events, lifecycle)
         self._settler = Settler(options, jobs, republisher, events, lifecycle)
         self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, lifecycle)
+        receive, runs = self._dispatcher.receive, pool.spec.runs
+        subscribe = partial(Subscription.open, endpoint, options, runs, receive, republisher)
+        self._session = Session(subscribe, jobs, events, lifecycle)
 
     async def run(self) -> Tally:
         """Work until a signal, until drained, or until `max_tasks`. Returns what was done.
@@ -103,7 +107,7 @@ class Worker:
         while True:
             if not (session.ending or session.is_open):
                 self._dispatcher.return_withdrawn()
-                await session.open(self._pool.spec.runs, self._dispatcher.receive)
+                await session.open()
             seen = self._lifecycle.changes
             self._dispatcher.begin_jobs(session)
             if self._jobs.at_work and self._pool.spec.what == [PRETENDED] and out.error is None:

@@ -118,7 +118,8 @@ class Republisher:
 
     async def _open(self) -> Connection:
         await self.close()
-        self._safe_from.clear()
+        # A place that was made on the lost connection is as new as before, also where no mark says so.
+        self._safe_from = {name: at for name, at in self._safe_from.items() if at > time.monotonic()}
         self._connection = self._publisher = None
         self._connection = connection = await connect(self._endpoint, self._role)
         connection.on_blocked(lambda reason: self._say(block_message(reason)))

@@ -7,7 +7,7 @@ from collections import deque
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rqtool.amqp.window import Message, Window
+from rqtool.amqp.window import Message, Settled, Window
 from rqtool.send.outbox import Outbox
 
 SIZE_LIMIT = 5
@@ -71,6 +71,7 @@ class Broker(RuleBasedStateMachine):
         self.confirmed: list[int] = []
         self.refused: set[int] = set()
         self.limit: int | None = None
+        self.published: dict[int, Message] = {}
         self._connect()
 
     def _connect(self) -> None:
@@ -87,8 +88,11 @@ class Broker(RuleBasedStateMachine):
         assert sorted(positions(published)) == positions(published)
         for message in published:
             assert self.limit is None or len(message.body) <= self.limit
+            assert self.published.setdefault(message.position, message) is message, "under a new id it is another task"
             self.tag += 1
             self.open[self.tag] = message
+        # What waited for a task that is refused now is shown with the next answer.
+        self.run.shown += positions(self.run.outbox.settle(Settled()))
 
     @precondition(lambda self: self.open.keys() - self.returned)
     @rule(data=st.data())

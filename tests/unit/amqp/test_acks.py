@@ -61,6 +61,7 @@ class Channel(RuleBasedStateMachine):
     def nothing_else_is_settled(self) -> None:
         assert self.acked <= self.meant
         assert self.in_hand <= self.unsettled
+        assert self.acks.in_hand == len(self.in_hand), "a channel that holds nothing closes"
 
 
 TestChannel = Channel.TestCase

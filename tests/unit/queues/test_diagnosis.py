@@ -55,9 +55,10 @@ def verdict(queue: Queue = QUEUE, *holders: Holder) -> str:
 class TestHeld:
     """Work in progress, or a forgotten ack."""
 
-    def test_a_forgotten_ack_has_a_name_and_a_time(self) -> None:
+    @pytest.mark.parametrize("kind", ["classic", "quorum"])
+    def test_a_forgotten_ack_has_a_name_and_a_time(self, kind: str) -> None:
         """How many, for how long, by whom, since when."""
-        found = judged(QUEUE, holder())
+        found = judged(replace(QUEUE, type=kind), holder())
         assert (found.verdict, found.stuck) == ("forgotten ack?", 3)
         assert found.reason == "3 held for 12 min by billing-import (10.0.0.7:53366, pid 4242): no ack since 14:02"
 

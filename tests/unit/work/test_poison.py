@@ -26,6 +26,7 @@ SOURCES: tuple[Kind | None, ...] = (None, "returned", "quarantine")
         (None, True, 0, 0, Step.TO_RETURNED),
         (None, True, 7, 0, Step.TO_RETURNED),
         (None, False, 0, 3, Step.TO_RETURNED),
+        (None, True, 0, 3, Step.TO_RETURNED),
         ("returned", False, 0, 0, Step.RUN),
         # RabbitMQ 4.3 flags what a worker has given back, and does not count it.
         ("returned", True, 0, 0, Step.RUN),

@@ -1,0 +1,65 @@
+"""A crash of the broker may lose what is in a queue that was made a moment ago: nothing is put there before that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rqtool.amqp.topology import LONGEST_NAME, new_marker
+from tests.old_queues import declare_siblings
+from tests.tools import Program, Vhost, eventually, throughout
+
+ENDLESS = "from rqtool.amqp import new_queues; new_queues.NEW_SECONDS = 600.0"
+MARKER = new_marker("task_queue")
+
+
+@pytest.fixture
+def patient(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
+    """The program, for which a queue is new for as long as the test takes."""
+    program = f"{ENDLESS}; from rqtool.cli.main import main; exit(main())"
+    patient = Program(vhost.environment, tmp_path, ("-c", program))
+    yield patient
+    patient.end_all()
+
+
+@pytest.mark.empty_vhost
+@pytest.mark.parametrize(
+    ("queue", "kind", "last"),
+    [
+        ("q", "classic", "q"),
+        ("q", "quorum", "q.dead"),
+        (LONGEST_NAME * "q", "classic", LONGEST_NAME * "q"),
+    ],
+    ids=["classic", "quorum", "no room for the mark"],
+)
+def test_a_queue_of_its_own(patient: Program, vhost: Vhost, queue: str, kind: str, last: str) -> None:
+    """`send` makes it, and sends nothing yet."""
+    sender = patient.start("send", "-q", queue, "--type", kind, "x")
+    eventually(lambda: vhost.exists(last), what=repr(sender))
+    throughout(lambda: (sender.process.poll(), vhost.ready(queue)) == (None, 0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "place"),
+    [
+        (["send", "x"], "", "task_queue"),
+        (["dead", "retry"], "task_queue.dead", "task_queue"),
+        (["work", "--retry-delays", "10m", "--", "false"], "task_queue", "task_queue.retry.10m"),
+        (["work", "--retry-delays", "none", "--", "false"], "task_queue", "task_queue.dead"),
+    ],
+    ids=["send", "dead retry", "retry", "dead"],
+)
+def test_a_queue_of_another_rqtool(
+    patient: Program, vhost: Vhost, arguments: list[str], source: str, place: str
+) -> None:
+    """The one that made it has left a mark, and every verb looks for that."""
+    declare_siblings(vhost, "task_queue", delays="10m")
+    vhost.declare(MARKER)
+    if source:
+        with vhost.channel() as channel:
+            channel.basic_publish("", source, b"x")
+    program = patient.start(*arguments)
+    eventually(lambda: vhost.ready(MARKER) > 0, what=repr(program))
+    throughout(lambda: (program.process.poll(), vhost.ready(place)) == (None, 0), 1.0)

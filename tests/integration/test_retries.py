@@ -191,6 +191,18 @@ def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:
     assert sorted(vhost.bodies("task_queue.dead")) == [b"1", b"2"]
 
 
+@pytest.mark.usefixtures("old_places")
+def test_a_dead_queue_that_is_deleted_under_the_worker(rqtool: Program, vhost: Vhost) -> None:
+    """The broker acks a copy that no queue took, and returns it: the task is kept until the queue is there again."""
+    worker = rqtool.start("work", "--retry-delays", "none", "--", "false")
+    for task in ("1", "2"):
+        rqtool("send", task)
+        eventually(lambda: vhost.exists("task_queue.dead") and vhost.ready("task_queue.dead") == 1, what=repr(worker))
+        assert vhost.bodies("task_queue.dead") == [task.encode()]
+        with vhost.channel() as channel:
+            channel.queue_delete("task_queue.dead")
+
+
 def test_a_wait_queue_of_another_make(rqtool: Program, vhost: Vhost) -> None:
     """One that would swallow the task is refused: exit code 78, one line, the task is back."""
     vhost.declare("task_queue.retry.1s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from rqtool.amqp.headers import STARTS
 from rqtool.topology import QueueType, sibling_arguments, waiting
 from tests.old_queues import declare_all, declare_siblings
-from tests.tools import Program, Vhost, eventually, lines
+from tests.tools import Program, Vhost, eventually, lines, throughout
 
 KINDS: list[QueueType] = ["classic", "quorum"]
 
@@ -78,20 +79,41 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
     assert vhost.bodies("task_queue.dead") == []
 
 
-@pytest.mark.usefixtures("old_places")
-def test_a_suspect_does_not_starve(rqtool: Program, vhost: Vhost) -> None:
-    """Beside jobs that never end together, a worker waits for longer and longer until it does nothing else."""
+@pytest.fixture
+def hasty(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
+    """The program, with little time for what is in quarantine."""
     spell = "from rqtool.work import quarantine; quarantine.SPELL = 0.2; quarantine.PATIENCE = 0.0"
-    hasty = Program(vhost.environment, rqtool.cwd, ("-c", f"{spell}; from rqtool.cli.main import main; exit(main())"))
+    hasty = Program(vhost.environment, tmp_path, ("-c", f"{spell}; from rqtool.cli.main import main; exit(main())"))
+    yield hasty
+    hasty.end_all()
+
+
+@pytest.mark.usefixtures("old_places")
+def test_a_suspect_is_alone(rqtool: Program, hasty: Program, vhost: Vhost) -> None:
+    """If its worker goes, no other task can have been the reason, and none comes back that was in hand beside it."""
+    rqtool("send", input=lines(*(b"%d" % n for n in range(400))))
+    with vhost.channel() as channel:
+        for _ in range(2):
+            channel.basic_publish("", "task_queue.quarantine", b"suspect")
+    script = 'read t; echo "begin $t" >> log; sleep 0.3; [ "$t" != suspect ] || sleep 300; echo "end $t" >> log'
+    hasty.start("work", "-j", "3", "--prefetch", "10", "--", "sh", "-c", script)
+    eventually(lambda: "begin suspect" in begun(rqtool))
+    eventually(lambda: vhost.figures("task_queue.quarantine") == (1, 1))
+    throughout(lambda: begun(rqtool)[-1] == "begin suspect", 1.0)
+    before = begun(rqtool)[:-1]
+    assert sum(line.startswith("begin") for line in before) == sum(line.startswith("end") for line in before) < 400
+    eventually(lambda: vhost.figures() == (400 - len(before) // 2, 0))
+
+
+@pytest.mark.usefixtures("old_places")
+def test_a_suspect_does_not_starve(rqtool: Program, hasty: Program, vhost: Vhost) -> None:
+    """Beside jobs that never end together, a worker waits for longer and longer until it does nothing else."""
     rqtool("send", input=lines(*(b"1.%d" % (n % 3) for n in range(60))))
     with vhost.channel() as channel:
         channel.basic_publish("", "task_queue.quarantine", b"0")
     command = 'read s; echo "$s" >> log; sleep "$s"'
-    try:
-        hasty.start("work", "-j", "3", "--", "sh", "-c", command).says("Done '0'")
-        assert vhost.ready() > 0
-    finally:
-        hasty.end_all()
+    hasty.start("work", "-j", "3", "--", "sh", "-c", command).says("Done '0'")
+    assert vhost.ready() > 0
 
 
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:

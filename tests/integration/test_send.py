@@ -330,6 +330,31 @@ def test_the_end_comes_while_there_is_no_connection(rqtool: Program, vhost: Vhos
     assert vhost.bodies() == [b"a", b"b"]
 
 
+def test_an_account_that_no_late_confirm_changes(rqtool: Program, vhost: Vhost) -> None:
+    """The second signal settles it: what the broker confirms while the sender leaves is in --unsent, and counts so."""
+    proxy = Proxy(vhost.node.amqp_port)
+    try:
+        url = {"RQTOOL_URL": vhost.url_at(proxy.port)}
+        running = rqtool.start("send", "--ids", "--unsent", "rest", stdin=subprocess.PIPE, env=url)
+        running.write(b"a\n")
+        eventually(lambda: len(running.stdout.splitlines()) == 1)
+        proxy.stall("to_client")
+        running.write(lines(b"b", b"c"))
+        eventually(lambda: vhost.ready() == 3)
+        running.signal(signal.SIGINT)
+        running.says("a second signal leaves")
+        running.signal(signal.SIGINT)
+        eventually((rqtool.cwd / "rest").exists)
+        proxy.mend()
+        ended = running.wait()
+    finally:
+        proxy.close()
+    assert ended.code == 130
+    assert "1 task confirmed, 2 not" in ended.stderr
+    assert len(ended.stdout.splitlines()) == 1
+    assert (rqtool.cwd / "rest").read_bytes() == lines(b"b", b"c")
+
+
 @pytest.mark.parametrize("guarantee", ["confirm", "tx"])
 def test_ctrl_c_in_the_middle_of_a_file(rqtool: Program, vhost: Vhost, guarantee: str) -> None:
     """What was read ahead and not sent is not called sent: the report's --skip and --unsent are exact."""

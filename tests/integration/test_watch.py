@@ -168,9 +168,8 @@ def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Term
     assert terminal.end() == 0
 
 
-def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
-    """On a terminal, with the name of the holder; no is no, and yes is yes."""
-    vhost.declare("q")
+def get_one(vhost: Vhost, holders: int) -> pika.BlockingConnection:
+    """A client that takes a message of `q` and forgets it; then the broker knows of so many."""
     parameters = pika.URLParameters(vhost.url)
     parameters.client_properties = {"connection_name": "getter"}
     connection = pika.BlockingConnection(parameters)
@@ -178,7 +177,15 @@ def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> N
     channel.basic_publish("", "q", b"x")
     assert channel.basic_get("q")[0] is not None
     path = "/api/channels?columns=vhost,messages_unacknowledged"
-    eventually(lambda: {"vhost": vhost.name, "messages_unacknowledged": 1} in vhost.api("GET", path))
+    held = {"vhost": vhost.name, "messages_unacknowledged": 1}
+    eventually(lambda: vhost.api("GET", path).count(held) == holders)
+    return connection
+
+
+def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """On a terminal, with the name of the holder; no is no, and yes is yes."""
+    vhost.declare("q")
+    connection = get_one(vhost, 1)
     for answer, figures in ((b"n\n", (0, 1)), (b"y\n", (1, 0))):
         terminal = open_terminal(80, "release", "q", "--holder", "getter")
         eventually(lambda terminal=terminal: b"Close 1 connection? [y/N]" in terminal.read())  # type: ignore[misc]
@@ -188,3 +195,18 @@ def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> N
         assert vhost.figures("q") == figures
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
         connection.process_data_events(5)
+
+
+def test_release_closes_what_it_asked_about(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """By the time of the answer another client may hold messages, too: nobody was asked about that one."""
+    vhost.declare("q")
+    asked_about = get_one(vhost, 1)
+    terminal = open_terminal(80, "release", "q", "--holder", "getter")
+    eventually(lambda: b"Close 1 connection? [y/N]" in terminal.read())
+    another = get_one(vhost, 2)
+    terminal.type(b"y\n")
+    assert terminal.end(30) == 0
+    assert vhost.figures("q") == (1, 1)
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
+        asked_about.process_data_events(5)
+    another.close()

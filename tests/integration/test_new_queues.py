@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.amqp.topology import LONGEST_NAME, new_marker
+from rqtool.topology import LONGEST_NAME, new_marker
 from tests.old_queues import declare_siblings
 from tests.tools import Program, Vhost, eventually, throughout
 

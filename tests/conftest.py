@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rqtool.cli.main import main
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node
 from tests.old_queues import declare_siblings
-from tests.tools import Program, Vhost
+from tests.tools import Ended, Program, Run, Vhost
 
 # Nothing of the caller's reaches the tests, but for which RabbitMQ is tried.
 for name in [name for name in os.environ if name.startswith(("RQTOOL_", "AMQP_")) and name != "RQTOOL_RABBITMQ_SERVER"]:
@@ -83,9 +85,17 @@ def rqtool(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.fixture
-def offline(tmp_path: Path) -> Program:
-    """The installed program where no broker is: for what is decided before one is asked."""
-    return Program({"RQTOOL_URL": "amqp://127.0.0.1:1/", "RQTOOL_API_URL": "http://127.0.0.1:1/"}, cwd=tmp_path)
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The program where no broker is, run in this process: for what is decided before one is asked."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, url: str = "amqp://127.0.0.1:1/", api_url: str = "http://127.0.0.1:1/") -> Ended:
+        monkeypatch.setenv("RQTOOL_URL", url)
+        monkeypatch.setenv("RQTOOL_API_URL", api_url)
+        monkeypatch.setattr(sys, "argv", ["rqtool", *arguments])
+        return Ended(main(), *capsys.readouterr())
+
+    return run
 
 
 @pytest.hookimpl(hookwrapper=True)

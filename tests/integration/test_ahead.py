@@ -121,7 +121,7 @@ def test_a_connection_lost_when_enough_was_handed_over(rqtool: Program, vhost: V
 
 def test_a_command_that_can_not_run_is_the_last(rqtool: Program, vhost: Vhost) -> None:
     """What waits behind it is given back, and not begun: a typo must not burn the queue."""
-    rqtool("send", "1", "2", "3")
+    vhost.publish("1", "2", "3")
     ended = rqtool("work", "--prefetch", "10", "--quiet", "--", "sh", "-c", "cat >> log; echo >> log; exit 127")
     assert ended.code == 2
     assert log_of(rqtool.cwd) == [b"1"]
@@ -130,7 +130,7 @@ def test_a_command_that_can_not_run_is_the_last(rqtool: Program, vhost: Vhost) -
 
 def test_a_command_that_waits_when_the_connection_goes(rqtool: Program, vhost: Vhost) -> None:
     """The broker has its task again: it is not begun on what is gone, though enough was handed over."""
-    rqtool("send", "1", "2")
+    vhost.publish("1", "2")
     script = "cat >> log; echo >> log; while [ ! -e go ]; do sleep 0.01; done"
     worker = rqtool.start("work", "--prefetch", "10", "--max-tasks", "2", "--", "sh", "-c", script)
     eventually(lambda: log_of(rqtool.cwd) == [b"1"] and vhost.figures() == (0, 2))

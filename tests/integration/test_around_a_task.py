@@ -178,7 +178,7 @@ def test_no_room_for_processes_is_no_verdict(rqtool: Program, vhost: Vhost) -> N
 
 def test_an_error_that_no_utf8_can_hold(functions: Program, vhost: Vhost) -> None:
     """Half of a surrogate pair, as JSON can have it, in the reason of a failure: the task fails, others are done."""
-    functions("send", "half", "whole")
+    vhost.publish("half", "whole")
     ended = functions("work", "--call", "functions:halves", "--drain", "--retry-delays", "none")
 
     assert ended.code == 1, ended.stderr
@@ -192,7 +192,7 @@ def test_a_bug_ends_the_worker_at_once(rqtool: Program, vhost: Vhost) -> None:
     """A bug that leaves a job unfinished: the worker reports it, exits with its code, and gives its tasks back."""
     bug = "from rqtool.work.settle import Settler; Settler.conclude = lambda *_: {}['a bug']"
     broken = Program(vhost.environment, rqtool.cwd, ("-c", f"{bug}; from rqtool.cli.main import main; exit(main())"))
-    rqtool("send", "short", "long")
+    vhost.publish("short", "long")
     try:
         ended = broken("work", "-j", "2", "--", "sh", "-c", "read t; test $t = short || sleep 300")
     finally:
@@ -225,7 +225,7 @@ def test_neighbours_of_one_that_blocks_are_done(functions: Program, vhost: Vhost
 
 def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
     """A terminal that is closed: what runs is finished, once, and the rest is back."""
-    rqtool("send", "a", "b")
+    vhost.publish("a", "b")
     worker = rqtool.start("work", "--", "sh", "-c", "read n; sleep 1; echo $n >> log")
     worker.says("Received 'a'")
     worker.signal(signal.SIGHUP)
@@ -259,7 +259,7 @@ def test_sighup_that_is_ignored(rqtool: Program, vhost: Vhost) -> None:
     try:
         eventually(lambda: vhost.consumers())
         worker.send_signal(signal.SIGHUP)
-        rqtool("send", "a")
+        vhost.publish("a")
         assert worker.wait(DEADLINE) == 0
     finally:
         worker.kill()
@@ -269,7 +269,7 @@ def test_sighup_that_is_ignored(rqtool: Program, vhost: Vhost) -> None:
 
 def test_commands_end_with_a_killed_worker(rqtool: Program, vhost: Vhost) -> None:
     """SIGKILL of a worker ends its commands and what these have started, though they ignore SIGTERM."""
-    rqtool("send", "1", "2", "3")
+    vhost.publish("1", "2", "3")
     script = "trap '' TERM; echo $$ >> pids; sleep 300 & echo $! >> pids; wait"
     worker = rqtool.start("work", "-j", "3", "--", "sh", "-c", script)
     eventually(lambda: len(pids(rqtool)) == 6)
@@ -284,7 +284,7 @@ def pids(rqtool: Program) -> list[int]:
 
 def test_a_function_ends_with_a_killed_worker(functions: Program, vhost: Vhost) -> None:
     """Also one that holds the interpreter, and what it has started."""
-    functions("send", "1")
+    vhost.publish("1")
     worker = functions.start("work", "--call", "functions:hold")
     held = functions.cwd / "held"
     pid = int(eventually(lambda: held.exists() and held.read_text()))

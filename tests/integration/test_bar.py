@@ -50,7 +50,7 @@ def test_the_bar_tears_nothing(terminal: Terminal) -> None:
 @pytest.mark.usefixtures("old_places")
 def test_a_second_signal_cleans_up_too(vhost: Vhost, rqtool: Program) -> None:
     """The terminal scrolls as a whole again."""
-    rqtool("send", "x")
+    vhost.publish("x")
     terminal = Terminal(vhost, 80, "work", "--bar", "--", "sleep", "60")
     try:
         eventually(lambda: b"1 running" in terminal.read())
@@ -75,7 +75,7 @@ def test_without_a_terminal_there_is_no_bar(rqtool: Program) -> None:
 @pytest.mark.usefixtures("old_places")
 def test_a_pause_is_shown(vhost: Vhost, rqtool: Program) -> None:
     """While the brake lets nothing begin, the bar counts down instead of looking as if the worker hung."""
-    rqtool("send", *["bad"] * 20)
+    vhost.publish(*["bad"] * 20)
     terminal = Terminal(vhost, 100, "work", "--bar", "--drain", "--retry-delays", "6s", "--", "false")
     try:
         eventually(lambda: b" 0 running, paused for 1s, " in terminal.read())

@@ -85,7 +85,7 @@ def functions(rqtool: Program) -> None:
 @pytest.mark.usefixtures("functions")
 def test_a_function_from_the_current_directory(rqtool: Program, vhost: Vhost) -> None:
     """It gets the body, and what it prints comes out."""
-    rqtool("send", "a", "b")
+    vhost.publish("a", "b")
     ended = rqtool("work", "--drain", "--quiet", "--call", "functions:upper")
     assert (ended.code, ended.stdout, ended.stderr) == (0, "A\nB\n", "")
 
@@ -101,7 +101,7 @@ def test_async_functions_run_side_by_side(rqtool: Program, vhost: Vhost) -> None
 @pytest.mark.usefixtures("functions", "old_places")
 def test_verdicts_of_functions(rqtool: Program, vhost: Vhost) -> None:
     """What they return or raise decides; one that crashes or hangs costs an attempt, not the worker."""
-    rqtool("send", "fine", "raise", "reject", "retry", "crash", "hang")
+    vhost.publish("fine", "raise", "reject", "retry", "crash", "hang")
     options = ["--drain", "--retry-delays", "100ms", "--timeout", "1s", "--call", "functions:verdicts"]
     ended = rqtool("work", *options)
     assert ended.code == 1, ended.stderr
@@ -131,7 +131,7 @@ def test_verdicts_of_functions(rqtool: Program, vhost: Vhost) -> None:
 def test_a_function_that_can_not_be_called(rqtool: Program, vhost: Vhost, target: str, says: str) -> None:
     """One clear line, exit code 2, and nothing is taken from the queue."""
     (rqtool.cwd / "broken.py").write_text("1 / 0\n")
-    rqtool("send", "x")
+    vhost.publish("x")
     ended = rqtool("work", "--call", target)
     assert ended.code == 2
     assert ended.stderr.startswith(f"rqtool: {says}")

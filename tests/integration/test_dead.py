@@ -10,7 +10,7 @@ import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, COPY, ERROR, FAILED_AT, WORKER
 from tests.dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
-from tests.tools import Program, Vhost, eventually
+from tests.tools import Program, Run, Vhost, eventually
 
 
 def test_what_is_shown(rqtool: Program, vhost: Vhost) -> None:
@@ -245,7 +245,7 @@ def test_options_in_the_environment(rqtool: Program, vhost: Vhost) -> None:
     assert rqtool("dead", "list", "--limit", "0").code == 2
 
 
-def test_no_broker(offline: Program) -> None:
+def test_no_broker(offline: Run) -> None:
     """69, one line."""
     for verb in (["list"], ["retry"], ["purge", "--yes"]):
         ended = offline("dead", *verb)

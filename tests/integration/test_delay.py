@@ -13,7 +13,7 @@ import pytest
 
 from rqtool.send.delays import route
 from rqtool.topology import sibling_arguments
-from tests.tools import Program, Vhost, eventually, lines
+from tests.tools import Program, Run, Vhost, eventually, lines
 
 YEAR = 365 * 86_400
 
@@ -175,7 +175,7 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
         (["--delay", "1s", "-q", "q" * 245], ["more than 255 bytes"]),
     ],
 )
-def test_what_can_not_be_delayed(offline: Program, arguments: list[str], words: list[str]) -> None:
+def test_what_can_not_be_delayed(offline: Run, arguments: list[str], words: list[str]) -> None:
     """It is said before a broker is asked."""
     ended = offline("send", "x", *arguments)
     assert (ended.code, ended.stderr.count("\n")) == (2, 1), ended

@@ -23,17 +23,11 @@ def log_of(rqtool: Program) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
-    with vhost.channel() as channel:
-        for body in bodies:
-            channel.basic_publish("", queue, body)
-
-
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
     declare_all(vhost, "task_queue", kind)
-    rqtool("send", "--type", kind, "theirs")
+    vhost.publish("theirs")
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: log_of(rqtool) == ["begin theirs"])
     drainer = rqtool.start("work", "--drain", "--", *LOG)
@@ -49,12 +43,12 @@ def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind
 @pytest.mark.usefixtures("old_places")
 def test_drain_waits_for_a_suspect_of_others(rqtool: Program, vhost: Vhost) -> None:
     """A worker that runs a task of the quarantine consumes nothing, and the management API learns of it late."""
-    publish(vhost, b"own")
+    vhost.publish(b"own")
     drainer = rqtool.start("work", "--drain", "--", "sh", "-c", "touch begun; while [ ! -e over ]; do sleep 0.05; done")
     eventually((rqtool.cwd / "begun").exists)
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: vhost.consumers() == 2)
-    publish(vhost, b"suspect", queue="task_queue.quarantine")
+    vhost.publish(b"suspect", queue="task_queue.quarantine")
     eventually(lambda: log_of(rqtool) == ["begin suspect"])
     (rqtool.cwd / "over").touch()
     drainer.says("waiting for 1 task that other workers hold")
@@ -67,7 +61,7 @@ def test_drain_waits_for_a_suspect_of_others(rqtool: Program, vhost: Vhost) -> N
 
 def test_drain_with_a_management_api_that_goes(rqtool: Program, vhost: Vhost) -> None:
     """It goes to the next node's; where there is none, what it saw others hold is not taken for done."""
-    publish(vhost, b"theirs")
+    vhost.publish(b"theirs")
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: log_of(rqtool) == ["begin theirs"])
     apis = [Proxy(vhost.node.api_port) for _ in range(2)]
@@ -108,7 +102,7 @@ def test_ctrl_c_while_the_management_api_says_nothing(rqtool: Program, vhost: Vh
 
 def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None:
     """What can't be seen is said; then what is ready decides."""
-    publish(vhost, b"1", b"2")
+    vhost.publish(b"1", b"2")
     ended = rqtool("work", "--drain", "--", *LOG, env={"RQTOOL_API_URL": "http://127.0.0.1:1"})
 
     assert ended.code == 0
@@ -119,7 +113,7 @@ def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None
 @pytest.mark.usefixtures("old_places")
 def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) -> None:
     """Tasks that wait in queues of any delay are not done; they come here."""
-    rqtool("send", "1")
+    vhost.publish("1")
     other = rqtool.start("work", "--retry-delays", "6s", "--", *FAIL)
     other.says("attempt 2 follows in 6s")
     other.signal(signal.SIGTERM)
@@ -134,11 +128,11 @@ def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) ->
 def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> None:
     """A task whose time is over and for which home has no room is neither ready nor held, and not forgotten."""
     vhost.declare("task_queue", **FULL)
-    rqtool("send", "1")
+    vhost.publish("1")
     fail = 'echo "$(cat) $RQTOOL_TASK_ATTEMPT" >> log; while [ ! -e go ]; do sleep 0.05; done; exit 1'
     worker = rqtool.start("work", "--max-tasks", "1", "--retry-delays", "1s", "--", "sh", "-c", fail)
     eventually(lambda: log_of(rqtool) == ["1 1"])
-    rqtool("send", "in the way")
+    vhost.publish("in the way")
     (rqtool.cwd / "go").touch()
     assert worker.wait().code == 0
 
@@ -157,7 +151,7 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
 @pytest.mark.usefixtures("old_places")
 def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, vhost: Vhost) -> None:
     """Its own delays are looked at over AMQP; what can't be seen is said."""
-    rqtool("send", "1")
+    vhost.publish("1")
     ended = rqtool(
         "work", "--drain", "--retry-delays", "100ms,200ms", "--", *FAIL, env={"RQTOOL_API_URL": "http://127.0.0.1:1"}
     )

@@ -9,7 +9,7 @@ import pytest
 
 from rqtool.private_broker.node import Node
 from rqtool.private_broker.ports import free_ports
-from tests.tools import Ended, Program, Vhost
+from tests.tools import Ended, Program, Run, Vhost
 
 SECRET = "s3cret/p@ss"
 
@@ -37,16 +37,16 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_no_broker(offline: Program, closed_port: int, verb: list[str]) -> None:
+def test_no_broker(offline: Run, closed_port: int, verb: list[str]) -> None:
     """Nothing listens: 69, at once, with the command that starts one."""
     url = f"amqp://me:s3cret%2Fp%40ss@127.0.0.1:{closed_port}/"
-    ended = offline(*verb, env={"RQTOOL_URL": url, "RQTOOL_API_URL": f"http://127.0.0.1:{closed_port}"})
+    ended = offline(*verb, url=url, api_url=f"http://127.0.0.1:{closed_port}")
 
     expect(ended, 69, f"127.0.0.1:{closed_port}", "connection refused")
 
 
 @pytest.mark.parametrize("verb", AMQP_VERBS, ids=" ".join)
-def test_no_such_host(offline: Program, verb: list[str]) -> None:
+def test_no_such_host(offline: Run, verb: list[str]) -> None:
     """A name that does not resolve is out of reach."""
     expect(offline(*verb, "--url", "amqp://nowhere.invalid"), 69, "nowhere.invalid")
 
@@ -178,7 +178,7 @@ def test_management_plugin_off(rqtool: Program, node: Node, closed_port: int) ->
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_usage(offline: Program, arguments: list[str], words: list[str]) -> None:
+def test_usage(offline: Run, arguments: list[str], words: list[str]) -> None:
     """Wrong words: 2, what is wrong and what would be right; nothing was sent or taken."""
     expect(offline(*arguments), 2, *words)
 

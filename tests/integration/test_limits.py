@@ -61,14 +61,14 @@ def test_a_worker_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
         vhost.api("DELETE", f"/api/connections/{quote(each['name'], safe='')}")
     worker.says("onnection lost")
     vhost.api("DELETE", f"/api/vhost-limits/{vhost.path}/max-connections")
-    assert rqtool("send", "back").code == 0
+    vhost.publish("back")
     worker.says("back")
 
 
 @pytest.mark.usefixtures("old_places")
 def test_a_retry_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     """The worker's second connection, for copies, is waited for too; the task is kept meanwhile."""
-    rqtool("send", "x")
+    vhost.publish("x")
     limit(vhost, "max-connections", 1)
     worker = rqtool.start("work", "--retry-delays", "100ms", "--", "false")
     worker.says("max-connections=1")
@@ -90,7 +90,7 @@ def test_an_exclusive_consumer(rqtool: Program, vhost: Vhost) -> None:
 @pytest.mark.timeout(180)  # rabbitmqctl is slow
 def test_a_vhost_that_is_down(rqtool: Program, vhost: Vhost) -> None:
     """It exists, and its queues come back with it."""
-    assert rqtool("send", "x").code == 0
+    vhost.publish("x")
     server = find_server()
     rabbitmqctl(vhost.node, server, "eval", f'rabbit_vhost_sup_sup:stop_and_delete_vhost(<<"{vhost.name}">>).')
     try:

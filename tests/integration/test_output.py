@@ -72,7 +72,7 @@ def test_a_reader_that_goes_costs_no_task(rqtool: Program, vhost: Vhost) -> None
 
 def test_workers_share_a_job_log(rqtool: Program, vhost: Vhost) -> None:
     """One header, and a line for each attempt: done, failed, tried again, killed, timed out."""
-    rqtool("send", "0", "3", "9", "sleep")
+    vhost.publish("0", "3", "9", "sleep")
     script = '[ $1 = 9 ] && kill -9 $$; [ $1 = sleep ] && sleep 60; printf "%s" "$1"; exit $1'
     arguments = ("--drain", "--retry-delays", "100ms", "--timeout", "1s", "--joblog", "log", "--", "sh", "-c", script)
     workers = [rqtool.start("work", "-j", "2", *arguments, "sh", "{}") for _ in range(3)]

@@ -24,7 +24,7 @@ def test_globs_and_columns(rqtool: Program, vhost: Vhost) -> None:
     """A glob that matches nothing is an error; the columns and the order are those asked for."""
     for name in ("mail.in", "mail.out", "photos"):
         vhost.declare(name)
-    rqtool("send", "-q", "mail.out", "x")
+    vhost.publish("x", queue="mail.out")
 
     found = rqtool("queues", "mail.*", "--columns", "name,messages_ready,durable", "--sort", "ready")
     assert found.code == 0
@@ -67,7 +67,8 @@ def test_the_age_of_the_oldest_ready_message(rqtool: Program, old: Vhost) -> Non
 
 def test_a_task_that_hangs_in_a_worker(rqtool: Program, vhost: Vhost) -> None:
     """It is at work for the verdict, and too long for the limit."""
-    rqtool("send", "-q", "tasks", "x")
+    vhost.declare("tasks")
+    vhost.publish("x", queue="tasks")
     worker = rqtool.start("work", "-q", "tasks", "--", "sleep", "600")
 
     def checked() -> bool:

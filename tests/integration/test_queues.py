@@ -12,7 +12,7 @@ import pytest
 
 from rqtool.private_broker.node import Node
 from rqtool.private_broker.server import find_server
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, rabbitmqctl
+from tests.tools import PYTHON, Program, Run, Vhost, clean_environment, eventually, rabbitmqctl
 
 pytestmark = pytest.mark.empty_vhost
 
@@ -193,7 +193,7 @@ def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
     assert (checked.code, "short: may drop tasks, x-max-length=50: " in checked.stdout) == (1, True)
 
 
-def test_options_that_contradict_each_other(offline: Program) -> None:
+def test_options_that_contradict_each_other(offline: Run) -> None:
     """They are refused before anything is asked."""
     for words in (
         ["--holders", "--watch"],
@@ -223,7 +223,7 @@ def test_options_that_contradict_each_other(offline: Program) -> None:
         (["--url-file", "no such file"], "no such file"),
     ],
 )
-def test_a_check_that_cannot_be_made_is_unknown(offline: Program, words: list[str], why: str) -> None:
+def test_a_check_that_cannot_be_made_is_unknown(offline: Run, words: list[str], why: str) -> None:
     """2 would say to Nagios that it is CRITICAL, and it reads stdout."""
     for arguments in (["--check", *words], [*words, "--check"]):
         ended = offline("queues", *arguments)

@@ -68,9 +68,9 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     """65 is given up at once, 75 is tried again, a signal is a failure."""
     for queue in ("temporary", "killed"):
         declare_all(vhost, queue, None, FAST[1])
-    rqtool("send", "65")
-    rqtool("send", "-q", "temporary", "75")
-    rqtool("send", "-q", "killed", "x")
+    vhost.publish("65")
+    vhost.publish("75", queue="temporary")
+    vhost.publish("x", queue="killed")
     assert rqtool("work", "--drain", *FAST, "--", *VERDICT).code == 1
     assert log_of(rqtool) == ["65 1"]
     later = 'echo "$RQTOOL_TASK_ATTEMPT" >> later; [ "$RQTOOL_TASK_ATTEMPT" = 2 ] || exit 75'
@@ -86,7 +86,7 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
 @pytest.mark.usefixtures("old_places")
 def test_no_retries(rqtool: Program, vhost: Vhost) -> None:
     """--retry-delays none gives a task one attempt; without --drain the exit code of a worker is its own."""
-    rqtool("send", "1")
+    vhost.publish("1")
     worker = rqtool.start("work", "--retry-delays", "none", "--", *VERDICT)
     worker.says("was given up")
     worker.signal(signal.SIGTERM)
@@ -145,7 +145,7 @@ def test_the_queues_beside_a_plain_one(rqtool: Program, vhost: Vhost) -> None:
     """Whoever declares the dead queue as the tutorial declares queues shares it; the wait queue sends tasks home, and
     waits for the confirm.
     """
-    rqtool("send", "1")
+    vhost.publish("1")
     rqtool("work", "--drain", "--retry-delays", "100ms", "--", *VERDICT)
     vhost.declare("task_queue.dead")
     assert set(arguments_of(vhost, "task_queue.dead")) <= {"x-queue-type"}
@@ -175,7 +175,7 @@ def test_the_queues_beside_a_quorum_queue(rqtool: Program, vhost: Vhost, how: st
 def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:
     """While the wait queue refuses it the task stays unacknowledged and nothing is begun; then it goes on."""
     vhost.declare("task_queue.retry.1s", **REFUSING)
-    rqtool("send", "1", "2")
+    vhost.publish("1", "2")
     worker = rqtool.start("work", "--prefetch", "2", "--retry-delays", "1s", "--", *VERDICT)
     worker.says("a task can't be stored in 'task_queue.retry.1s'")
     eventually(lambda: vhost.figures() == (0, 2))
@@ -206,7 +206,7 @@ def test_a_dead_queue_that_is_deleted_under_the_worker(rqtool: Program, vhost: V
 def test_a_wait_queue_of_another_make(rqtool: Program, vhost: Vhost) -> None:
     """One that would swallow the task is refused: exit code 78, one line, the task is back."""
     vhost.declare("task_queue.retry.1s")
-    rqtool("send", "1")
+    vhost.publish("1")
     ended = rqtool("work", "--retry-delays", "1s", "--", *VERDICT)
     assert ended.code == 78
     assert "'task_queue.retry.1s' exists with x-message-ttl=None" in ended.stderr
@@ -216,7 +216,7 @@ def test_a_wait_queue_of_another_make(rqtool: Program, vhost: Vhost) -> None:
 def test_stopping_while_a_retry_can_not_be_stored(rqtool: Program, vhost: Vhost) -> None:
     """SIGTERM ends the worker within seconds all the same, and the task is the broker's again."""
     vhost.declare("task_queue.retry.1s", **REFUSING)
-    rqtool("send", "1")
+    vhost.publish("1")
     worker = rqtool.start("work", "--retry-delays", "1s", "--", *VERDICT)
     worker.says("a task can't be stored")
     worker.signal(signal.SIGTERM)
@@ -227,7 +227,7 @@ def test_stopping_while_a_retry_can_not_be_stored(rqtool: Program, vhost: Vhost)
 @pytest.mark.usefixtures("old_places")
 def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vhost: Vhost) -> None:
     """A queue that takes no copy of it holds up neither SIGTERM nor the task, which is the broker's again."""
-    rqtool("send", "0")
+    vhost.publish("0")
     holder = rqtool.start("work", "--retry-delays", "1s", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
@@ -256,7 +256,7 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
 @pytest.mark.usefixtures("old_places")
 def test_json_events_tell_it_all(rqtool: Program, vhost: Vhost) -> None:
     """One line per event, with time, id, attempt, seconds and exit code."""
-    rqtool("send", "4")
+    vhost.publish("4")
     ended = rqtool("work", "--json", "--drain", "--retry-delays", "100ms", "--", *VERDICT)
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [(e["event"], e["attempt"]) for e in events] == [
@@ -273,7 +273,7 @@ def test_json_events_tell_it_all(rqtool: Program, vhost: Vhost) -> None:
 @pytest.mark.usefixtures("old_places")
 def test_a_timeout_is_a_failed_attempt(rqtool: Program, vhost: Vhost) -> None:
     """The whole process group is ended, and the task is tried again or given up."""
-    rqtool("send", "x")
+    vhost.publish("x")
     script = "echo $$ >> pids; sleep 300 & echo $! >> pids; wait"
     ended = rqtool("work", "--drain", "--timeout", "500ms", "--retry-delays", "none", "--", "sh", "-c", script)
     assert ended.code == 1
@@ -284,7 +284,7 @@ def test_a_timeout_is_a_failed_attempt(rqtool: Program, vhost: Vhost) -> None:
 
 def test_grace(rqtool: Program, vhost: Vhost) -> None:
     """A worker that is told to stop kills what takes longer than --grace; the broker delivers it again."""
-    rqtool("send", "x")
+    vhost.publish("x")
     worker = rqtool.start("work", "--grace", "1s", "--", "sh", "-c", "echo on >> log; sleep 300")
     eventually(lambda: log_of(rqtool) == ["on"])
     worker.signal(signal.SIGTERM)

@@ -48,7 +48,7 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> No
     that somebody may have begun it before.
     """
     declare_all(vhost, "task_queue", kind)
-    rqtool("send", "--type", kind, "x")
+    vhost.publish("x")
     script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
     for start in range(1, 7):
         worker = rqtool.start("work", "--grace", "100ms", "--", "sh", "-c", script)
@@ -63,7 +63,7 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> No
 def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -> None:
     """A worker that ends in order returns what it had ahead of the queue, again and again: none of it is suspected."""
     declare_siblings(vhost, "task_queue")
-    rqtool("send", *(f"{n}" for n in range(20)))
+    vhost.publish(*(f"{n}" for n in range(20)))
     hold = rqtool.start("work", "--prefetch", "50", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 20))
     hold.kill()
@@ -119,7 +119,7 @@ def test_a_suspect_does_not_starve(rqtool: Program, hasty: Program, vhost: Vhost
 def test_what_came_back_is_seen_with_its_queue(rqtool: Program, vhost: Vhost) -> None:
     """A worker that has a dead one's task in hand is named by `queues NAME`."""
     declare_siblings(vhost, "task_queue")
-    rqtool("send", "x")
+    vhost.publish("x")
     holder = rqtool.start("work", "--", "sleep", "300")
     eventually(lambda: vhost.figures() == (0, 1))
     holder.kill()
@@ -151,12 +151,12 @@ def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost,
     worker = rqtool.start(
         "work", "-j", "2", "--", "sh", "-c", 'read id; echo "$id" >> log; [ "$id" != slow ] || sleep 3'
     )
-    rqtool("send", "slow")
+    vhost.publish("slow")
     eventually(lambda: begun(rqtool) == ["slow"])
     with vhost.channel() as channel:
         channel.queue_delete("task_queue")
         channel.queue_declare("task_queue", durable=True, arguments={"x-queue-type": kind})
-    rqtool("send", "more")
+    vhost.publish("more")
     eventually(lambda: "more" in begun(rqtool), what=repr(worker))
 
 
@@ -165,7 +165,7 @@ def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path:
     vhost.api("PUT", "/api/users/modest", {"password": "modest", "tags": ""})
     vhost.api("PUT", f"/api/permissions/{vhost.path}/modest", {"configure": "^$", "write": ".*", "read": ".*"})
     modest = Vhost(vhost.node, vhost.name, "modest", "modest")
-    rqtool("send", "a", "b", "c")
+    vhost.publish("a", "b", "c")
     program = Program(modest.environment, tmp_path)
     held = program.start("work", "--prefetch", "10", "--", "sleep", "300")
     held.says("this user may not create 'task_queue.dead', 'task_queue.returned', 'task_queue.quarantine'")

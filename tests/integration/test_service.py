@@ -38,7 +38,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 def test_systemd(systemd: Systemd, rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:
     """Ready once it consumes; alive at half the watchdog's time; its commands inherit none of it; then stopping."""
-    rqtool("send", "one")
+    vhost.publish("one")
     manager = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
     command = ["sh", "-c", "echo ${NOTIFY_SOCKET-none} ${WATCHDOG_USEC-none}"]
     worker = rqtool.start("work", "--quiet", "--", *command, env=manager)

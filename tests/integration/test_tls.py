@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.integration.conftest import Secured
-from tests.tools import Program, Vhost
+from tests.tools import Program, Run, Vhost
 
 pytestmark = pytest.mark.xdist_group("mortal broker")
 
@@ -155,9 +155,9 @@ def test_the_url_in_a_file(rqtool: Program, stranger: Vhost) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", SECRET.encode(), f"amqp://u:{SECRET}".encode(), b"\xff\xfe", b"http://h"])
-def test_a_file_without_a_url(offline: Program, content: bytes) -> None:
+def test_a_file_without_a_url(offline: Run, tmp_path: Path, content: bytes) -> None:
     """2, the file's name, and nothing of what is in it."""
-    (offline.cwd / "url").write_bytes(content)
+    (tmp_path / "url").write_bytes(content)
     ended = offline("send", "x", "--url-file", "url")
     assert (ended.code, len(ended.stderr.splitlines())) == (2, 1)
     assert ended.stderr.startswith("rqtool: url ")

@@ -14,13 +14,6 @@ import pytest
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
 
 
-def publish(vhost: Vhost, *bodies: bytes, queue: str = "task_queue") -> None:
-    vhost.declare(queue)
-    with vhost.channel() as channel:
-        for body in bodies:
-            channel.basic_publish("", queue, body)
-
-
 def log_of(folder: Path) -> list[str]:
     """The lines that the tests' commands write: one per event, in order."""
     path = folder / "log"
@@ -33,7 +26,7 @@ HOLD = ["sh", "-c", 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sle
 
 def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
     """Without a command: a second per dot, and the tutorial's words."""
-    publish(vhost, b"no dots", b"one.")
+    vhost.publish(b"no dots", b"one.")
     ended = rqtool("work", "--max-tasks", "2")
 
     assert ended.code == 0
@@ -42,7 +35,7 @@ def test_the_tutorials_lines_and_dots(rqtool: Program, vhost: Vhost) -> None:
     assert ended.stderr.startswith("rqtool: no command: pretending, one second for each dot in a task, and ")
     assert re.fullmatch(r"rqtool: 2 done in [\d.]+s( \([\d.]+/s\))?\n", ended.stderr.split("\n", 1)[1])
     assert vhost.figures() == (0, 0)
-    publish(vhost, b"another")
+    vhost.publish(b"another")
     assert rqtool("work", "--max-tasks", "1", "--quiet").stderr == ""
 
 
@@ -70,7 +63,7 @@ def test_a_command_gets_body_and_metadata(rqtool: Program, vhost: Vhost) -> None
 def test_hostile_tasks_are_data(rqtool: Program, vhost: Vhost) -> None:
     """In every form, under another placeholder too, with jobs by the core: each argument arrives byte for byte."""
     bodies = [b"$(touch x)", b"; touch x", b"'\"`touch x`", b"a\nb", b"-rf", b"\xff\xfe"]
-    publish(vhost, *bodies, b"\0", b"x" * 200_000)
+    vhost.publish(*bodies, b"\0", b"x" * 200_000)
     command = ["sh", "-c", 'printf "%s\\0" "$@" > seen/$$', "sh", "@@", "{}", "--in=@@", "@@.bak"]
     seen = rqtool.cwd / "seen"
     seen.mkdir()
@@ -91,7 +84,8 @@ def test_a_command_sends_where_it_says(rqtool: Program, vhost: Vhost) -> None:
     """A command that calls `rqtool send` sends into the queue that its own line names, or the default; not into the
     worker's, where it would feed itself forever.
     """
-    rqtool("send", "--queue", "a", "first")
+    vhost.declare("a")
+    vhost.publish("first", queue="a")
     ended = rqtool("work", "--queue", "a", "--quiet", "--max-tasks", "1", "--", *PYTHON, "send", "--quiet", "x")
 
     assert (ended.code, ended.stderr) == (0, "")
@@ -100,7 +94,7 @@ def test_a_command_sends_where_it_says(rqtool: Program, vhost: Vhost) -> None:
 
 def test_json_events(rqtool: Program, vhost: Vhost) -> None:
     """--json prints events and nothing else on stdout; the command's own output goes to stderr."""
-    rqtool("send", "x")
+    vhost.publish("x")
     ended = rqtool("work", "--json", "--drain", "--", "echo", "noise")
 
     events = [json.loads(line) for line in ended.stdout.splitlines()]
@@ -112,7 +106,7 @@ def test_json_events(rqtool: Program, vhost: Vhost) -> None:
 
 def test_the_ack_comes_after_the_work(rqtool: Program, vhost: Vhost) -> None:
     """While a task runs it is unacknowledged; what was prefetched beside it too."""
-    publish(vhost, b"1", b"2", b"3")
+    vhost.publish(b"1", b"2", b"3")
     running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
     eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
     eventually(lambda: vhost.figures() == (1, 2))
@@ -126,7 +120,7 @@ def test_the_ack_comes_after_the_work(rqtool: Program, vhost: Vhost) -> None:
 
 def test_jobs_run_side_by_side(rqtool: Program, vhost: Vhost) -> None:
     """-j 3 has three tasks at work, and prefetches three."""
-    publish(vhost, *[f"{n}".encode() for n in range(5)])
+    vhost.publish(*[f"{n}".encode() for n in range(5)])
     running = rqtool.start("work", "-j", "3", "--drain", "--", *HOLD)
     eventually(lambda: len(log_of(rqtool.cwd)) == 3)
     eventually(lambda: vhost.figures() == (2, 3))
@@ -157,7 +151,7 @@ def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str)
 
 def test_the_first_signal_finishes(rqtool: Program, vhost: Vhost) -> None:
     """SIGTERM: the task at work ends and is acked, the prefetched one goes back, exit code 0."""
-    publish(vhost, b"1", b"2")
+    vhost.publish(b"1", b"2")
     running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
     eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
     running.signal(signal.SIGTERM)
@@ -172,7 +166,7 @@ def test_the_first_signal_finishes(rqtool: Program, vhost: Vhost) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_second_signal_leaves(rqtool: Program, vhost: Vhost, number: int, code: int) -> None:
     """The command and its children are killed, nothing is acked, the exit code names the signal."""
-    publish(vhost, b"1")
+    vhost.publish(b"1")
     running = rqtool.start("work", "--", "sh", "-c", "sleep 300 & echo $! > child; echo $$ > parent; wait")
     eventually(lambda: (rqtool.cwd / "parent").exists() and (rqtool.cwd / "parent").read_text().strip())
     pids = [int((rqtool.cwd / name).read_text()) for name in ("child", "parent")]
@@ -189,7 +183,7 @@ def test_the_second_signal_leaves(rqtool: Program, vhost: Vhost, number: int, co
 
 def test_the_second_signal_ends_dots_too(rqtool: Program, vhost: Vhost) -> None:
     """Pretended work holds nobody up."""
-    publish(vhost, b"." * 300)
+    vhost.publish(b"." * 300)
     running = rqtool.start("work")
     running.says("Received")
     running.signal(signal.SIGINT)
@@ -202,7 +196,7 @@ def test_the_second_signal_ends_dots_too(rqtool: Program, vhost: Vhost) -> None:
 
 def test_max_tasks(rqtool: Program, vhost: Vhost) -> None:
     """No more than N are begun, and no more than N are taken from the others."""
-    publish(vhost, b"1", b"2", b"3")
+    vhost.publish(b"1", b"2", b"3")
     assert rqtool("work", "--max-tasks", "2", "-j", "4", "--", *LOG).code == 0
 
     assert sorted(log_of(rqtool.cwd)) == ["1", "2"]
@@ -212,7 +206,7 @@ def test_max_tasks(rqtool: Program, vhost: Vhost) -> None:
 @pytest.mark.parametrize("command", [["sh", "-c", "exit 127"], ["./there"]])
 def test_a_command_that_cannot_run_burns_nothing(rqtool: Program, vhost: Vhost, command: list[str]) -> None:
     """Exit codes 126 and 127, or a program that vanishes: the task goes back, the worker stops with one line."""
-    publish(vhost, b"1", b"2", b"3")
+    vhost.publish(b"1", b"2", b"3")
     there = rqtool.cwd / "there"
     there.write_text("#!/nowhere/interpreter\n")
     there.chmod(0o755)
@@ -225,7 +219,7 @@ def test_a_command_that_cannot_run_burns_nothing(rqtool: Program, vhost: Vhost, 
 
 def test_a_typo_is_noticed_before_anything_is_taken(rqtool: Program, vhost: Vhost) -> None:
     """A command that is not there: usage error, and the queue is untouched."""
-    publish(vhost, b"1")
+    vhost.publish(b"1")
     ended = rqtool("work", "--", "./convrt.sh")
 
     assert ended.code == 2
@@ -238,7 +232,7 @@ def test_heartbeats_go_on(rqtool: Program, vhost: Vhost) -> None:
     vhost.query = "?heartbeat=5"
     url = {"RQTOOL_URL": vhost.url}
     vhost.declare("idle")
-    publish(vhost, b"." * 20)
+    vhost.publish(b"." * 20)
     sender = rqtool.start("send", "-q", "idle", stdin=subprocess.PIPE, env=url)
     sender.write(b"before\n")
     worker = rqtool.start("work", "--drain", env=url)
@@ -275,7 +269,7 @@ def test_ids_of_others_need_not_be_unique(rqtool: Program, vhost: Vhost) -> None
 
 def test_whoever_reads_the_lines_may_leave(rqtool: Program, vhost: Vhost) -> None:
     """A closed pipe behind stdout ends the worker in order: one line, no traceback, no task in limbo."""
-    publish(vhost, b"1.", b"2.", b"3.")
+    vhost.publish(b"1.", b"2.", b"3.")
     command = " ".join(PYTHON) + " work --prefetch 3 | head -n 1"
     shell = subprocess.run(
         ["bash", "-c", command],

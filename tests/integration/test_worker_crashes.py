@@ -128,7 +128,7 @@ def test_poison(rqtool: Program, vhost: Vhost, kind: QueueType | None) -> None:
 def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vhost) -> None:
     """Who lost its own connection knows why a task has come back: it runs beside others, and is no suspect."""
     declare_all(vhost, "task_queue", "classic")
-    assert rqtool("send", "long").code == 0
+    vhost.publish("long")
     work = ["work", "--", "sh", "-c", "echo begun >> log; until [ -e go ]; do sleep 0.1; done"]
     killed = rqtool.start(*work)
     eventually(lambda: len(log_of(rqtool)) == 1)

@@ -18,13 +18,13 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 6 --dist loadgroup
 
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (an hour and a half)
 	@failed=0; set -x; \
-	$(BIN)/python -m pytest --timeout 900 --scale 4 tests/faults tests/integration/test_worker_crashes.py \
-		--ignore tests/faults/test_cluster.py || failed=$$?; \
-	$(BIN)/python -m pytest --timeout 900 --nodes 3 --scale 4 tests/faults $(CLUSTERED) || failed=$$?; \
+	$(BIN)/python -m pytest --timeout 900 --scale 4 tests/faults --ignore tests/faults/test_cluster.py \
+		tests/integration/test_worker_crashes.py tests/integration/test_dead_retry.py || failed=$$?; \
+	$(BIN)/python -m pytest --timeout 900 --nodes 3 --scale 4 tests/faults --ignore tests/faults/test_soak.py $(CLUSTERED) || failed=$$?; \
 	exit $$failed
 
 # What decides a soak; the same seed has the same load and faults again.
@@ -40,7 +40,7 @@ check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --hypothesis-profile quick
+	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --dist worksteal --hypothesis-profile quick
 
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)

@@ -44,6 +44,7 @@ def eventually(condition: Callable[[], T], seconds: float = DEADLINE, what: str 
     """Return the first true value of `condition()`, or fail with the last one it gave.
 
     It is asked `every` so many seconds, and less often where asking costs time: starting a process, asking the broker.
+    What waits so takes a third of a core at most.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -53,7 +54,7 @@ def eventually(condition: Callable[[], T], seconds: float = DEADLINE, what: str 
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:.0f} s: {what or condition}; the last value was {value!r}")
-        time.sleep(max(every, time.monotonic() - asked))
+        time.sleep(max(every, 2 * (time.monotonic() - asked)))
 
 
 def throughout(condition: Callable[[], object], seconds: float, *, every: float = 0.25) -> None:

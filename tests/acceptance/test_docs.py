@@ -114,4 +114,4 @@ def test_console_blocks(name: str, tmp_path: Path, vhost: Vhost) -> None:
             deadline = time.monotonic() + (STATISTICS if command.startswith("rqtool queues") else 0)
             while not matches(expected, printed := running.run(command)):
                 assert time.monotonic() < deadline, (command, printed, (tmp_path / "errors").read_text())
-                time.sleep(0.5)
+                time.sleep(1)

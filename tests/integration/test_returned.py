@@ -23,21 +23,22 @@ def begun(rqtool: Program) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
-    """Four workers of 25 jobs with all hands full: everything is done, nothing is dead."""
+def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: QueueType, scale: int) -> None:
+    """Workers of 25 jobs with all hands full: everything is done, nothing is dead."""
     declare_all(vhost, "task_queue", kind)
-    tasks = [f"{n}" for n in range(1_000)]
+    tasks = [f"{n}" for n in range(400 * scale)]
+    count = min(2 * scale, 4)
     assert rqtool("send", "--type", kind, input=lines(*(task.encode() for task in tasks))).code == 0
     command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
     for round_ in range(3):
-        workers = [rqtool.start(*command) for _ in range(4)]
+        workers = [rqtool.start(*command) for _ in range(count)]
         seen = len(begun(rqtool))
-        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 100)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 50 * scale)  # type: ignore[misc]
         for worker in workers:
             worker.kill()
         assert len(set(begun(rqtool))) < len(tasks), round_
-    ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(4)]]
-    assert [ended.code for ended in ends] == [0] * 4, ends
+    ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(count)]]
+    assert [ended.code for ended in ends] == [0] * count, ends
     assert set(tasks) == set(begun(rqtool))
     assert vhost.bodies("task_queue.dead") == []
 

@@ -46,13 +46,12 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
-def _nodes(node: ast.AST, *, only_at_start: bool) -> Iterator[ast.AST]:
-    """Every node below; `only_at_start` leaves out functions and what is there for type checkers only."""
+def _at_start(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node below but for those in functions and those that are there for type checkers only."""
     for child in ast.iter_child_nodes(node):
-        if only_at_start and (isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or _is_type_checking(child)):
-            continue
-        yield child
-        yield from _nodes(child, only_at_start=only_at_start)
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_type_checking(child):
+            yield child
+            yield from _at_start(child)
 
 
 def _targets(node: ast.AST, module: str) -> Iterator[str]:
@@ -65,13 +64,11 @@ def _targets(node: ast.AST, module: str) -> Iterator[str]:
         yield from (name for alias in node.names if (name := f"{node.module}.{alias.name}") in FILES)
 
 
-def _imports(module: str, *, only_at_start: bool = False) -> set[str]:
-    tree = ast.parse(FILES[module].read_text())
-    return {name for node in _nodes(tree, only_at_start=only_at_start) for name in _targets(node, module)}
-
-
-ALL = {module: _imports(module) for module in FILES}
-AT_START = {module: _imports(module, only_at_start=True) for module in FILES}
+TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+ALL, AT_START = (
+    {module: {name for node in below(tree) for name in _targets(node, module)} for module, tree in TREES.items()}
+    for below in (ast.walk, _at_start)
+)
 
 
 def _within(module: str, package: str) -> bool:
@@ -139,9 +136,7 @@ def _foreign_private_names(tree: ast.AST) -> set[str]:
 
 def test_private_names_of_pika_are_used_in_one_file() -> None:
     """A new pika can break rqtool/amqp/wire.py alone. No other file uses a private name that it does not define."""
-    found = {
-        module: names for module in FILES if (names := _foreign_private_names(ast.parse(FILES[module].read_text())))
-    }
+    found = {module: names for module in FILES if (names := _foreign_private_names(TREES[module]))}
     assert found.keys() == {"rqtool.amqp.wire"}, found
     assert {"_transport", "_cancelled"} < found["rqtool.amqp.wire"]
 
@@ -194,7 +189,7 @@ def test_nothing_imports_the_command_line() -> None:
 
 
 def _is_pure(module: str) -> bool:
-    return re.search(r"\bPure\b", ast.get_docstring(ast.parse(FILES[module].read_text())) or "") is not None
+    return re.search(r"\bPure\b", ast.get_docstring(TREES[module]) or "") is not None
 
 
 PURE = [module for module in FILES if _is_pure(module)]
@@ -246,7 +241,7 @@ def test_files_on_the_map_exist() -> None:
 
 def test_no_constructor_takes_too_much() -> None:
     """Who needs more than six things does more than one."""
-    nodes = [(module, node) for module in FILES for node in ast.walk(ast.parse(FILES[module].read_text()))]
+    nodes = [(module, node) for module in FILES for node in ast.walk(TREES[module])]
     counts = {
         module: len(node.args.args) + len(node.args.kwonlyargs) - 1
         for module, node in nodes

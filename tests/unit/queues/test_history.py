@@ -103,7 +103,7 @@ class TestDeliveries:
         seen = Deliveries(2, samples(3, 3, 3, 3, 3, 3), samples(0, 0, 0, 0, 0, 0), idle_since=START + 12)
         assert seen.quiet_seconds() == 25.0 - 12.0 - LAG
 
-    @settings(max_examples=500)
+    @settings(max_examples=5 * settings().max_examples)
     @given(
         st.lists(
             st.sampled_from([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (3, 2, 2)]),

@@ -10,7 +10,7 @@ import pytest
 
 from rqtool.amqp.headers import ATTEMPTS, ERROR, FAILED_AT, WORKER
 from tests.dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
-from tests.tools import Program, Vhost, eventually
+from tests.tools import Program, Run, Vhost, eventually
 
 RUN = "9f3c2a1b-1111-4222-8333-"
 """What the ids of one `rqtool send` begin with."""
@@ -181,10 +181,10 @@ def test_stopped_in_a_filtered_retry(rqtool: Program, vhost: Vhost, kind: str) -
     assert all(int(body) % 2 == 0 for body in went)
 
 
-def test_usage(rqtool: Program) -> None:
+def test_usage(offline: Run) -> None:
     """What can't be read is refused before anything is."""
     for arguments in (["--grep", "("], ["--reason", "["], ["--older-than", "soon"], ["--id", ""]):
         for verb in ("list", "retry", "purge"):
-            ended = rqtool("dead", verb, *arguments, *(["--yes"] if verb == "purge" else []))
+            ended = offline("dead", verb, *arguments, *(["--yes"] if verb == "purge" else []))
             assert (ended.code, ended.stdout) == (2, ""), arguments
             assert arguments[0] == "--id" or ended.stderr.startswith(f"rqtool: {arguments[0]}: ")

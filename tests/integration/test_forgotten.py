@@ -34,7 +34,7 @@ class Scene:
         for client in self.clients.values():
             client.says("holds")
         self.clients["paused"].signal(signal.SIGSTOP)
-        command = ["--", "sh", "-c", "sleep 120 # s3cret"]
+        command = ["--", "sh", "-c", "sleep 1000 # s3cret"]
         for queue in ("ours", "stopped"):
             self.rqtool("send", "-q", queue, "one", "two", "three")
             self.clients[queue] = self.rqtool.start("work", "-q", queue, "--prefetch", "3", *command, name=queue)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.tools import Program, Vhost, eventually, lines
+from tests.tools import Ended, Program, Vhost, eventually, lines
 
 DROPPING: dict[str, dict[str, str | int]] = {
     "x-max-length=50": {"x-max-length": 50},
@@ -27,20 +27,29 @@ KEEPING: dict[str, dict[str, str | int]] = {
 
 @pytest.mark.parametrize("setting", DROPPING)
 def test_a_queue_that_may_drop_is_refused(rqtool: Program, vhost: Vhost, setting: str) -> None:
-    """By both verbs, whatever else differs; --accept-loss uses it, and says so in a line."""
+    """Whatever else differs; --accept-loss uses it, and says so in a line."""
     vhost.declare("task_queue", **DROPPING[setting])
-    for verb in (["send", "x"], ["work", "--drain"]):
-        ended = rqtool(*verb)
-        assert ended.code == 78, ended
-        assert f"may drop tasks that it has confirmed: {setting}. " in ended.stderr
-        assert "--accept-loss" in ended.stderr
+    refused(rqtool("send", "x"), setting)
     assert vhost.ready() == 0
     sent = rqtool("send", "--accept-loss", "x")
     assert (sent.code, sent.stdout) == (0, " [x] Sent 'x'\n")
     assert sent.stderr.count("may drop tasks") == 1
-    worked = rqtool("work", "--drain", "--accept-loss", "--", "true")
-    assert worked.code == 0, worked
-    assert worked.stderr.count("may drop tasks") == 1
+
+
+def refused(ended: Ended, setting: str) -> None:
+    assert ended.code == 78, ended
+    assert f"may drop tasks that it has confirmed: {setting}. " in ended.stderr
+    assert "--accept-loss" in ended.stderr
+
+
+def test_a_worker_refuses_it_too(rqtool: Program, vhost: Vhost) -> None:
+    """Likewise, of either type."""
+    for setting in ("x-max-length=50", "x-delivery-limit=3"):
+        vhost.declare("task_queue", **DROPPING[setting])
+        refused(rqtool("work", "--drain"), setting)
+        worked = rqtool("work", "--drain", "--accept-loss", "--", "true")
+        assert worked.code == 0, worked
+        assert worked.stderr.count("may drop tasks") == 1
 
 
 @pytest.mark.parametrize("name", KEEPING)

@@ -168,6 +168,11 @@ class Program:
         with source.open("rb") as stdin:
             return self.start(*arguments, env=env, stdin=stdin.fileno()).wait(seconds)
 
+    def log(self, name: str = "log") -> list[str]:
+        """The lines that the commands of a test have written to a file in the folder, in order."""
+        path = self.cwd / name
+        return path.read_text().splitlines() if path.exists() else []
+
     def end_all(self) -> None:
         for running in self._started:
             if running.process.stdin is not None and not running.process.stdin.closed:

@@ -22,11 +22,6 @@ echo "end $b $RQTOOL_TASK_ATTEMPT" >> "log-$RQTOOL_TASK_QUEUE"
 CAME_AGAIN = "'fails' came again while it was in hand: it is not done twice"
 
 
-def log_of(rqtool: Program, kind: str) -> list[str]:
-    path = rqtool.cwd / f"log-{kind}"
-    return path.read_text().splitlines() if path.exists() else []
-
-
 @pytest.fixture
 def impatient(broker: PrivateBroker) -> Iterator[None]:
     """The broker wants acks within three seconds, and looks every half, on channels that are opened meanwhile."""
@@ -55,7 +50,7 @@ def test_a_task_longer_than_the_ack_timeout(rqtool: Program, vhost: Vhost) -> No
     for attempt in (1, 2):
         for kind, worker in workers.items():
             begun = f"begin fails {attempt}"
-            eventually(lambda kind=kind, begun=begun: begun in log_of(rqtool, kind))  # type: ignore[misc]
+            eventually(lambda kind=kind, begun=begun: begun in rqtool.log(f"log-{kind}"))  # type: ignore[misc]
             if kind == "quorum" or version < "4.3":  # the broker's patience ends at least once in each attempt
                 worker.says(CAME_AGAIN, times=1 + worker.stderr.count(CAME_AGAIN))
             (rqtool.cwd / f"go-{kind}-{attempt}").touch()
@@ -63,7 +58,7 @@ def test_a_task_longer_than_the_ack_timeout(rqtool: Program, vhost: Vhost) -> No
         ended = worker.wait()
         assert ended.code == 0, ended.stderr
         # One at a time. Whether the one beside it or its second attempt comes first is up to the broker.
-        log = log_of(rqtool, kind)
+        log = rqtool.log(f"log-{kind}")
         assert sorted(zip(log[::2], log[1::2], strict=True)) == [
             (f"begin {attempt}", f"end {attempt}") for attempt in ("fails 1", "fails 2", "short 1")
         ]

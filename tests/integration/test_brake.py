@@ -21,11 +21,6 @@ def fails(body):
 """
 
 
-def log_of(rqtool: Program) -> list[str]:
-    path = rqtool.cwd / "log"
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def send(rqtool: Program, count: int) -> None:
     rqtool("send", "--quiet", input=lines(*[f"{n}".encode() for n in range(count)]))
 
@@ -41,7 +36,7 @@ def test_halt_keeps_the_queue(rqtool: Program, vhost: Vhost, more: list[str], wh
 
     assert ended.code == 1
     assert "rqtool: Stopped by --halt: 3 attempts failed in a row (the last one: " in ended.stderr
-    touched = len(log_of(rqtool))
+    touched = len(rqtool.log())
     assert 3 <= touched <= 3 + (4 if more else 1)
     assert f"rqtool: 0 done, {touched} retried in " in ended.stderr
     eventually(lambda: vhost.figures() == (1000 - touched, 0))
@@ -68,8 +63,8 @@ def test_the_brake(rqtool: Program, vhost: Vhost) -> None:
     worker.says(
         "attempts failed in a row (the last one: exit code 1); one at a time from now on, with pauses of up to 6s"
     )
-    eventually(lambda: len(log_of(rqtool)) >= 13)
-    assert len(log_of(rqtool)) < 20
+    eventually(lambda: len(rqtool.log()) >= 13)
+    assert len(rqtool.log()) < 20
     (rqtool.cwd / "up").touch()
     ended = worker.wait()
 
@@ -87,8 +82,8 @@ def test_a_pause_holds_up_no_end(rqtool: Program, vhost: Vhost) -> None:
     """Ctrl-C during a pause ends at once, and gives back what was in hand."""
     send(rqtool, 50)
     worker = rqtool.start("work", "--retry-delays", "6s", "--prefetch", "30", "--", *TRY)
-    eventually(lambda: len(log_of(rqtool)) >= 13)  # the next pause takes eight seconds
+    eventually(lambda: len(rqtool.log()) >= 13)  # the next pause takes eight seconds
     worker.signal(signal.SIGINT)
     assert worker.wait(5).code == 0
-    assert len(log_of(rqtool)) == 13
+    assert len(rqtool.log()) == 13
     eventually(lambda: vhost.ready() + vhost.ready("task_queue.retry.6s") == 50)

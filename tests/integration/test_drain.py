@@ -17,26 +17,20 @@ FAIL = ["sh", "-c", 'echo "$(cat) $RQTOOL_TASK_ATTEMPT" >> log; exit 1']
 FULL: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 
 
-def log_of(rqtool: Program) -> list[str]:
-    """The lines that the tests' commands write: one per event, in order."""
-    path = rqtool.cwd / "log"
-    return path.read_text().splitlines() if path.exists() else []
-
-
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 def test_drain_waits_for_the_tasks_of_others(rqtool: Program, vhost: Vhost, kind: QueueType) -> None:
     """An empty queue is not drained while another worker holds a task: if that one fails, the task comes here."""
     declare_all(vhost, "task_queue", kind)
     vhost.publish("theirs")
     holder = rqtool.start("work", "--", *HOLD)
-    eventually(lambda: log_of(rqtool) == ["begin theirs"])
+    eventually(lambda: rqtool.log() == ["begin theirs"])
     drainer = rqtool.start("work", "--drain", "--", *LOG)
     drainer.says("waiting for 1 task that other workers hold")
     assert drainer.process.poll() is None
     holder.kill()
 
     assert drainer.wait().code == 0
-    assert log_of(rqtool)[:2] == ["begin theirs", "theirs"]
+    assert rqtool.log()[:2] == ["begin theirs", "theirs"]
     (rqtool.cwd / "go").touch()
 
 
@@ -49,13 +43,13 @@ def test_drain_waits_for_a_suspect_of_others(rqtool: Program, vhost: Vhost) -> N
     holder = rqtool.start("work", "--", *HOLD)
     eventually(lambda: vhost.consumers() == 2)
     vhost.publish(b"suspect", queue="task_queue.quarantine")
-    eventually(lambda: log_of(rqtool) == ["begin suspect"])
+    eventually(lambda: rqtool.log() == ["begin suspect"])
     (rqtool.cwd / "over").touch()
     drainer.says("waiting for 1 task that other workers hold")
     (rqtool.cwd / "go").touch()
 
     assert drainer.wait().code == 0
-    assert log_of(rqtool) == ["begin suspect", "end suspect"]
+    assert rqtool.log() == ["begin suspect", "end suspect"]
     assert holder.process.poll() is None
 
 
@@ -63,7 +57,7 @@ def test_drain_with_a_management_api_that_goes(rqtool: Program, vhost: Vhost) ->
     """It goes to the next node's; where there is none, what it saw others hold is not taken for done."""
     vhost.publish(b"theirs")
     holder = rqtool.start("work", "--", *HOLD)
-    eventually(lambda: log_of(rqtool) == ["begin theirs"])
+    eventually(lambda: rqtool.log() == ["begin theirs"])
     apis = [Proxy(vhost.node.api_port) for _ in range(2)]
     try:
         urls = ",".join(f"http://127.0.0.1:{api.port}" for api in apis)
@@ -106,7 +100,7 @@ def test_drain_without_the_management_api(rqtool: Program, vhost: Vhost) -> None
     ended = rqtool("work", "--drain", "--", *LOG, env={"RQTOOL_API_URL": "http://127.0.0.1:1"})
 
     assert ended.code == 0
-    assert log_of(rqtool) == ["1", "2"]
+    assert rqtool.log() == ["1", "2"]
     assert ended.stderr.count("Tasks that other workers hold can't be seen") == 1
 
 
@@ -121,7 +115,7 @@ def test_drain_waits_for_the_retries_of_others(rqtool: Program, vhost: Vhost) ->
     drainer = rqtool("work", "--drain", "--retry-delays", "none", "--", *FAIL)
     assert drainer.code == 1
     assert "waiting for 1 task to be tried again" in drainer.stderr
-    assert log_of(rqtool) == ["1 1", "1 2"]
+    assert rqtool.log() == ["1 1", "1 2"]
 
 
 @pytest.mark.usefixtures("old_places")
@@ -131,7 +125,7 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
     vhost.publish("1")
     fail = 'echo "$(cat) $RQTOOL_TASK_ATTEMPT" >> log; while [ ! -e go ]; do sleep 0.05; done; exit 1'
     worker = rqtool.start("work", "--max-tasks", "1", "--retry-delays", "1s", "--", "sh", "-c", fail)
-    eventually(lambda: log_of(rqtool) == ["1 1"])
+    eventually(lambda: rqtool.log() == ["1 1"])
     vhost.publish("in the way")
     (rqtool.cwd / "go").touch()
     assert worker.wait().code == 0
@@ -144,8 +138,8 @@ def test_drain_waits_for_what_can_not_go_home(rqtool: Program, vhost: Vhost) -> 
     assert vhost.bodies() == [b"in the way"]
     # The broker offers it again three minutes later; RabbitMQ 4.3 as soon as there is room.
     drainer = rqtool.start("work", "--drain", "--retry-delays", "none", "--", *FAIL)
-    eventually(lambda: "1 2" in log_of(rqtool) or "waiting for 1 task to be tried again" in drainer.stderr)
-    assert "1 2" in log_of(rqtool) or drainer.process.poll() is None
+    eventually(lambda: "1 2" in rqtool.log() or "waiting for 1 task to be tried again" in drainer.stderr)
+    assert "1 2" in rqtool.log() or drainer.process.poll() is None
 
 
 @pytest.mark.usefixtures("old_places")
@@ -157,4 +151,4 @@ def test_drain_without_the_management_api_sees_its_own_retries(rqtool: Program, 
     )
     assert ended.code == 1
     assert "Tasks that other workers hold can't be seen, nor retries with other delays" in ended.stderr
-    assert log_of(rqtool) == ["1 1", "1 2", "1 3"]
+    assert rqtool.log() == ["1 1", "1 2", "1 3"]

@@ -28,11 +28,6 @@ REFUSING: dict[str, str | int] = {
 FAST = ["--retry-delays", "100ms,200ms"]
 
 
-def log_of(rqtool: Program) -> list[str]:
-    path = rqtool.cwd / "log"
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def arguments_of(vhost: Vhost, queue: str) -> dict[str, Any]:
     """What a queue was declared with."""
     arguments: dict[str, Any] = vhost.api("GET", f"/api/queues/{vhost.path}/{queue}")["arguments"]
@@ -47,7 +42,7 @@ def test_a_task_that_always_fails(rqtool: Program, vhost: Vhost, kind: QueueType
     ended = rqtool("work", "--drain", *FAST, "--", *VERDICT)
 
     assert ended.code == 1
-    assert sorted(log_of(rqtool)) == ["0 1", "3 1", "3 2", "3 3"]
+    assert sorted(rqtool.log()) == ["0 1", "3 1", "3 2", "3 3"]
     assert "'3' failed (exit code 3); attempt 2 follows in 100ms" in ended.stderr
     assert "'3' failed (exit code 3); attempt 3 follows in 200ms" in ended.stderr
     assert "1 task ended in 'task_queue.dead'" in ended.stderr
@@ -72,7 +67,7 @@ def test_exit_codes_are_verdicts(rqtool: Program, vhost: Vhost) -> None:
     vhost.publish("75", queue="temporary")
     vhost.publish("x", queue="killed")
     assert rqtool("work", "--drain", *FAST, "--", *VERDICT).code == 1
-    assert log_of(rqtool) == ["65 1"]
+    assert rqtool.log() == ["65 1"]
     later = 'echo "$RQTOOL_TASK_ATTEMPT" >> later; [ "$RQTOOL_TASK_ATTEMPT" = 2 ] || exit 75'
     temporary = rqtool("work", "-q", "temporary", "--drain", *FAST, "--", "sh", "-c", later)
     assert temporary.code == 0
@@ -91,7 +86,7 @@ def test_no_retries(rqtool: Program, vhost: Vhost) -> None:
     worker.says("was given up")
     worker.signal(signal.SIGTERM)
     assert worker.wait().code == 0
-    assert log_of(rqtool) == ["1 1"]
+    assert rqtool.log() == ["1 1"]
     assert vhost.bodies("task_queue.dead") == [b"1"]
 
 
@@ -179,7 +174,7 @@ def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:
     worker = rqtool.start("work", "--prefetch", "2", "--retry-delays", "1s", "--", *VERDICT)
     worker.says("a task can't be stored in 'task_queue.retry.1s'")
     eventually(lambda: vhost.figures() == (0, 2))
-    before = log_of(rqtool)
+    before = rqtool.log()
     with vhost.channel() as channel:
         channel.queue_delete("task_queue.retry.1s")
     eventually(lambda: vhost.exists("task_queue.dead") and vhost.ready("task_queue.dead") == 2)
@@ -187,7 +182,7 @@ def test_a_retry_that_is_not_confirmed(rqtool: Program, vhost: Vhost) -> None:
 
     assert worker.wait().code == 0
     assert before == ["1 1"]
-    assert sorted(log_of(rqtool)) == ["1 1", "1 2", "2 1", "2 2"]
+    assert sorted(rqtool.log()) == ["1 1", "1 2", "2 1", "2 2"]
     assert sorted(vhost.bodies("task_queue.dead")) == [b"1", b"2"]
 
 
@@ -249,7 +244,7 @@ def test_stopping_while_a_redelivered_task_can_not_be_moved(rqtool: Program, vho
     worker.says("a task can't be stored in 'task_queue.returned'")
     worker.signal(signal.SIGTERM)
     assert worker.wait().code == 0
-    assert set(log_of(rqtool)) == {"long"}
+    assert set(rqtool.log()) == {"long"}
     eventually(lambda: vhost.figures() == (1, 0))
 
 
@@ -286,7 +281,7 @@ def test_grace(rqtool: Program, vhost: Vhost) -> None:
     """A worker that is told to stop kills what takes longer than --grace; the broker delivers it again."""
     vhost.publish("x")
     worker = rqtool.start("work", "--grace", "1s", "--", "sh", "-c", "echo on >> log; sleep 300")
-    eventually(lambda: log_of(rqtool) == ["on"])
+    eventually(lambda: rqtool.log() == ["on"])
     worker.signal(signal.SIGTERM)
     ended = worker.wait(20)
     assert ended.code == 143
@@ -301,5 +296,5 @@ def test_many_failures_at_once(rqtool: Program, vhost: Vhost) -> None:
     rqtool("send", input=lines(*tasks))
     ended = rqtool("work", "--drain", "-j", "10", "--prefetch", "50", "--retry-delays", "100ms", "--", *VERDICT)
     assert ended.code == 1
-    assert len(log_of(rqtool)) == 200
+    assert len(rqtool.log()) == 200
     assert sorted(vhost.bodies("task_queue.dead")) == tasks

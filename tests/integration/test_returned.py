@@ -17,11 +17,6 @@ from tests.tools import Program, Vhost, eventually, lines, throughout
 KINDS: list[QueueType] = ["classic", "quorum"]
 
 
-def begun(rqtool: Program) -> list[str]:
-    log = rqtool.cwd / "log"
-    return log.read_text().splitlines() if log.exists() else []
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: QueueType, scale: int) -> None:
     """Workers of 25 jobs with all hands full: everything is done, nothing is dead."""
@@ -32,14 +27,14 @@ def test_all_workers_killed_three_times(rqtool: Program, vhost: Vhost, kind: Que
     command = ["work", "-j", "25", "--quiet", "--", "sh", "-c", 'read id; sleep 0.2; echo "$id" >> log']
     for round_ in range(3):
         workers = [rqtool.start(*command) for _ in range(count)]
-        seen = len(begun(rqtool))
-        eventually(lambda seen=seen: len(begun(rqtool)) > seen + 50 * scale)  # type: ignore[misc]
+        seen = len(rqtool.log())
+        eventually(lambda seen=seen: len(rqtool.log()) > seen + 50 * scale)  # type: ignore[misc]
         for worker in workers:
             worker.kill()
-        assert len(set(begun(rqtool))) < len(tasks), round_
+        assert len(set(rqtool.log())) < len(tasks), round_
     ends = [worker.wait(120) for worker in [rqtool.start(*command[:4], "--drain", *command[4:]) for _ in range(count)]]
     assert [ended.code for ended in ends] == [0] * count, ends
-    assert set(tasks) == set(begun(rqtool))
+    assert set(tasks) == set(rqtool.log())
     assert vhost.bodies("task_queue.dead") == []
 
 
@@ -53,10 +48,10 @@ def test_cut_off_six_times(rqtool: Program, vhost: Vhost, kind: QueueType) -> No
     script = 'echo "$RQTOOL_TASK_ATTEMPT $RQTOOL_TASK_REDELIVERED" >> log; sleep 300'
     for start in range(1, 7):
         worker = rqtool.start("work", "--grace", "100ms", "--", "sh", "-c", script)
-        eventually(lambda start=start: len(begun(rqtool)) == start)  # type: ignore[misc]
+        eventually(lambda start=start: len(rqtool.log()) == start)  # type: ignore[misc]
         worker.signal(signal.SIGTERM)
         assert worker.wait().code == 128 + signal.SIGTERM
-    assert begun(rqtool) == ["1 0", *["1 1"] * 5]
+    assert rqtool.log() == ["1 0", *["1 1"] * 5]
     assert rqtool("work", "--drain", "--", "true").code == 0
     assert vhost.bodies("task_queue.dead") == []
 
@@ -139,7 +134,7 @@ def test_tasks_of_an_older_version_come_home(rqtool: Program, vhost: Vhost) -> N
             properties = pika.BasicProperties(delivery_mode=2, message_id=name, headers={STARTS: 3})  # type: ignore[no-untyped-call]
             channel.basic_publish("", "task_queue.retry.started", name.encode(), properties)
     worker = rqtool.start("work", "--", "sh", "-c", "cat >> log; echo >> log")
-    eventually(lambda: Counter(begun(rqtool)) == Counter("abc"))
+    eventually(lambda: Counter(rqtool.log()) == Counter("abc"))
     worker.signal(signal.SIGTERM)
     worker.wait()
     assert vhost.bodies("task_queue.dead") == []
@@ -153,12 +148,12 @@ def test_a_queue_that_is_made_anew_under_a_worker(rqtool: Program, vhost: Vhost,
         "work", "-j", "2", "--", "sh", "-c", 'read id; echo "$id" >> log; [ "$id" != slow ] || sleep 3'
     )
     vhost.publish("slow")
-    eventually(lambda: begun(rqtool) == ["slow"])
+    eventually(lambda: rqtool.log() == ["slow"])
     with vhost.channel() as channel:
         channel.queue_delete("task_queue")
         channel.queue_declare("task_queue", durable=True, arguments={"x-queue-type": kind})
     vhost.publish("more")
-    eventually(lambda: "more" in begun(rqtool), what=repr(worker))
+    eventually(lambda: "more" in rqtool.log(), what=repr(worker))
 
 
 def test_a_user_who_may_not_make_queues(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:

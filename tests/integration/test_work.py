@@ -13,13 +13,6 @@ import pytest
 
 from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
 
-
-def log_of(folder: Path) -> list[str]:
-    """The lines that the tests' commands write: one per event, in order."""
-    path = folder / "log"
-    return path.read_text().splitlines() if path.exists() else []
-
-
 LOG = ["sh", "-c", 'b=$(cat); echo "$b" >> log']
 HOLD = ["sh", "-c", 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log']
 
@@ -108,26 +101,26 @@ def test_the_ack_comes_after_the_work(rqtool: Program, vhost: Vhost) -> None:
     """While a task runs it is unacknowledged; what was prefetched beside it too."""
     vhost.publish(b"1", b"2", b"3")
     running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
-    eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
+    eventually(lambda: rqtool.log() == ["begin 1"])
     eventually(lambda: vhost.figures() == (1, 2))
     (rqtool.cwd / "go").touch()
     eventually(lambda: vhost.figures() == (0, 0))
     running.signal(signal.SIGINT)
 
     assert running.wait().code == 0
-    assert log_of(rqtool.cwd) == ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"]
+    assert rqtool.log() == ["begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3"]
 
 
 def test_jobs_run_side_by_side(rqtool: Program, vhost: Vhost) -> None:
     """-j 3 has three tasks at work, and prefetches three."""
     vhost.publish(*[f"{n}".encode() for n in range(5)])
     running = rqtool.start("work", "-j", "3", "--drain", "--", *HOLD)
-    eventually(lambda: len(log_of(rqtool.cwd)) == 3)
+    eventually(lambda: len(rqtool.log()) == 3)
     eventually(lambda: vhost.figures() == (2, 3))
     (rqtool.cwd / "go").touch()
 
     assert running.wait().code == 0
-    assert len(log_of(rqtool.cwd)) == 10
+    assert len(rqtool.log()) == 10
 
 
 @pytest.mark.empty_vhost
@@ -137,7 +130,7 @@ def test_sigkill_redelivers_everything(rqtool: Program, vhost: Vhost, kind: str)
     tasks = [f"task {n}".encode() for n in range(25)]
     assert rqtool("send", "--type", kind, input=lines(*tasks)).code == 0
     running = rqtool.start("work", "--prefetch", "10", "--", *HOLD)
-    eventually(lambda: log_of(rqtool.cwd) == ["begin task 0"])
+    eventually(lambda: rqtool.log() == ["begin task 0"])
     eventually(lambda: vhost.figures() == (15, 10))
     running.kill()
     (rqtool.cwd / "go").touch()  # lets the orphan end
@@ -153,13 +146,13 @@ def test_the_first_signal_finishes(rqtool: Program, vhost: Vhost) -> None:
     """SIGTERM: the task at work ends and is acked, the prefetched one goes back, exit code 0."""
     vhost.publish(b"1", b"2")
     running = rqtool.start("work", "--prefetch", "2", "--", *HOLD)
-    eventually(lambda: log_of(rqtool.cwd) == ["begin 1"])
+    eventually(lambda: rqtool.log() == ["begin 1"])
     running.signal(signal.SIGTERM)
     eventually(lambda: vhost.figures() == (1, 1))
     (rqtool.cwd / "go").touch()
 
     assert running.wait().code == 0
-    assert log_of(rqtool.cwd) == ["begin 1", "end 1"]
+    assert rqtool.log() == ["begin 1", "end 1"]
     assert vhost.figures() == (1, 0)
 
 
@@ -199,7 +192,7 @@ def test_max_tasks(rqtool: Program, vhost: Vhost) -> None:
     vhost.publish(b"1", b"2", b"3")
     assert rqtool("work", "--max-tasks", "2", "-j", "4", "--", *LOG).code == 0
 
-    assert sorted(log_of(rqtool.cwd)) == ["1", "2"]
+    assert sorted(rqtool.log()) == ["1", "2"]
     assert vhost.bodies() == [b"3"]
 
 
@@ -264,7 +257,7 @@ def test_ids_of_others_need_not_be_unique(rqtool: Program, vhost: Vhost) -> None
             channel.basic_publish("", "task_queue", f"{n}".encode(), properties)
     assert rqtool("work", "-j", "2", "--drain", "--", *LOG).code == 0
 
-    assert sorted(log_of(rqtool.cwd)) == ["0", "1", "2", "3"]
+    assert sorted(rqtool.log()) == ["0", "1", "2", "3"]
 
 
 def test_whoever_reads_the_lines_may_leave(rqtool: Program, vhost: Vhost) -> None:

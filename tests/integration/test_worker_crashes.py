@@ -25,11 +25,6 @@ LIMIT = 5
 """How often the broker may get a task back before it drops it."""
 
 
-def log_of(rqtool: Program, name: str = "log") -> list[str]:
-    path = rqtool.cwd / name
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def dying(rqtool: Program, step: str, *arguments: str) -> Running:
     """Start a worker that will be killed at the step."""
     program = Program(rqtool.environment | {"PYTHONPATH": str(ROOT)}, rqtool.cwd, ["-m", "tests.dying_worker", step])
@@ -50,10 +45,10 @@ def test_killed_at_each_step_of_a_retry(rqtool: Program, vhost: Vhost, kind: Que
     # Longer than a worker lives on after its ack.
     options = ["--retry-delays", "1s", "--", *command]
     assert all_end([dying(rqtool, step, "work", "-q", step, *options) for step in STEPS]) == [-signal.SIGKILL] * 3
-    assert [log_of(rqtool, step) for step in STEPS] == [["1"]] * 3
+    assert [rqtool.log(step) for step in STEPS] == [["1"]] * 3
     assert all_end([rqtool.start("work", "-q", step, "--drain", *options) for step in STEPS]) == [0] * 3
 
-    done = {step: log_of(rqtool, step).count("2") for step in STEPS}
+    done = {step: rqtool.log(step).count("2") for step in STEPS}
     assert done == {"publish": 1, "ack": 2, "end": 1}
     assert not any(vhost.ready(f"{step}.dead") for step in STEPS if vhost.exists(f"{step}.dead"))
 
@@ -66,14 +61,14 @@ def test_killed_at_each_step_of_moving_what_came_back(rqtool: Program, vhost: Vh
     assert all_end([rqtool.start("send", "-q", step, "--type", kind, "x") for step in STEPS]) == [0] * 3
     hold = ["--", "sh", "-c", 'echo held >> "$RQTOOL_TASK_QUEUE"; sleep 300']
     holders = [rqtool.start("work", "-q", step, *hold) for step in STEPS]
-    eventually(lambda: all(log_of(rqtool, step) == ["held"] for step in STEPS))
+    eventually(lambda: all(rqtool.log(step) == ["held"] for step in STEPS))
     for holder in holders:
         holder.kill()
     done = ["--", "sh", "-c", 'echo done >> "$RQTOOL_TASK_QUEUE"']
     assert all_end([dying(rqtool, step, "work", "-q", step, *done) for step in STEPS]) == [-signal.SIGKILL] * 3
     assert all_end([rqtool.start("work", "-q", step, "--drain", *done) for step in STEPS]) == [0] * 3
 
-    counts = {step: log_of(rqtool, step).count("done") for step in STEPS}
+    counts = {step: rqtool.log(step).count("done") for step in STEPS}
     assert counts["publish"] == 1
     # The copy and the original; and the task may have been at work when its worker died.
     assert set(counts.values()) <= {1, 2}
@@ -118,7 +113,7 @@ def test_poison(rqtool: Program, vhost: Vhost, kind: QueueType | None) -> None:
     assert f"its worker died, or lost its connection, each time that it ran ({DEATHS} times in a row)" in headers[ERROR]
     assert headers[ATTEMPTS] == DEATHS
     # Each of the others is done; again only where its ack went under with the worker.
-    log = log_of(rqtool)
+    log = rqtool.log()
     assert log.count("bad") == DEATHS
     done = list(dict.fromkeys(line for line in log if line != "bad"))
     assert set(good) == set(done)
@@ -131,7 +126,7 @@ def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vh
     vhost.publish("long")
     work = ["work", "--", "sh", "-c", "echo begun >> log; until [ -e go ]; do sleep 0.1; done"]
     killed = rqtool.start(*work)
-    eventually(lambda: len(log_of(rqtool)) == 1)
+    eventually(lambda: len(rqtool.log()) == 1)
     killed.kill()
     proxies = [Proxy(vhost.node.amqp_port) for _ in range(2)]
     try:
@@ -139,12 +134,12 @@ def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vh
         for line in proxies:
             workers.append(rqtool.start(*work, env={"RQTOOL_URL": vhost.url_at(line.port)}))
             eventually(lambda: vhost.consumers() == len(workers))
-            eventually(lambda: len(log_of(rqtool)) == 2)
+            eventually(lambda: len(rqtool.log()) == 2)
         for line, left in ((proxies[1], 1), (proxies[0], 0)):
             line.cut(refuse=True)
             eventually(lambda left=left: vhost.consumers() == left)  # type: ignore[misc]
         proxies[1].mend()
-        eventually(lambda: len(log_of(rqtool)) == 3)
+        eventually(lambda: len(rqtool.log()) == 3)
         eventually(
             lambda: [vhost.figures(queue) for queue in ("task_queue.returned", "task_queue.quarantine")].count((0, 1))
         )
@@ -191,7 +186,7 @@ def test_poison_among_workers_of_many_jobs(rqtool: Program, vhost: Vhost, scale:
             workers[at] = rqtool.start(*command)
         eventually(lambda: killed() or drained())
     assert {body.decode() for body in vhost.bodies("task_queue.dead")} == bad
-    assert set(log_of(rqtool)) == good
+    assert set(rqtool.log()) == good
 
 
 def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, scale: int) -> None:
@@ -217,17 +212,17 @@ def test_more_restarts_than_the_broker_allows(rqtool: Program, vhost: Vhost, sca
         return rqtool.start("work", "-q", queue, *queues[queue], "--prefetch", "100", *options, *command)
 
     for _ in range((LIMIT + 3) * scale):
-        seen = {queue: len(log_of(rqtool, queue)) for queue in queues}
+        seen = {queue: len(rqtool.log(queue)) for queue in queues}
         workers = [start(queue, after="; sleep 0.2") for queue in queues]
-        eventually(lambda seen=seen: all(len(log_of(rqtool, queue)) > seen[queue] for queue in queues))  # type: ignore[misc]
+        eventually(lambda seen=seen: all(len(rqtool.log(queue)) > seen[queue] for queue in queues))  # type: ignore[misc]
         for worker in workers:
             worker.kill()
-    begun = {queue: Counter(log_of(rqtool, queue)) for queue in queues}
+    begun = {queue: Counter(rqtool.log(queue)) for queue in queues}
     drains = {queue: start(queue, "-j", "4", "--drain") for queue in queues}
     for queue, drain in drains.items():
         ended = drain.wait(60)
         assert ended.code == 0, (queue, ended.stderr, begun[queue])
-        assert set(tasks) - set(log_of(rqtool, queue)) == set(), queue
+        assert set(tasks) - set(rqtool.log(queue)) == set(), queue
         assert not vhost.exists(f"{queue}.dead") or vhost.bodies(f"{queue}.dead") == []
 
 
@@ -243,8 +238,8 @@ def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost, scale: i
     deaths = 0
     while any(worker.process.poll() is None for worker in workers):
         victim = random.randrange(4)
-        before = len(log_of(rqtool, "done"))
-        eventually(lambda before=before: len(log_of(rqtool, "done")) > before + 20 or vhost.figures() == (0, 0))  # type: ignore[misc]
+        before = len(rqtool.log("done"))
+        eventually(lambda before=before: len(rqtool.log("done")) > before + 20 or vhost.figures() == (0, 0))  # type: ignore[misc]
         if vhost.ready() == 0:
             break
         workers[victim].kill()
@@ -252,7 +247,7 @@ def test_many_tasks_and_workers_that_die(rqtool: Program, vhost: Vhost, scale: i
         workers[victim] = rqtool.start(*command)
     codes = [worker.wait().code for worker in workers]
 
-    completed = set(log_of(rqtool, "done"))
+    completed = set(rqtool.log("done"))
     dead = {body.decode() for body in vhost.bodies("task_queue.dead")}
     assert deaths >= 5
     assert set(codes) <= {0, 1}

@@ -47,20 +47,20 @@ def crash(broker: PrivateBroker) -> None:
 def test_the_broker_is_killed_while_send_streams(own: tuple[PrivateBroker, Vhost, Program]) -> None:
     """SIGKILL and restart on the same data, twice: send goes on; every line is in the queue, of both kinds."""
     broker, vhost, rqtool = own
-    tasks = [f"{n}".encode() for n in range(30_000)]
+    tasks = [f"{n}".encode() for n in range(60_000)]
     senders = {
         kind: rqtool.start("send", "--json", "-q", kind, "--type", kind, "--give-up", "60s", stdin=subprocess.PIPE)
         for kind in ("classic", "quorum")
     }
-    for share in (10_000, 20_000):
+    for share in (20_000, 40_000):
         for sender in senders.values():
-            sender.write(lines(*tasks[share - 10_000 : share]))
-        enough = share - 7_500
+            sender.write(lines(*tasks[share - 20_000 : share]))
+        enough = share - 15_000
         eventually(lambda enough=enough: all(vhost.exists(k) and vhost.ready(k) > enough for k in senders))  # type: ignore[misc]
         crash(broker)
         [vhost.node] = broker.start()
     for kind, sender in senders.items():
-        sender.write(lines(*tasks[20_000:]))
+        sender.write(lines(*tasks[40_000:]))
         sender.close_input()
         ended = sender.wait()
         assert ended.code == 0, ended.stderr

@@ -168,6 +168,13 @@ class Program:
         with source.open("rb") as stdin:
             return self.start(*arguments, env=env, stdin=stdin.fileno()).wait(seconds)
 
+    def tuned(self, settings: str) -> Program:
+        """The program with other values for some of its constants: a Python statement. It is ended with this one."""
+        program = f"{settings}; from rqtool.cli.main import main; exit(main())"
+        tuned = Program(self.environment, self.cwd, ("-c", program))
+        tuned._started = self._started
+        return tuned
+
     def log(self, name: str = "log") -> list[str]:
         """The lines that the commands of a test have written to a file in the folder, in order."""
         path = self.cwd / name

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from rqtool.topology import LONGEST_NAME, new_marker
 from tests.old_queues import declare_siblings
 from tests.tools import Program, Vhost, eventually, throughout
 
-ENDLESS = "from rqtool.amqp import new_queues; new_queues.NEW_SECONDS = 600.0"
 MARKER = new_marker("task_queue")
 
 
 @pytest.fixture
-def patient(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
+def patient(rqtool: Program) -> Program:
     """The program, for which a queue is new for as long as the test takes."""
-    program = f"{ENDLESS}; from rqtool.cli.main import main; exit(main())"
-    patient = Program(vhost.environment, tmp_path, ("-c", program))
-    yield patient
-    patient.end_all()
+    return rqtool.tuned("from rqtool.amqp import new_queues; new_queues.NEW_SECONDS = 600.0")
 
 
 @pytest.mark.empty_vhost

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,12 +74,9 @@ def test_what_waits_is_given_back_without_blame(rqtool: Program, vhost: Vhost) -
 
 
 @pytest.fixture
-def hasty(vhost: Vhost, tmp_path: Path) -> Iterator[Program]:
+def hasty(rqtool: Program) -> Program:
     """The program, with little time for what is in quarantine."""
-    spell = "from rqtool.work import quarantine; quarantine.SPELL = 0.2; quarantine.PATIENCE = 0.0"
-    hasty = Program(vhost.environment, tmp_path, ("-c", f"{spell}; from rqtool.cli.main import main; exit(main())"))
-    yield hasty
-    hasty.end_all()
+    return rqtool.tuned("from rqtool.work import quarantine; quarantine.SPELL = 0.2; quarantine.PATIENCE = 0.0")
 
 
 @pytest.mark.usefixtures("old_places")

@@ -136,12 +136,13 @@ class Course:
                 return
 
     def _new_queue(self, new: NewQueue) -> None:
+        """Its worker comes later: what has been done can't be lost with the queue any more."""
         worker = new.worker
         self._begun.append(worker)
         self._journal.say(f"new {worker.kind} queue {worker.queue}: {new.tasks} tasks")
-        self.workers.start(worker)
         tasks = list(islice(self._scenario.tasks(worker.name), new.tasks))
         self.senders.send_all(worker.name, worker.queue, worker.kind, tasks, self._until)
+        self.workers.start(worker)
 
     def _drainers(self) -> list[Worker]:
         """Two workers for the main queue, which must see what the other one holds; one for each new queue."""

@@ -31,9 +31,8 @@ def private_endpoint() -> Endpoint | None:
     """
     try:
         home = default_home()
-    except UsageError:
-        return None
-    if not home.exists():
+        home.stat()
+    except (UsageError, OSError):  # none, or another user's
         return None
     from rqtool.private_broker.cluster import PrivateBroker  # 15 ms
 

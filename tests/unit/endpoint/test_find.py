@@ -66,6 +66,13 @@ class TestWithoutAnything:
         assert {("guest", "guest")} == {(url.user, url.password), (api_url.user, api_url.password)}
         assert endpoint.vhost == "/"
 
+    def test_a_folder_that_cannot_be_looked_at_holds_no_node(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As HOME of another user's; root may look into those, but at no name of this length."""
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ("x" * 300)))
+        assert private_endpoint() is None
+
     def test_a_node_that_is_gone_does_not_count(self, node: subprocess.Popen[bytes]) -> None:
         """What the file says of a process that has ended is history."""
         stop(node)

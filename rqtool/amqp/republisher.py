@@ -73,7 +73,10 @@ class Republisher:
         """
         while self._publisher is None or self._safe_from.get(place.name, math.inf) > time.monotonic():
             seconds = await self._open_for(place)
+            publisher = self._publisher
             await asyncio.sleep(seconds)
+            if publisher is None or publisher is not self._publisher:
+                raise Lost(0, "the connection was lost")  # the original may be somebody else's by now
         loop = asyncio.get_running_loop()
         answer = self._answers[message.token] = loop.create_future()
         self._publisher.publish(place.name, message)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
+
 import pytest
 
-from rqtool.topology import LONGEST_NAME, new_marker
+from rqtool.amqp.errors import Lost
+from rqtool.amqp.message import Envelope, Sealer
+from rqtool.amqp.republisher import Republisher
+from rqtool.endpoint.urls import Endpoint, parse_broker_urls
+from rqtool.topology import LONGEST_NAME, dead, new_marker
 from tests.old_queues import declare_siblings
+from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually, throughout
 
 MARKER = new_marker("task_queue")
@@ -56,3 +64,26 @@ def test_a_queue_of_another_rqtool(
     program = patient.start(*arguments)
     eventually(lambda: vhost.ready(MARKER) > 0, what=repr(program))
     throughout(lambda: (program.process.poll(), vhost.ready(place)) == (None, 0), 1.0)
+
+
+def test_a_copy_that_waits_goes_with_its_connection(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original is most likely lost, too, and somebody else's by now: no copy of it is published after that."""
+    monkeypatch.setattr("rqtool.amqp.republisher.NEW_SECONDS", 1.0)
+    declare_siblings(vhost, "task_queue")
+    vhost.declare(MARKER)
+
+    async def deliver(proxy: Proxy) -> None:
+        endpoint = Endpoint(parse_broker_urls(vhost.url_at(proxy.port)), ())
+        republisher = Republisher(endpoint, "task_queue", None, "test", print)
+        copy = Sealer(Envelope()).seal(0, b"x")
+        await republisher.prepare(dead("task_queue"))
+        delivering = asyncio.ensure_future(republisher.deliver(dead("task_queue"), copy))
+        await asyncio.sleep(0)
+        proxy.cut()
+        with pytest.raises(Lost):
+            await delivering
+        await republisher.close()
+
+    with closing(Proxy(vhost.node.amqp_port)) as proxy:
+        asyncio.run(deliver(proxy))
+    assert vhost.ready("task_queue.dead") == 0

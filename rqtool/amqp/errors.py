@@ -1,4 +1,4 @@
-"""pika's errors and the broker's replies → the user's errors.
+"""What pika's errors and the broker's replies mean, and the user's errors for them.
 
 The texts are those of RabbitMQ 3.10 to 4.3. Limits: https://www.rabbitmq.com/docs/vhosts#limits,
 https://www.rabbitmq.com/docs/user-limits

@@ -127,9 +127,9 @@ def with_broker(
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a verb the broker's options, and pass it the `endpoint` that they name.
 
-    `queue_argument`: the verb's queue may be its last argument instead of --queue. `private_api`: whether a URL of this
-    machine may be the private broker's, and its API be there; to find out takes 10 ms. `choice`: the verb gets these
-    parameters, too, as its `**choice`.
+    `queue_argument`: the verb's queue may be its last argument instead of --queue. `private_api`: whether to look
+    for the private broker's API, too, where a URL names this machine; that takes 10 ms. `choice`: further parameters,
+    which the verb gets as its `**choice`.
     """
 
     def decorate(verb: Callable[..., int]) -> Callable[..., int]:

@@ -132,7 +132,7 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
     while they are empty, those for tasks that failed, are delayed, came back or were given up.
 
     Those are also left out until they have reported for the first time: else the first worker of a queue would raise an
-    alarm. As long the figure `waiting` of their queue is unknown.
+    alarm. Until then the figure `waiting` of their queue is unknown.
     """
     keys = {queue.key for queue in queues}
 

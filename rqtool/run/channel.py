@@ -1,8 +1,8 @@
 """How tasks travel from a worker to a runner, and what they write from there to the worker: as datagrams.
 
 The runner takes tasks one by one. The worker keeps the runner's end of that socket open too: it takes back there what
-the runner has not taken. What tasks write the worker alone writes to our stdout and stderr: whole lines, or a whole
-task, are one piece for it.
+the runner has not taken. Only the worker writes to our stdout and stderr; what tasks write reaches it as whole lines,
+or as a whole task.
 """
 
 from __future__ import annotations

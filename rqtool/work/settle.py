@@ -33,9 +33,9 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
 
 _TRIES = 2
-"""Failed ones after which something is wrong: the connection may have gone, or the queue, since the last copy. Then a
-wait queue that does not answer, or the quarantine, is done without. RabbitMQ up to 4.0 leaves a quorum queue without a
-leader for good if it is killed within a tenth of a second after it made the queue."""
+"""One failed try may only mean that the connection or the queue has gone since the last copy; after so many something
+is wrong, and a wait queue or a quarantine that does not answer is done without. RabbitMQ up to 4.0 leaves a quorum
+queue without a leader for good if it is killed within a tenth of a second after it made the queue."""
 
 
 class Settler:

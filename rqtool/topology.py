@@ -136,7 +136,7 @@ def kind_beside(home: str, name: str) -> Kind | None:
 
 def homes(name: str) -> Iterator[tuple[str, Kind]]:
     """The queues beside which one of this name may be, the longest name first, and what it is for then."""
-    dot = name.rfind(".")
+    dot = name.rfind(".") if _BESIDE.search(name) else 0  # most names are of no interest, and there may be thousands
     while dot > 0:
         if (match := _BESIDE.fullmatch(name, dot)) is not None:
             yield name[:dot], cast(Kind, match.lastgroup)

@@ -123,13 +123,12 @@ _QUEUE_ARGUMENT = _parameter(
 
 
 def with_broker(
-    *, queue_argument: bool = False, private_api: bool = True, choice: Iterable[inspect.Parameter] = ()
+    *, queue_argument: bool = False, choice: Iterable[inspect.Parameter] = ()
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Give a verb the broker's options, and pass it the `endpoint` that they name.
 
-    `queue_argument`: the verb's queue may be its last argument instead of --queue. `private_api`: whether to look
-    for the private broker's API, too, where a URL names this machine; that takes 10 ms. `choice`: further parameters,
-    which the verb gets as its `**choice`.
+    `queue_argument`: the verb's queue may be its last argument instead of --queue. `choice`: further parameters, which
+    the verb gets as its `**choice`.
     """
 
     def decorate(verb: Callable[..., int]) -> Callable[..., int]:
@@ -140,7 +139,7 @@ def with_broker(
             given = {option.name: values.pop(option.name) for option in _BROKER_OPTIONS}
             if queue_argument:
                 values["queue"] = _queue(context, values.pop(_QUEUE_ARGUMENT.name), values["queue"])
-            endpoint = _endpoint(context, given, private_api=private_api)
+            endpoint = _endpoint(context, given)
             try:
                 return verb(**values, endpoint=endpoint)
             except NothingListens as error:
@@ -167,10 +166,10 @@ def _queue(context: typer.Context, argument: str | None, option: str) -> str:
 def endpoint_of(context: typer.Context) -> Endpoint:
     """Where the broker of an unfinished command line is. Raises UsageError."""
     given = {option.name: context.params.get(option.name) for option in _BROKER_OPTIONS}
-    return _endpoint(context, given, private_api=True)
+    return _endpoint(context, given)
 
 
-def _endpoint(context: typer.Context, given: dict[str, Any], *, private_api: bool) -> Endpoint:
+def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
     from rqtool.endpoint.find import find_endpoint
     from rqtool.endpoint.tls import TLSOptions
 
@@ -186,7 +185,7 @@ def _endpoint(context: typer.Context, given: dict[str, Any], *, private_api: boo
         given = _with_profile(context, given, profile)
     tls = TLSOptions(given["tls_ca"], given["tls_cert"], given["tls_key"], bool(given["insecure"]))
     url, url_file, private = given["url"], given["url_file"], None
-    may_be_private = private_api and not given["api_url"] and (not url or "localhost" in url or "127.0.0.1" in url)
+    may_be_private = not given["api_url"] and (not url or "localhost" in url or "127.0.0.1" in url)
     if may_be_private or not (url or url_file):
         from rqtool.private_broker.home import private_endpoint
 

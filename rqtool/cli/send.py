@@ -54,7 +54,7 @@ _output = partial(typer.Option, rich_help_panel=OUTPUT)
 
 
 @app.command(help=EXAMPLES)
-@with_broker(private_api=False)
+@with_broker()
 def send(
     *,
     tasks: Annotated[

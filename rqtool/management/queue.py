@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from rqtool.management.fields import Row, at, flag, number, table, text
-from rqtool.topology import WAITS, drops, homes, quarantine, with_returned
+from rqtool.topology import WAITS, Kind, drops, homes, new_marker, quarantine, with_returned
 
 Key = tuple[str, str]
 """Vhost and name of a queue."""
@@ -131,17 +131,23 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
     """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
     while they are empty, those for tasks that failed, are delayed, came back or were given up.
 
-    Those are also left out until they have reported for the first time: else the first worker of a queue would raise an
-    alarm. Until then the figure `waiting` of their queue is unknown.
+    Until it has reported for the first time, one in which tasks wait says nothing either: the figure `waiting` of its
+    queue is unknown as long. Nor do the others while they are marked as new: the first worker of a queue is no alarm.
     """
     keys = {queue.key for queue in queues}
 
-    def is_hidden(queue: Queue) -> bool:
-        kinds = {kind for home, kind in homes(queue.name) if (queue.vhost, home) in keys}
-        ours = kinds if queue.delays else kinds.difference(WAITS)
-        return "new" in ours or bool(ours and (queue.messages == 0 or _is_silent(queue)))
+    def says_nothing(queue: Queue, home: str, kind: Kind) -> bool:
+        is_silent = _is_silent(queue) and (kind in WAITS or (queue.vhost, new_marker(home)) in keys)
+        return kind == "new" or queue.messages == 0 or is_silent
 
-    return [queue for queue in queues if not is_hidden(queue)]
+    return [
+        queue
+        for queue in queues
+        if not any(
+            (queue.vhost, home) in keys and (queue.delays or kind not in WAITS) and says_nothing(queue, home, kind)
+            for home, kind in homes(queue.name)
+        )
+    ]
 
 
 def _is_silent(queue: Queue) -> bool:

@@ -311,7 +311,7 @@ def test_to_send_imports_what_sends() -> None:
     imported = _imported_by("send", "task", "--url", "amqp://127.0.0.1:1/", exit_code=69)
     assert imported >= AMQP
     assert _verbs(imported) == {"send"}
-    assert imported & (DRAWING | HTTP | {"rqtool.work.retry", "rqtool.private_broker.cluster", "tempfile"}) == set()
+    assert imported & (DRAWING | HTTP | {"rqtool.work.retry", "rqtool.private_broker.cluster"}) == set()
 
 
 def test_a_look_at_the_queues_imports_what_looks() -> None:

@@ -68,7 +68,7 @@ def test_what_only_the_reports_know() -> None:
 
 
 def test_what_rqtool_needs_beside_a_queue() -> None:
-    """Empty or new it is not shown, but where it may hold something it is; the marker never is; others' queues are."""
+    """Empty or marked as new it is not shown; where it may hold something it is; the marker never is; others' are."""
 
     def names(*queues: Queue) -> list[str]:
         return [queue.name for queue in shown(queues)]
@@ -80,7 +80,8 @@ def test_what_rqtool_needs_beside_a_queue() -> None:
     assert names(LIVE, *full) == ["q", "q.returned", "q.quarantine"]
     silent = [replace(each, messages=None, messages_ready=None, state="running") for each in beside]
     assert names(LIVE, *silent) == ["q"]
-    assert names(LIVE, replace(silent[0], state="down")) == ["q", "q.returned"]
+    assert names(LIVE, *silent[:2]) == ["q", "q.returned", "q.quarantine"]
+    assert names(LIVE, replace(silent[0], state="down"), silent[2]) == ["q", "q.returned"]
     assert names(LIVE, replace(LIVE, name="q.dead", type="classic")) == ["q"]
     assert names(LIVE, replace(LIVE, name="q.retry.1s", delays=True)) == ["q"]
     assert names(LIVE, replace(LIVE, name="q.retry.1s")) == ["q", "q.retry.1s"]

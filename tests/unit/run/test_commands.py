@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -213,6 +214,11 @@ class TestOpen:
         with pytest.raises(UsageError) as caught, driving(name):
             pass
         assert str(caught.value) == f"The command can't be run: {why}. Correct it."
+
+    def test_a_line_for_a_shell_with_a_placeholder(self) -> None:
+        """What is advised is not refused in its turn: a task is never code."""
+        with pytest.raises(UsageError, match=re.escape("""sh -c 'cat "$1"' sh {})""")), driving("cat {}"):
+            pass
 
     def test_what_others_may_know_of_it(self) -> None:
         """Neither a folder nor an argument, which can be secret."""

@@ -71,11 +71,12 @@ def _cell(column: Column[T], row: T) -> Text:
 
 
 def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> RenderableType:
-    """A line per queue; where the reasons don't fit beside it, those of all verdicts but `ok` are below the table."""
+    """A line per queue. Where the reasons don't fit beside it, they are below the table, unless all is as usual."""
     drawn = table(QUEUE_COLUMNS, diagnoses, vhosts=vhosts, width=width)
     if width >= VERY_WIDE:
         return drawn
-    lines = reason_lines([each for each in diagnoses if each.verdict != "ok"], reasons, vhosts=vhosts)
+    told = [each for each in diagnoses if each.verdict != "ok" or each.queue.waiting]
+    lines = reason_lines(told, reasons, vhosts=vhosts)
     return Group(drawn, Text(), *lines) if lines else drawn
 
 

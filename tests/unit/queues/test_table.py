@@ -42,6 +42,13 @@ def drawn(thing: object, width: int, height: int = 24, encoding: str = "utf-8") 
     return file.buffer.getvalue().decode(encoding).splitlines()
 
 
+def test_what_waits_is_told_of_a_healthy_queue() -> None:
+    """Its tasks are in queues beside it, which are hidden."""
+    calm = judged(stuck=False)
+    waiting = replace(calm, queue=replace(calm.queue, messages_ready=0, messages_unacknowledged=0, waiting=2))
+    assert drawn(queue_table([waiting], vhosts=False, width=100), 100)[-1] == "task_queue: empty, 2 wait for their time"
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_table_fits_and_names_the_holder(width: int) -> None:
     """The reason stands beside or below the figures, whole."""

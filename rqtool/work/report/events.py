@@ -70,6 +70,7 @@ class Events:
     def braked(self, in_a_row: int, why: str, longest: float) -> None:
         """One attempt after the other fails: from now on one at a time begins, with pauses of up to `longest`."""
         then = f"one at a time from now on, with pauses of up to {format_duration(longest)}, until one succeeds"
+        then += " (--no-brake stays at full speed)"
         self.say(f"{in_a_row} attempts failed in a row (the last one: {why}); {then}")
 
     def released(self) -> None:

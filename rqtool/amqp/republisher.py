@@ -76,7 +76,7 @@ class Republisher:
             publisher = self._publisher
             await asyncio.sleep(seconds)
             if publisher is None or publisher is not self._publisher:
-                raise Lost(0, "the connection was lost")  # the original may be somebody else's by now
+                raise Lost(0, "the connection was lost")  # by now another worker may have the original
         loop = asyncio.get_running_loop()
         answer = self._answers[message.token] = loop.create_future()
         self._publisher.publish(place.name, message)

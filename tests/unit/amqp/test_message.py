@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from unittest.mock import patch
 
 import pika
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,14 +37,14 @@ def test_an_envelope(envelope: Envelope, position: int) -> None:
     assert properties.expiration == (None if envelope.ttl is None else str(round(envelope.ttl * 1000)))
 
 
-def test_each_second_has_its_timestamp() -> None:
+def test_each_second_has_its_timestamp(monkeypatch: pytest.MonkeyPatch) -> None:
     sealer = Sealer(Envelope())
     times = []
     for now in (1_700_000_000.2, 1_700_000_000.9, 1_700_000_001.0):
-        with patch("time.time", return_value=now):
-            properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
-            properties.decode(sealer.seal(0, b"").properties)  # type: ignore[no-untyped-call]
-            times.append(properties.timestamp)
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        properties = pika.BasicProperties()  # type: ignore[no-untyped-call]
+        properties.decode(sealer.seal(0, b"").properties)  # type: ignore[no-untyped-call]
+        times.append(properties.timestamp)
     assert times == [1_700_000_000, 1_700_000_000, 1_700_000_001]
 
 

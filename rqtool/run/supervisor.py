@@ -249,12 +249,14 @@ class Supervisor:
         if expired:
             was_asked = self._is_command or self._launcher.is_async
             await runner.terminate(0.0 if was_asked else KILL_AFTER)
-            self._judge_expired(at_work, late)
         else:
             await runner.end()
-            self._judge_ended(at_work, runner)
-        self.relay.leave()
+        self.relay.leave()  # what tasks wrote comes before how they ended
         self._runner = None
+        if expired:
+            self._judge_expired(at_work, late)
+        else:
+            self._judge_ended(at_work, runner)
         for entry in self.lane.take_lost():
             self._end(entry, Failed("the processes that were to run it ended, again and again"))
 

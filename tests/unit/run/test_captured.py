@@ -344,6 +344,16 @@ class TestFunctions:
             assert outcome == Failed("timed out after 5s")
             assert pool.taken.all() == b"herethere\n"
 
+    def test_what_was_written_comes_before_a_timeout(self) -> None:
+        """Even where it could not be read while the task ran."""
+        with capturing("functions:run", mode="group", timeout=0.5) as pool:
+            pool.change(full=True)
+            run = pool.begin(*tasks(b"print('here'); time.sleep(60)"))[0]
+            written = []
+            run.outcome.add_done_callback(lambda _: written.append(pool.taken.all()))
+            assert run.outcome.result(SECONDS) == Failed("timed out after 500ms")
+            eventually(lambda: written == [b"here\n"])
+
     @BOTH
     def test_async_ones_are_told_apart(self, mode: str) -> None:
         """By their contexts, though they share a process."""

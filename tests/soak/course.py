@@ -62,7 +62,10 @@ class Course:
             self.workers.start(worker)
         load: list[threading.Thread] = []
         new_queues = NewQueues(
-            list(self._scenario.new_queues), self._new_queue, lambda work: load.append(self._thread(work))
+            list(self._scenario.new_queues),
+            self._new_queue,
+            lambda new: self.senders.has_confirmed(new.worker.name),
+            lambda work: load.append(self._thread(work)),
         )
         nemeses = Nemeses(self._broker, self.workers, self.senders, new_queues, self.faults, self._journal)
         self._start = self._journal.now

@@ -160,7 +160,7 @@ class Nemeses:
 
     def _kill_nodes(self, fault: Fault, luck: random.Random) -> Effect:
         if fault.kind == "kill after a new queue" and self._new_queues.begin():
-            time.sleep(luck.uniform(0, YOUNG_SECONDS))
+            time.sleep(luck.choice([0.0, luck.uniform(0, YOUNG_SECONDS)]))
         victims = self._victims(fault.kind, luck)
         with self._down(fault):
             self._journal.say(f"  killing {', '.join(node.name for node in victims)}")

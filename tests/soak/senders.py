@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from tests.soak.broker import Broker
 from tests.soak.journal import Journal
@@ -62,6 +63,10 @@ class Senders:
         """The senders that are at it now."""
         return sorted(name for name, run in self._running.items() if run.process.poll() is None)
 
+    def has_confirmed(self, name: str) -> bool:
+        """Whether a sender has said of a task that it is confirmed."""
+        return name in self._running and bool(_named(self._running[name].stdout))
+
     def signal(self, name: str, number: int) -> None:
         """A second SIGINT or SIGTERM would mean another thing: it is left out."""
         run = self._running[name]
@@ -82,7 +87,7 @@ class Senders:
         """One run of the program. Returns what is not confirmed."""
         run_name = f"send.{name}.{next(self._numbers)}"
         unsent = self._folder / f"{run_name}.unsent"
-        words = ["send", "-q", queue, "--type", kind, "--json", "--give-up", GIVE_UP, "--unsent", str(unsent)]
+        words = ["send", "-q", queue, "--type", kind, "--json", "--ids", "--give-up", GIVE_UP, "--unsent", str(unsent)]
         with self._lock:
             self.tasks.update((task.id, task) for task in tasks)
             self.offers.update(task.id for task in tasks)
@@ -110,17 +115,18 @@ class Senders:
         return rest
 
     def _rest(self, name: str, ended: Ended, tasks: list[Task], unsent: Path, *, told: bool) -> list[Task]:
-        """What a run leaves to be sent, by its own report; all of it where it could not make one."""
+        """What a run leaves to be sent, by its own report; where it could not make one, what it did not name."""
+        named = _named(ended.stdout)
+        unnamed = [task for task in tasks if task not in named]
         if ended.code == -signal.SIGKILL:
-            return tasks
-        try:
-            report = json.loads(ended.stdout)
-        except ValueError:
+            return unnamed
+        report = _report(ended.stdout)
+        if report is None:
             too_early = any(what in ended.stderr for what in ("<frozen site>", "import runpy"))  # Python was not up yet
             stopped = told and (ended.code in _STOPPED or too_early)
             if not stopped and not (ended.code == 69 and self._broker.was_away):
                 self._journal.trouble(f"{name} ended with {ended.code} and no report: {ended.stderr[-300:]}")
-            return tasks
+            return unnamed
         if ended.code:
             self._journal.say(f"{name} ended with {ended.code}: {report['confirmed']} confirmed, {report['problem']}")
         if report["confirmed"] and report["resume_at"] == 0 and "is gone" in str(report["problem"]):
@@ -128,13 +134,27 @@ class Senders:
         rest = [parse(line) for line in unsent.read_text().splitlines()] if unsent.exists() else []
         # The signal came when all was said, or was confirmed and the pipe still open.
         late = told and (ended.code in _STOPPED or "stopped before the end" in str(report["problem"]))
-        unlike = (ended.code == 0) != (not rest) and not late
-        if report["confirmed"] + len(rest) != len(tasks) or unlike or {*rest} - {*tasks}:
+        unlike = ((ended.code == 0) != (not rest) and not late) or report["confirmed"] != len(named)
+        if report["confirmed"] + len(rest) != len(tasks) or unlike or {*rest} - {*unnamed}:
             self._journal.trouble(
-                f"{name}, {len(tasks)} tasks: ended with {ended.code}, {len(rest)} in --unsent, {report}"
+                f"{name}, {len(tasks)} tasks: ended with {ended.code}, {len(named)} named, {len(rest)} in --unsent, "
+                f"{report}"
             )
             return tasks
         return rest
+
+
+def _named(stdout: str) -> set[Task]:
+    """The tasks that a run has said are confirmed; the last line may have been cut off."""
+    lines = stdout.splitlines(keepends=True)
+    said = [json.loads(line) for line in lines if line.startswith('{"id"') and line.endswith("\n")]
+    return {parse(each["task"]) for each in said}
+
+
+def _report(stdout: str) -> dict[str, Any] | None:
+    """What a run said at its end."""
+    last = stdout.splitlines()[-1:]
+    return json.loads(last[0]) if last and last[0].startswith('{"queue"') and last[0].endswith("}") else None
 
 
 def _feed(run: Running, tasks: Sequence[Task], rate: int) -> None:

@@ -20,6 +20,9 @@ from rqtool.private_broker.ports import poll, speaks_amqp, speaks_http
 START_SECONDS = 120.0
 """A node of a cluster waits for the other nodes before it answers."""
 STOP_SECONDS = 30.0
+_LOOK = 0.05
+_EXEC_SECONDS = 2.0
+"""A process has no arguments in the middle of exec(), which a busy machine draws out; the server is execs in a row."""
 _STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
 
 # Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients.
@@ -152,12 +155,15 @@ def launch(
 
 def wait_until_ready(node: Node) -> None:
     """Return when AMQP and the management API answer. Raises Unreachable, after ending the node, if they don't."""
-    answers = poll(
-        lambda: not runs(node) or (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)), START_SECONDS
-    )
-    if answers and runs(node):
-        return
-    problem = "ended while starting" if answers else f"did not answer within {START_SECONDS:.0f} s"
+    deadline = time.monotonic() + START_SECONDS
+    problem = "ended while starting"
+    while runs(node):
+        if speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
+            return
+        if time.monotonic() > deadline:
+            problem = f"did not answer within {START_SECONDS:.0f} s"
+            break
+        time.sleep(_LOOK)
     end([node])
     raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
 
@@ -178,19 +184,20 @@ def runs(node: Node) -> bool:
     """Whether the node's process is alive: its arguments name its home, those of another one with its pid don't."""
     if node.pid <= 0:
         return False
-    for _ in range(3):
-        arguments = _command_line(node.pid)
-        if arguments:
-            return f" {node.home} " in f" {arguments} "
-        # Empty: gone, a zombie, or in the middle of exec().
-        time.sleep(0.01)
-    return False
+    deadline = time.monotonic() + _EXEC_SECONDS
+    while (arguments := _command_line(node.pid)) is None and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+    return f" {node.home} " in f" {arguments} "
 
 
-def _command_line(pid: int) -> str:
+def _command_line(pid: int) -> str | None:
+    """The arguments of a process; empty if it has ended, None in the middle of exec()."""
     try:
         if Path("/proc/self/cmdline").exists():
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            # The state follows the name, which is in parentheses. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+            has_ended = not arguments and Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
+            return arguments.decode(errors="surrogateescape") if arguments or has_ended else None
         ps = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
         return subprocess.run(ps, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:

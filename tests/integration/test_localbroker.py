@@ -6,7 +6,9 @@ import json
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +17,7 @@ import pytest
 import urllib3
 
 from rqtool.private_broker.cluster import PrivateBroker
-from rqtool.private_broker.node import Node
+from rqtool.private_broker.node import Node, remembered, runs
 from rqtool.private_broker.user import Login
 from tests.tools import ALL_RIGHTS, Program, Vhost, eventually, lines, sigkill
 
@@ -276,3 +278,18 @@ def test_a_node_that_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="ended while starting"):
         broker.start()
     eventually(lambda: processes_of(broker.home) == [])
+
+
+def test_a_node_in_the_middle_of_exec_runs(tmp_path: Path) -> None:
+    """The server starts by one exec after the other, and has no arguments in each; on a busy machine that lasts."""
+    again = 'exec sh -c "$0" "$0" "$1"'
+    busy = [subprocess.Popen(["sh", "-c", again, again, str(tmp_path)]) for _ in range(8)]
+    try:
+        nodes = [replace(remembered("rqtool@localhost", tmp_path, tmp_path, *GUEST), pid=each.pid) for each in busy]
+        assert all(runs(nodes[look % len(nodes)]) for look in range(1_000))
+    finally:
+        for each in busy:
+            each.kill()
+    eventually(lambda: not any(runs(node) for node in nodes))  # zombies
+    for each in busy:
+        each.wait()

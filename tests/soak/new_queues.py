@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 
 from tests.soak.scenario import NewQueue
 
 FIRST_SECONDS = 15.0
-"""How long a fault waits for the first task of a new queue to be confirmed."""
-_LOOK = 0.005
+"""How long a fault waits for the first tasks of a new queue to be confirmed."""
 
 
 class NewQueues:
-    """`send` begins a queue and returns when all of its tasks are confirmed; `is_confirmed` tells whether one is;
-    `start` runs something in a thread.
+    """`send` begins a queue, says when its first tasks are confirmed, and returns when all are; `start` runs something
+    in a thread.
     """
 
     def __init__(
         self,
         queues: list[NewQueue],
-        send: Callable[[NewQueue], None],
-        is_confirmed: Callable[[NewQueue], bool],
+        send: Callable[[NewQueue, Callable[[], None]], None],
         start: Callable[[Callable[[], None]], None],
     ) -> None:
         self._left = deque(sorted(queues, key=lambda new: new.at))
         self._send = send
-        self._is_confirmed = is_confirmed
         self._start = start
 
     def run(self, seconds: Callable[[], float], over: threading.Event) -> None:
@@ -42,13 +38,11 @@ class NewQueues:
                 self.begin()
 
     def begin(self) -> bool:
-        """Begin the next one now; returns as soon as one of its tasks is confirmed: whether that was at once."""
+        """Begin the next one now; returns as soon as its first tasks are confirmed: whether that was at once."""
         try:
             new = self._left.popleft()
         except IndexError:
             return False
-        self._start(lambda: self._send(new))
-        deadline = time.monotonic() + FIRST_SECONDS
-        while not (is_confirmed := self._is_confirmed(new)) and time.monotonic() < deadline:
-            time.sleep(_LOOK)
-        return is_confirmed
+        is_begun = threading.Event()
+        self._start(lambda: self._send(new, is_begun.set))
+        return is_begun.wait(FIRST_SECONDS)

@@ -211,11 +211,16 @@ _REJECTING = {"classic": {"reject-publish", "reject-publish-dlx"}, "quorum": {"r
 reject-publish-dlx, and drops."""
 
 
+NOT_DURABLE: Arguments = {"durable": False}
+"""Beside a queue's arguments: a restart of the broker deletes it."""
+
+
 def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
     """Return the settings that may drop confirmed messages, as `x-max-length=50` or `policy max-length=50`.
 
-    `settings` are a queue's arguments, whose names begin with x-, or the keys of its effective policy, which have none,
-    or both in one mapping. `kind` is the type; None: classic. A stream keeps by its settings and is no queue: nothing.
+    `settings` are a queue's arguments, whose names begin with x- (or NOT_DURABLE), or the keys of its effective policy,
+    which have none, or both in one mapping. `kind` is the type; None: classic. A stream keeps by its settings and is no
+    queue: nothing.
     """
     if kind == "stream":
         return []
@@ -235,7 +240,8 @@ def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
         "expires": False,
         "delivery-limit": kind != "quorum" or dead_letters,
     }
-    return [
+    not_durable = ["not durable"] if settings.get("durable") is False else []
+    return not_durable + [
         f"{'' if given.startswith('x-') else 'policy '}{given}={settings[given]}"
         for name, is_harmless in harmless.items()
         for given in (f"x-{name}", name)

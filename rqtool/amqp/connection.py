@@ -129,18 +129,19 @@ class Connection:
         return channel
 
     async def declare(self, queue: str, arguments: Arguments | None) -> tuple[int, int]:
-        """Declare a durable queue; with None for arguments only look at it (passive). Raises Lost.
+        """Declare a queue, durable unless they say NOT_DURABLE; with None only look at it (passive). Raises Lost.
 
         Returns how many messages are ready in it, and how many consumers it has. On a channel of its own, since a
         refusal closes that.
         """
         channel = await self.channel()
+        own = dict(arguments or {})
         answer = await channel.call(
             channel.raw.queue_declare,
             queue=queue,
-            durable=True,
+            durable=bool(own.pop("durable", True)),
             passive=arguments is None,
-            arguments=arguments or None,
+            arguments=own or None,
         )
         channel.close()
         return int(answer.method.message_count), int(answer.method.consumer_count)

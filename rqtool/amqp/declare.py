@@ -26,6 +26,7 @@ from rqtool.amqp.errors import (
 from rqtool.amqp.new_queues import NEW_SECONDS, mark_as_new
 from rqtool.errors import AccessRefused, UnsafeQueue, UsageError
 from rqtool.topology import (
+    NOT_DURABLE,
     Arguments,
     Destination,
     QueueType,
@@ -88,11 +89,14 @@ async def ensure_queue(
 ) -> DeclaredQueue:
     """Make sure that `queue` exists and keeps its tasks; `commits`: in transactions too.
 
-    Raises UnsafeQueue if it exists and is not durable, auto-deleted, exclusive, a stream, not of the type `kind`, or
-    (unless `accept_loss`) may drop what it confirmed; AccessRefused; Lost.
+    Raises UnsafeQueue if it exists and is auto-deleted, exclusive, a stream, not of the type `kind`, or (unless
+    `accept_loss`) not durable, or may drop what it confirmed; AccessRefused; Lost.
     """
     others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
     found = await _ensure(connection, at_home(queue), kind, [queue_arguments(queue, kind), *others])
+    if found.arguments.get("durable") is False and (kind == "quorum" or not accept_loss):
+        or_not = "" if kind == "quorum" else "; or --accept-loss to use it all the same"
+        raise UnsafeQueue(_not_durable(queue), _other_name(queue) + or_not)
     if found.drops and not accept_loss:
         raise UnsafeQueue(
             f"Queue {queue!r} may drop tasks that it has confirmed: {', '.join(found.drops)}",
@@ -136,7 +140,7 @@ async def delivery_limit(connection: Connection, queue: str) -> int | None:
     try:
         found = await _ensure(connection, at_home(queue), None, [{"x-queue-type": "quorum"}])
     except UnsafeQueue:
-        return None  # not durable, exclusive, or a stream
+        return None  # exclusive, or a stream
     return most_returns(found.arguments, connection.default_limit)
 
 
@@ -197,6 +201,9 @@ async def _declare_or_adopt(
                     f"The broker refused to declare queue {queue!r}: {lost.text}", "Use another name (--queue)"
                 ) from None
         _check(target, kind, mismatch)
+        if mismatch.field == "durable":
+            arguments, others = NOT_DURABLE, []  # which a classic queue alone can be
+            continue
         if not mismatch.understood:
             break
         # The first difference hides the others: take it over and declare again, until none is left. The broker logs an
@@ -228,11 +235,10 @@ async def _check_exists(connection: Connection, queue: str) -> None:
 def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismatch) -> None:
     """Raise UnsafeQueue if an existing queue with this difference can't be used."""
     queue, field, current = target.name, mismatch.field, mismatch.current
+    if field == "durable" and target == at_home(queue):
+        return  # ensure_queue() decides
     if field == "durable":
-        raise UnsafeQueue(
-            f"Queue {queue!r} exists and is not durable: its tasks would not survive a restart of the broker",
-            _other_name(queue),
-        )
+        raise UnsafeQueue(_not_durable(queue), "Delete it when it is empty; rqtool creates it again")
     if not field.startswith("x-"):
         raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_name(queue))
     if field == "x-queue-type" and current == "stream":
@@ -253,6 +259,10 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
             f"what waits there would not come back to {target.home!r} in time",
             "Delete it when it is empty; rqtool creates it again",
         )
+
+
+def _not_durable(queue: str) -> str:
+    return f"Queue {queue!r} exists and is not durable: its tasks would not survive a restart of the broker"
 
 
 def _other_name(queue: str) -> str:

@@ -52,6 +52,25 @@ def test_a_worker_refuses_it_too(rqtool: Program, vhost: Vhost) -> None:
         assert worked.stderr.count("may drop tasks") == 1
 
 
+@pytest.mark.empty_vhost
+@pytest.mark.parametrize("more", [{}, {"x-max-priority": 3}, {"x-max-length": 50}])
+def test_a_queue_that_is_not_durable(rqtool: Program, vhost: Vhost, more: dict[str, int]) -> None:
+    """Refused, and used with --accept-loss, like one that drops. It is no quorum queue for all that."""
+    vhost.api("PUT", f"/api/queues/{vhost.path}/task_queue", {"durable": False, "arguments": more})
+    refused = rqtool("send", "x")
+    assert refused.code == 78
+    assert "'task_queue' exists and is not durable" in refused.stderr
+    assert "--accept-loss" in refused.stderr
+    sent = rqtool("send", "--accept-loss", "x")
+    assert (sent.code, sent.stdout) == (0, " [x] Sent 'x'\n")
+    assert sent.stderr.startswith("rqtool: queue 'task_queue' may drop tasks that it has confirmed: not durable")
+    assert len(sent.stderr.splitlines()) == 1
+    worked = rqtool("work", "--drain", "--accept-loss", "--", "echo", "{}")
+    assert (worked.code, "x\n" in worked.stdout, worked.stderr.count("not durable")) == (0, True, 1), worked
+    quorum = rqtool("send", "--accept-loss", "--type", "quorum", "x")
+    assert (quorum.code, "--accept-loss" in quorum.stderr) == (78, False), quorum
+
+
 @pytest.mark.parametrize("name", KEEPING)
 def test_a_queue_that_keeps_is_adopted(rqtool: Program, vhost: Vhost, name: str) -> None:
     """Whatever its other arguments are, without a word."""

@@ -37,6 +37,9 @@ def select(
     reason: Annotated[
         str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
     ] = None,
+    header: Annotated[
+        list[str] | None, _only(metavar="K=V", help="Only tasks with this header and value; may be repeated.")
+    ] = None,
     older_than: Annotated[
         str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")
     ] = None,
@@ -47,7 +50,7 @@ def select(
 ) -> Selection:
     """Return the dead tasks of a queue that these options choose. Raises UsageError."""
     from rqtool.messages.dead_letters import Selection
-    from rqtool.messages.filter import Filter, parse_pattern
+    from rqtool.messages.filter import Filter, parse_header, parse_pattern
 
     check_queue_name(dead_queue(queue))
     if "" in (ids or []):
@@ -56,6 +59,7 @@ def select(
         None if grep is None else parse_option("--grep", grep, parse_pattern),
         None if reason is None else parse_option("--reason", reason, parse_pattern),
         None if older_than is None else time() - parse_option("--older-than", older_than, parse_duration),
+        tuple(parse_header(each) for each in header or []),
     )
     return Selection(queue, ids or [], limit, like)
 

@@ -183,7 +183,7 @@ class Operation:
         return self._is_like(delivery)
 
     def _is_like(self, delivery: Delivery) -> bool:
-        return self._selection.filter.matches(self.read(delivery), delivery.body)
+        return self._selection.filter.matches(self.read(delivery), delivery.body, delivery.headers)
 
     def read(self, delivery: Delivery) -> DeadTask:
         timestamp = delivery.properties.timestamp

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
+from rqtool.amqp.headers import text
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.messages.listing import CUT, DeadTask
 
@@ -23,19 +25,23 @@ class Filter:
     """What a task must be like; None: it does not matter. Patterns are searched for line by line, as grep does.
 
     `grep`: in its body; `reason`: in what `list` shows as the reason, and in the whole error with the end of stderr;
-    `failed_before`: in seconds since the epoch. A task that failed at an unknown time does not match it.
+    `failed_before`: in seconds since the epoch. A task that failed at an unknown time does not match it. `headers`: it
+    has all of these, of whatever type, when they are written as text.
     """
 
     grep: re.Pattern[str] | None = None
     reason: re.Pattern[str] | None = None
     failed_before: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
-    def matches(self, task: DeadTask, body: bytes) -> bool:
+    def matches(self, task: DeadTask, body: bytes, headers: Mapping[str, object] = MappingProxyType({})) -> bool:
         if self.failed_before is not None and (
             task.failed_at is None or task.failed_at.timestamp() > self.failed_before
         ):
             return False
         if self.reason is not None and not _in_a_line(self.reason, f"{task.reason}\n{task.error or ''}"):
+            return False
+        if any(name not in headers or text(headers, name) != value for name, value in self.headers):
             return False
         return self.grep is None or _in_a_line(self.grep, body.decode(errors="surrogateescape"))
 
@@ -49,6 +55,14 @@ def parse_pattern(text: str) -> re.Pattern[str]:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(f"{text!r} is not a regular expression: {error}", "See: pydoc re") from None
+
+
+def parse_header(given: str) -> tuple[str, str]:
+    """Return the name and the value of `NAME=VALUE`. Raises UsageError."""
+    name, equals, value = given.partition("=")
+    if not (name and equals):
+        raise UsageError(f"{given!r} is no header", "Write --header NAME=VALUE")
+    return name, value
 
 
 def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:

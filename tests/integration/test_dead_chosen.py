@@ -166,6 +166,21 @@ def test_filters(rqtool: Program, vhost: Vhost, kind: str) -> None:
     assert vhost.bodies(DEAD) == [name.encode() for name in kept]
 
 
+def test_a_header_chooses(rqtool: Program, vhost: Vhost) -> None:
+    """What `send --header` gave the tasks; for every command that takes some of them."""
+    declare(vhost)
+    for color in ("red", "blue"):
+        assert rqtool("send", "--header", f"color={color}", "--header", "size=2", color, f"{color} too").code == 0
+    assert rqtool("work", "--max-tasks", "4", "--retry-delays", "none", "--", "false").code == 1
+    assert bodies_of(listed(rqtool, "--header", "color=red", "--header", "size=2")) == ["red", "red too"]
+    assert bodies_of(listed(rqtool, "--header", "color=red", "--header", "size=3")) == []
+    dry = rqtool("dead", "retry", "--dry-run", "--header", "color=blue")
+    assert (dry.code, dry.stdout) == (0, " [x] Would put 2 tasks back into 'task_queue'\n")
+    assert rqtool("dead", "purge", "--yes", "--header", "color=blue", "--grep", "too").code == 0
+    assert rqtool("dead", "retry", "--header", "color=red").code == 0
+    assert (vhost.bodies(), vhost.bodies(DEAD)) == ([b"red", b"red too"], [b"blue"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_in_a_filtered_retry(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """Ctrl-C: each task is in one of the two queues, and what does not match in the dead one."""
@@ -183,8 +198,8 @@ def test_stopped_in_a_filtered_retry(rqtool: Program, vhost: Vhost, kind: str) -
 
 def test_usage(offline: Run) -> None:
     """What can't be read is refused before anything is."""
-    for arguments in (["--grep", "("], ["--reason", "["], ["--older-than", "soon"], ["--id", ""]):
+    for arguments in (["--grep", "("], ["--reason", "["], ["--older-than", "soon"], ["--id", ""], ["--header", "x"]):
         for verb in ("list", "retry", "purge"):
             ended = offline("dead", verb, *arguments, *(["--yes"] if verb == "purge" else []))
             assert (ended.code, ended.stdout) == (2, ""), arguments
-            assert arguments[0] == "--id" or ended.stderr.startswith(f"rqtool: {arguments[0]}: ")
+            assert arguments[0] in ("--id", "--header") or ended.stderr.startswith(f"rqtool: {arguments[0]}: ")

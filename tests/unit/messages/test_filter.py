@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.messages import filter as meant
-from rqtool.messages.filter import ANY, CANDIDATES, MOST_HELD, Filter, Ids, parse_pattern
+from rqtool.messages.filter import ANY, CANDIDATES, MOST_HELD, Filter, Ids, parse_header, parse_pattern
 from rqtool.messages.listing import DeadTask, read_dead_task
 
 FAILED_AT = 1_000_000
@@ -49,6 +49,18 @@ def test_older_than() -> None:
     assert Filter(failed_before=FAILED_AT).matches(task(), b"")
     assert not Filter(failed_before=FAILED_AT - 1).matches(task(), b"")
     assert not Filter(failed_before=FAILED_AT * 2).matches(task(at=None), b"")
+
+
+def test_headers() -> None:
+    """All of them, written as text; one that is missing is not an empty one."""
+    found = {"color": "red", "n": 3, "raw": b"x=y", "empty": ""}
+    for wanted in (["color=red"], ["n=3", "raw=x=y"], ["empty="], []):
+        assert Filter(headers=tuple(parse_header(each) for each in wanted)).matches(task(), b"", found)
+    for wanted in (["color=blue"], ["color=red", "n=4"], ["missing="], ["Color=red"]):
+        assert not Filter(headers=tuple(parse_header(each) for each in wanted)).matches(task(), b"", found)
+    for nonsense in ("color", "=red", ""):
+        with pytest.raises(UsageError, match="NAME=VALUE"):
+            parse_header(nonsense)
 
 
 def test_all_must_match() -> None:

@@ -15,6 +15,7 @@ from rqtool.amqp.errors import Lost
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management.api import Management
 from rqtool.management.in_thread import in_thread
+from rqtool.management.policies import warn_now
 from rqtool.management.queue import Queue
 from rqtool.text import plural
 from rqtool.topology import ON_THEIR_WAY, dead, kind_beside, quarantine, returned, spare
@@ -134,6 +135,8 @@ class Drain:
             places = [place for place in self._places if place != dead(self._queue)]
             spares = [spare(place) for place in places if place.wait is not None]
             return dict.fromkeys(place.name for place in (*places, *spares)), 0
+        if not self._saw:  # a short run is over before it is looked at for the first time
+            await warn_now(self._api, self._vhost, [self._queue], self._events.say_once)
         self._saw = True
         beside = {each.name: each for each in found if kind_beside(self._queue, each.name) in ON_THEIR_WAY}
         # What this worker alone took from the queues beside is known.

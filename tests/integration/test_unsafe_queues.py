@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 
 import pytest
@@ -102,6 +103,11 @@ def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
     sender.write(b"x\n")
     sender.close_input()
     assert sender.wait().code == 0
+    worker.signal(signal.SIGTERM)
+    assert worker.wait().code == 0
+    # The API knows of the policy by now: a worker says so, however soon it ends.
+    brief = rqtool("work", "--drain", "--", "true")
+    assert brief.stderr.count("queue 'task_queue' may drop tasks") == 1, brief
 
 
 @pytest.mark.empty_vhost

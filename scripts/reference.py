@@ -44,7 +44,7 @@ EXIT_CODES = {
     "70": "A bug in rqtool. RQTOOL_DEBUG=1 shows where.",
     "77": "Access refused: password, vhost, permission, or the management tag.",
     "78": "The queue exists with settings that could lose tasks, or with another type than the one asked for.",
-    "129, 130, 143": "Stopped by a second SIGHUP, Ctrl-C or SIGTERM.",
+    "129, 130, 143": "Stopped by a second Ctrl-C (130) or SIGTERM (143), or --grace is over (129: after SIGHUP).",
 }
 
 RECORD = re.compile(r"(?:env var: (?P<env>[A-Z0-9_, ]+))?(?:; )?(?:default: (?P<default>\(.*\)|[^;]*))?(?:; )?.*")

@@ -108,7 +108,7 @@ _BROKER_OPTIONS = [
         str | None,
         metavar="URL",
         help="The management API.",
-        show_default="the private node's, else port 15672 (amqps: 15671) of the broker's host",
+        show_default="the private node's, else port 15672 (amqps: 15671 or 443) of the broker's host",
     ),
     _file("tls_ca", help="PEM file of the authority that signed the broker's certificate."),
     _file("tls_cert", help="PEM file of our own certificate, for brokers that ask for one."),

@@ -51,8 +51,7 @@ def find_endpoint(
     if api_url:
         api_urls = parse_api_urls(api_url, urls[0])
     elif private is not None and is_private:
-        login = {"user": urls[0].user, "password": urls[0].password}
-        api_urls = tuple(replace(each, **login) for each in private.api_urls)
+        api_urls = tuple(replace(each, user=urls[0].user, password=urls[0].password) for each in private.api_urls)
     else:
         api_urls = tuple(dict.fromkeys(derive_api_url(u) for u in urls))
     encrypted = any(u.tls for u in urls) or any(u.tls for u in api_urls)

@@ -55,11 +55,12 @@ class BrokerURL:
 
 @dataclass(frozen=True, slots=True)
 class ApiURL:
-    """One management API. `base` has no login and no trailing slash."""
+    """One management API. `base` has no login and no trailing slash. `instead`: where else it may be."""
 
     base: str
     user: str
     password: str = field(repr=False)
+    instead: ApiURL | None = None
 
     @property
     def tls(self) -> bool:
@@ -163,9 +164,11 @@ def _split(text: str, schemes: tuple[str, str], form: str) -> tuple[SplitResult,
 
 
 def derive_api_url(broker: BrokerURL) -> ApiURL:
-    """Return the default address of this broker's management API."""
-    scheme, port = ("https", 15671) if broker.tls else ("http", 15672)
-    return ApiURL(f"{scheme}://{_bracketed(broker.host)}:{port}", broker.user, broker.password)
+    """Return the default address of this broker's management API. Hosted brokers have it where https is by default."""
+    host, user, password = _bracketed(broker.host), broker.user, broker.password
+    if not broker.tls:
+        return ApiURL(f"http://{host}:15672", user, password)
+    return ApiURL(f"https://{host}:15671", user, password, ApiURL(f"https://{host}", user, password))
 
 
 def masked(text: str) -> str:

@@ -43,14 +43,14 @@ _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
 )
-_ADDRESS = "Name the API's address with --api-url or RQTOOL_API_URL; its default port is 15672, with TLS 15671"
+_ADDRESS = "Name the API's address with --api-url or RQTOOL_API_URL; its default port is 15672, with TLS 15671 or 443"
 
 
 class Management:
     """Asks the first of `urls` that answers, and stays with it. Every method raises AccessRefused and Unreachable."""
 
     def __init__(self, urls: Sequence[ApiURL], tls: ssl.SSLContext | None = None) -> None:
-        self._urls = list(urls)
+        self._urls = [*urls, *(url.instead for url in urls if url.instead is not None)]
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, ssl_context=tls
         )

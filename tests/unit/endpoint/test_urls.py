@@ -242,6 +242,17 @@ def test_the_api_is_derived_from_the_broker(broker: str, api: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("broker", "instead"), [("amqp://h", None), ("amqps://h", "https://h/"), ("amqps://[::1]:9", "https://[::1]/")]
+)
+def test_hosted_brokers_have_the_api_at_443(broker: str, instead: str | None) -> None:
+    (url,) = parse_broker_urls(broker.replace("//", "//u:secret@"))
+    other = derive_api_url(url).instead
+    assert (None if other is None else (str(other), other.user, other.password)) == (
+        None if instead is None else (instead, "u", "secret")
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("amqp://u:p@h/v", "amqp://***@h/v"),

@@ -452,6 +452,13 @@ class TestSeveralAddresses:
         api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
         assert Management([deaf, api.url]).queues("/", {"q"}) == [QUEUE]
 
+    def test_where_else_it_may_be(self, deaf: ApiURL, api: Api) -> None:
+        """Asked where nothing answers; the error is still about the usual place."""
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        assert Management([replace(deaf, instead=api.url)]).queues("/", {"q"}) == [QUEUE]
+        with pytest.raises(Unreachable, match=f"No management API answers at {deaf}: connection refused"):
+            Management([replace(deaf, instead=deaf)]).queues()
+
     def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
         """A node that failed once is not asked again: figures of two nodes don't mix."""
         api.answers["/api/queues/%2F"] = (500, {})

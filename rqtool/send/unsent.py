@@ -61,7 +61,7 @@ class UnsentFile:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> RqtoolError:
-        begun = ""
+        begun = "Name another file for --unsent"
         if self._file is not None:
             begun = f"What was written is in {self._file.name}"
             with suppress(OSError):  # the buffer is lost; otherwise Python would try again at exit, and complain

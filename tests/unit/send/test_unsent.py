@@ -189,3 +189,14 @@ def _write(unsent: UnsentFile, tasks: list[bytes]) -> None:
     for task in tasks:
         unsent.add(task)
     unsent.finish(complete=True)
+
+
+def test_a_folder_that_goes(tmp_path: Path) -> None:
+    """What can't be begun says what to do, too: there is nothing to pick up."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    unsent = UnsentFile(folder / "rest", b"\n")
+    folder.rmdir()
+    with pytest.raises(RqtoolError) as refused:
+        unsent.add(b"x")
+    assert str(refused.value).endswith("can't be written: no such file or directory. Name another file for --unsent.")

@@ -67,9 +67,12 @@ def url(json: Json = False, quiet: Quiet = False) -> int:  # noqa: ARG001
 
 
 @app.command()
-def stop(quiet: Quiet = False) -> int:
+def stop(json: Json = False, quiet: Quiet = False) -> int:
     """Stop all nodes. Queues and tasks are kept for the next start."""
-    stopped = ", ".join(str(node.pid) for node in _broker().stop())
+    pids = [node.pid for node in _broker().stop()]
+    if json:
+        emit(dumps({"stopped": pids}))
+    stopped = ", ".join(map(str, pids))
     talker(quiet=quiet)(f"stopped (pid {stopped})" if stopped else "no private RabbitMQ was running")
     return 0
 

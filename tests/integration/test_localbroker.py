@@ -102,15 +102,16 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
         assert "task_queue\t1\t0\t0\trunning\tclassic" in program("queues").stdout
         assert program("queues", env={"AMQP_URL": full.stdout.strip()}).stdout == program("queues").stdout
     finally:
-        stopped = program("broker", "stop")
+        stopped = program("broker", "stop", "--json")
 
     node = json.loads(first.stdout)
+    assert json.loads(stopped.stdout) == {"stopped": [node["pid"]]}
     assert {first.code, again.code, status.code, full.code, sent.code, listed.code, stopped.code} == {0}
     assert node == json.loads(again.stdout)
     assert node["amqp_url"] in status.stdout
     assert node["api_url"] in status.stdout
     assert processes_of(home) == []
-    assert program("broker", "stop").code == 0
+    assert program("broker", "stop", "--json").stdout == '{"stopped": []}\n'
     for verb in (["send", "x"], ["queues"]):
         down = program(*verb)
         assert down.code == 69

@@ -47,7 +47,7 @@ class Entry:
     group: int | None = None
     """Only tasks of the same group may be at work beside it: it was at work when a runner ended, and so were others."""
     losses: int = 0
-    """Runners that ended, and not by its doing."""
+    """Runners that ended, and by nobody's doing."""
     begun: bool = False
     """Whether its run knows that it has begun."""
     again: bool = False
@@ -128,10 +128,11 @@ class Lane:
 
     def runner_ended(self, untaken: set[int]) -> list[Entry]:
         """Keep what the runner had not taken for the next one; take out and return what was at work."""
-        for entry in self._take_back(untaken):
-            entry.losses += entry.begun
+        back = self._take_back(untaken)
         ended = list(self.at_work.values())
         self.at_work.clear()
+        for entry in () if ended else back:
+            entry.losses += entry.begun
         return ended
 
     def _take_back(self, untaken: set[int]) -> list[Entry]:

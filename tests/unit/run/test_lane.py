@@ -180,6 +180,14 @@ class TestTakenBack:
         assert beside == [4, 2, 1]
         assert _numbers(ended) == [guilty]
 
+    def test_runners_that_others_end(self) -> None:
+        """However many of the tasks before it end a runner that had not taken it, a task is not given up."""
+        lane = _lane(9, 9)
+        for culprit in range(1, MOST_LOSSES + 3):
+            assert _numbers(lane.runner_ended(set(lane.at_work) - {culprit})) == [culprit]
+            assert lane.take_lost() == []
+            _hand_over(lane)
+
     @pytest.mark.parametrize("taken", [True, False])
     def test_lost_again_and_again(self, taken: bool) -> None:
         """A task that loses one runner after the other is given up, and only that one."""

@@ -18,6 +18,11 @@ from rqtool.run.placeholders import WHOLE
 from rqtool.run.task import Task
 
 PRETENDED = "rqtool.run.child.pretend:work"
+STEP = struct.Struct("ddd")
+IN_STEP, SINCE, BLOCKED = range(3)
+"""What the runner of an async function notes in the memory that it shares with the worker: the number of the task that
+is in a step (0: none), when that step began (time.monotonic), and how many seconds steps have blocked the event loop.
+"""
 _FRAME = struct.Struct("!QI")
 _DONE = Done()
 _VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGone, Postponed, Rejected, Shortage)}
@@ -45,6 +50,11 @@ class Spec:
         if self.what == [PRETENDED]:
             return "dots"
         return os.path.basename(self.what[0]) if self.kind == "command" else self.what[0]
+
+    @property
+    def shared_size(self) -> int:
+        """Bytes of the memory that the worker and a runner share: for the numbers of process groups, or for a step."""
+        return max(self.width * 8, STEP.size)
 
 
 def pack_values(**values: object) -> bytes:

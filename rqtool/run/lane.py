@@ -18,6 +18,10 @@ AHEAD = 0.01
 MOST_AHEAD = 64
 MOST_LOSSES = 3
 """Runners that may end while they have a task that did not end them, or before they take it."""
+MOST_TOGETHER = 3
+"""How often tasks run again beside each other for the sake of a suspect. It can be another one each time, and innocent:
+where a thread ends or blocks the runner, any coroutine may be running.
+"""
 _WEIGHT = 0.1
 _REMEMBERED = 1000
 """Suspects; more of them are as good as none."""
@@ -45,13 +49,13 @@ class Entry:
     number: int
     run: Run
     group: int | None = None
-    """Only tasks of the same group may be at work beside it: it was at work when a runner ended, and so were others."""
+    """Only tasks of the same group may be at work beside it: it may have ended a runner, or blocked it."""
     losses: int = 0
     """Runners that ended, and by nobody's doing."""
     begun: bool = False
     """Whether its run knows that it has begun."""
-    again: bool = False
-    """Whether it was at work before, and may have been done."""
+    again: int = 0
+    """How often it was at work before, and may have been done."""
     ends_at: float | None = None
     """When its time is up; None: there is no limit, or it is not at work."""
 
@@ -144,17 +148,36 @@ class Lane:
         self._put_back(back)
         return back
 
-    def run_again(self, entries: list[Entry], *, apart: bool) -> None:
-        """Put tasks back that were at work when a runner ended, before all others. Where one of them may have ended it,
-        each half runs `apart` from all others: halved again and again, that one will be alone.
+    def run_again(self, entries: list[Entry]) -> None:
+        """Put tasks back that were at work when a runner ended, and did not end it, before all others."""
+        for entry in entries:
+            entry.losses += 1
+        self._put_back_begun(entries)
+
+    def run_apart(self, entries: list[Entry], suspect: Entry | None) -> None:
+        """Put tasks back that were at work when one of them ended their runner, before all others. The suspect runs
+        alone, after all that has begun. Without one, or after many, each half of the others runs apart: halved again
+        and again, the one that does it will be alone.
         """
-        for part in (entries[: len(entries) // 2], entries[len(entries) // 2 :]) if apart else ():
+        others = [entry for entry in entries if entry is not suspect]
+        half = len(others) // 2
+        if suspect and any(entry.again < MOST_TOGETHER for entry in others):
+            parts = [[suspect]]
+        else:
+            parts = [others[:half], others[half:], [suspect] if suspect else []]
+        for part in parts:
             group = self._new_group()
             for entry in part:
                 entry.group = group
+        self._put_back_begun(others)
+        if suspect:
+            suspect.again += 1
+            suspect.ends_at = None
+            self._unsent.insert(sum(entry.begun for entry in self._unsent), suspect)
+
+    def _put_back_begun(self, entries: list[Entry]) -> None:
         for entry in entries:
-            entry.again = True
-            entry.losses += not apart
+            entry.again += 1
         self._put_back(entries)
 
     def _put_back(self, entries: list[Entry]) -> None:
@@ -187,7 +210,7 @@ class Lane:
 
 
 class Suspects:
-    """Remembers tasks that have blocked the process that they shared: their next attempt runs alone."""
+    """Remembers tasks that have blocked or ended the process that they shared: their next attempt runs alone."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[tuple[str, bytes], None] = OrderedDict()

@@ -22,7 +22,7 @@ from typing import Any
 
 import rqtool
 from rqtool.run.channel import file_with, give, take
-from rqtool.run.encoding import Answers, Spec, pack_values, unpack_values
+from rqtool.run.encoding import STEP, Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
 from rqtool.run.process_group import signal_group
 
@@ -46,7 +46,8 @@ main()
 class Runner:
     """A process that runs tasks, in a process group of its own.
 
-    It notes the process groups of its commands in memory that it shares with us, so that we can kill what it leaves.
+    In memory that it shares with us it notes the process groups of its commands, so that we can kill what it leaves,
+    or which task of an async function is in a step, so that we know who blocks it or has ended it.
     """
 
     def __init__(self, spec: Spec, stdout: int | None) -> None:
@@ -64,14 +65,35 @@ class Runner:
             lifeline, self._lifeline = os.pipe()
             theirs.callback(os.close, lifeline)
             on_failure.callback(os.close, self._lifeline)
-            shared = file_with(bytes(spec.width * 4))
+            self._is_command = spec.kind == "command"
+            shared = file_with(bytes(spec.shared_size))
             theirs.callback(os.close, shared)
-            self._groups = mmap(shared, spec.width * 4)
+            self._shared = mmap(shared, 0)
             self._tasks.setblocking(False)
             give(self._tasks, 0, pack_values(**asdict(spec)), b"")
             numbers = (self._untaken.fileno(), answers.fileno(), outputs.fileno(), lifeline, shared)
             self._process = _popen(spec, stdout, numbers)
             on_failure.pop_all()
+
+    @property
+    def in_step(self) -> int:
+        """The number of the task of an async function that is in a step, or was when it ended; 0: none."""
+        return int(self._step[0])
+
+    def blocked_beside(self, number: int) -> float:
+        """Seconds in which the steps of other tasks than this one have blocked the process of an async function."""
+        in_step, since, blocked = self._step
+        return blocked + (time.monotonic() - since if in_step not in (0, number) else 0.0)
+
+    def is_blocked_by(self, number: int, since: float) -> bool:
+        """Whether a task of an async function has been in the same step ever since."""
+        in_step, began, _ = self._step
+        return in_step == number and began <= since
+
+    @property
+    def _step(self) -> tuple[float, float, float]:
+        none = self._is_command or self._shared.closed
+        return (0.0, 0.0, 0.0) if none else STEP.unpack_from(self._shared)
 
     async def hello(self) -> dict[str, Any]:
         """Wait until it is ready, and return what it says of itself. Raises EOFError or OSError.
@@ -161,7 +183,7 @@ class Runner:
     async def _close(self) -> None:
         await self._ends(CLOSE_SECONDS)
         self._kill_commands()
-        self._groups.close()
+        self._shared.close()
         await asyncio.sleep(0)  # what waits for its `hello` sees the end before the socket is closed
         self.retire()
         if self._lifeline >= 0:
@@ -169,7 +191,7 @@ class Runner:
             self._lifeline = -1
 
     def _kill_commands(self) -> None:
-        for group in () if self._groups.closed else memoryview(self._groups[:]).cast("i"):
+        for group in memoryview(self._shared[:]).cast("i") if self._is_command and not self._shared.closed else ():
             if group:
                 signal_group(group, signal.SIGKILL)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from rqtool.errors import UsageError
 from rqtool.run.encoding import Answer, pack_task
@@ -23,6 +23,8 @@ CUT_SECONDS = 0.2
 """How long a runner may take to end at once by itself."""
 _RETRY = 0.02
 """Seconds until a full socket is tried again: nothing reports that it has room."""
+_LOOK = 0.5
+"""Seconds between two looks at the process of an async function, where time does not pass for all tasks alike."""
 
 
 class Supervisor:
@@ -125,7 +127,7 @@ class Supervisor:
                 self._begun(entry)
             task = entry.run.task
             try:
-                head = pack_task(task, again=entry.again) if self._launcher.wants_task else b""
+                head = pack_task(task, again=entry.again > 0) if self._launcher.wants_task else b""
                 if not self._runner.give(entry.number, head, task.body):
                     entry.ends_at = None  # its time begins when it is handed over
                     if begins and self._retry is None:  # else the next answer will do
@@ -193,12 +195,14 @@ class Supervisor:
             seconds += KILL_AFTER
         loop = asyncio.get_running_loop()
         entry.ends_at = loop.time() + seconds
+        if self._runner is not None:
+            entry.ends_at -= self._runner.blocked_beside(entry.number)
         if self._alarm is None:
-            self._alarm = loop.call_at(entry.ends_at, self._check_time)
+            self._alarm = loop.call_later(_LOOK if self._launcher.is_async else seconds, self._check_time)
 
     def _check_time(self) -> None:
         self._alarm = None
-        late = _late(self.lane.at_work.values())
+        late = self._late(self.lane.at_work.values())
         if self._is_command and not self.relay.has_room:
             for entry in late:  # their runner can't say that it has ended them
                 entry.ends_at = asyncio.get_running_loop().time() + KILL_AFTER
@@ -206,11 +210,27 @@ class Supervisor:
             self.is_slow = True
             self.withdraw()
             # A runner of commands takes nothing while its stderr has no reader: then no time has begun.
-            if not self._is_command or _late(self.lane.at_work.values()):
+            if not self._is_command or self._late(self.lane.at_work.values()):
                 self._give_up(expired=True)
         ends = [entry.ends_at for entry in self.lane.at_work.values() if entry.ends_at is not None]
         if ends and self._alarm is None and self._is_ready:
-            self._alarm = asyncio.get_running_loop().call_at(min(ends), self._check_time)
+            loop = asyncio.get_running_loop()
+            at = loop.time() + _LOOK if self._launcher.is_async else min(ends)
+            self._alarm = loop.call_at(at, self._check_time)
+
+    def _late(self, entries: Collection[Entry]) -> list[Entry]:
+        """Return those whose time is up. What others took of it by blocking their process is given back."""
+        now, late = asyncio.get_running_loop().time(), []
+        for entry in entries:
+            if entry.ends_at is not None and self._runner is not None:
+                ends_at = entry.ends_at + self._runner.blocked_beside(entry.number)
+                # A suspect that blocks its process again, alone: there is nothing to wait for.
+                is_suspect = entry.group is not None and len(entries) == 1
+                if is_suspect and self._runner.is_blocked_by(entry.number, since=ends_at - KILL_AFTER):
+                    ends_at -= KILL_AFTER
+                if ends_at <= now:
+                    late.append(entry)
+        return late
 
     # The runner.
 
@@ -245,7 +265,8 @@ class Supervisor:
             loop.remove_reader(runner)
 
         at_work = self.lane.runner_ended(runner.take_back())
-        late = _late(at_work)
+        late = self._late(at_work)
+        suspect = next((entry for entry in (late if expired else at_work) if entry.number == runner.in_step), None)
         if expired:
             was_asked = self._is_command or self._launcher.is_async
             await runner.terminate(0.0 if was_asked else KILL_AFTER)
@@ -253,37 +274,20 @@ class Supervisor:
             await runner.end()
         self.relay.leave()  # what tasks wrote comes before how they ended
         self._runner = None
-        if expired:
-            self._judge_expired(at_work, late)
+        if len(at_work) > 1 and (self._launcher.is_async or not expired):
+            self.lane.run_apart(at_work, suspect)  # no verdict yet: a thread can end or block it in anybody's step
+        elif expired:
+            self._judge(at_work, late, timed_out(self._timeout or 0.0))
         else:
-            self._judge_ended(at_work, runner)
+            why = f"the process of the function {runner.how_it_ended()}"
+            self._judge(at_work, [] if self._is_command else at_work, Failed(why, exit_code=runner.exit_code))
         for entry in self.lane.take_lost():
             self._end(entry, Failed("the processes that were to run it ended, again and again"))
 
-    def _judge_ended(self, at_work: list[Entry], runner: Runner) -> None:
-        """A task may have ended the runner: of several it is found by running halves of them apart."""
-        if len(at_work) > 1:
-            self.lane.run_again(at_work, apart=True)
-        elif self._is_command:
-            self.lane.run_again(at_work, apart=False)
-        elif at_work:
-            why = f"the process of the function {runner.how_it_ended()}"
-            self._end(at_work[0], Failed(why, exit_code=runner.exit_code))
-
-    def _judge_expired(self, at_work: list[Entry], late: list[Entry]) -> None:
-        """Fail the tasks whose time was up, and run those again that merely ran beside them. A task that blocks the
-        process of an async function makes all of them late: it is found by running halves of them apart.
-        """
-        if self._launcher.is_async and len(at_work) > 1:
-            self.lane.run_again(at_work, apart=True)
-            return
-        self.lane.run_again([entry for entry in at_work if entry not in late], apart=False)
-        for entry in late:
-            self._end(entry, timed_out(self._timeout or 0.0))
-            if entry.group is not None:
+    def _judge(self, at_work: list[Entry], guilty: list[Entry], outcome: Outcome) -> None:
+        """End the tasks that have ended their runner or were late, and run those again that merely ran beside them."""
+        self.lane.run_again([entry for entry in at_work if entry not in guilty])
+        for entry in guilty:
+            self._end(entry, outcome)
+            if self._launcher.is_async:
                 self._suspects.add(entry.run.task)
-
-
-def _late(entries: Iterable[Entry]) -> list[Entry]:
-    now = asyncio.get_running_loop().time()
-    return [entry for entry in entries if entry.ends_at is not None and entry.ends_at <= now]

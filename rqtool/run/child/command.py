@@ -35,11 +35,9 @@ _LONGEST_POLL = 86_400.0
 """Seconds; poll() takes 24 days at most."""
 
 
-def serve_commands(worker: Worker, spec: Spec, groups: int) -> None:
-    """Run a command for each task that comes. `groups`: a file of memory that is shared with the worker."""
-    with mmap(groups, spec.width * 4) as shared:
-        os.close(groups)
-        Commands(worker, spec, shared).serve()
+def serve_commands(worker: Worker, spec: Spec, groups: mmap) -> None:
+    """Run a command for each task that comes. `groups`: memory that is shared with the worker."""
+    Commands(worker, spec, groups).serve()
 
 
 class Commands:

@@ -24,12 +24,15 @@ from rqtool.run.target import Target, load
 
 if TYPE_CHECKING:
     import asyncio
+    from mmap import mmap
 
     from rqtool.run.child.function_output import FunctionOutput
 
 
-def serve_function(worker: Worker, spec: Spec) -> None:
-    """Call the function with each task that comes: `width` at once where it is async, else one after the other."""
+def serve_function(worker: Worker, spec: Spec, shared: mmap) -> None:
+    """Call the function with each task that comes: `width` at once where it is async, else one after the other.
+    `shared`: memory where the worker sees which task of an async one is in a step.
+    """
     os.register_at_fork(after_in_child=worker.close)  # a fork must neither answer for us nor keep the sockets open
     worker.die_with_it()
     captured = _prepare_output(worker, spec)
@@ -46,8 +49,10 @@ def serve_function(worker: Worker, spec: Spec) -> None:
     _flush()
     worker.hello(is_async=loaded.is_async, wants_task=loaded.wants_task)
     if loaded.is_async:
+        Timed.shared = memoryview(shared).cast("d")
         _serve_all(worker, loaded, spec, captured)
     else:
+        shared.close()
         _serve(worker, loaded, captured)
 
 
@@ -151,13 +156,13 @@ def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOut
         except (OSError, MemoryError) as error:
             outcome: Outcome = shortage(error)
         else:
-            outcome = await run(argument)
+            outcome = await run(argument, taken.number)
         if captured is not None and output is not None:
             captured.end(output)
         _answer(worker, taken.number, outcome, output)
 
-    async def run(argument: object) -> Outcome:
-        timed = Timed(partial(_finish, partial(target.function, argument)), timeout)
+    async def run(argument: object, number: int) -> Outcome:
+        timed = Timed(partial(_finish, partial(target.function, argument)), timeout, number)
         # A task of its own: a function that cancels itself must not cancel what answers for it.
         work = asyncio.ensure_future(timed)
         while not work.done() and timed.left > 0.0:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from mmap import mmap
 
 from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Spec, unpack_values
 
 
 def main() -> None:
-    """Arguments: our ends of the sockets and the lifeline, and the memory for the process groups of commands."""
-    *ends, groups = map(int, sys.argv[1:])
+    """Arguments: our ends of the sockets and the lifeline, and the memory that we share with the worker."""
+    *ends, number = map(int, sys.argv[1:])
     del sys.argv[1:]
     worker = Worker(*ends)
+    shared = mmap(number, 0)
+    os.close(number)
     first = worker.wait_and_take()
     if first is None:
         return
@@ -23,11 +26,10 @@ def main() -> None:
         if spec.kind == "command":
             from rqtool.run.child.command import serve_commands
 
-            serve_commands(worker, spec, groups)
+            serve_commands(worker, spec, shared)
         else:
             from rqtool.run.child.function import serve_function
 
-            os.close(groups)
-            serve_function(worker, spec)
+            serve_function(worker, spec, shared)
     except BrokenPipeError:  # the worker is gone, or wants no answers any more
         return

@@ -8,41 +8,47 @@ from functools import partial
 from math import inf
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rqtool.run.encoding import BLOCKED, IN_STEP, SINCE, STEP
+
 Result = TypeVar("Result")
 BLOCKING = 0.1
 """Seconds from which on a step blocks the loop; asyncio's own debug mode has the same figure."""
 
 
 class Timed(Generic[Result]):
-    """Runs a coroutine, and measures its time without that in which others blocked the loop. What is in tasks that it
-    starts itself is not seen.
+    """Runs the coroutine of a task, and measures its time without that in which others blocked the loop. What is in
+    asyncio tasks that it starts itself is not seen.
     """
 
-    blocked: ClassVar[float] = 0.0
-    """Seconds in which the loop was blocked so far; there is one loop in a process."""
+    shared: ClassVar[memoryview[float]] = memoryview(bytes(STEP.size)).cast("d")
+    """Where the worker sees which task is in a step (rqtool.run.encoding); there is one loop in a process."""
 
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, Result]], timeout: float | None) -> None:
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, Result]], timeout: float | None, number: int) -> None:
         self._start = start
-        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed.blocked
+        self._number = number
+        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed.shared[BLOCKED]
         self.is_late = False
         """Whether its time was up while it blocked the loop."""
 
     @property
     def left(self) -> float:
         """Seconds that it still has."""
-        return self._ends_at + Timed.blocked - time.monotonic()
+        return self._ends_at + Timed.shared[BLOCKED] - time.monotonic()
 
     def __await__(self) -> Generator[Any, Any, Result]:
         coroutine = self._start()  # only here: one that is never awaited would be complained about
         step = partial(coroutine.send, None)
+        shared, number = Timed.shared, self._number
         while True:
-            began = time.monotonic()
+            shared[SINCE] = began = time.monotonic()
+            shared[IN_STEP] = number
             try:
                 awaited = step()
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
                 self._took(time.monotonic() - began)
+                shared[IN_STEP] = 0  # last: the worker must not miss the time that it took
             try:
                 step = partial(coroutine.send, (yield awaited))
             except BaseException as error:  # cancelled
@@ -51,5 +57,5 @@ class Timed(Generic[Result]):
     def _took(self, seconds: float) -> None:
         if seconds >= BLOCKING:
             self.is_late |= self.left <= 0.0
-            Timed.blocked += seconds
+            Timed.shared[BLOCKED] += seconds
             self._ends_at -= seconds  # its own doing

@@ -36,6 +36,24 @@ TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=T
 ROOT = Path(__file__).parents[3]
 KEYWORDS = pytest.mark.parametrize("keyword", ["def", "async def"])
 DIED = "the process of the function "
+BESIDE = """
+here = 0
+with open("started", "a") as log: log.write(f"{os.getpid()}\\n")
+def end(): time.sleep(0.2); os._exit(9)
+async def handle(body):
+    global here
+    here += 1
+    with open("begun", "a") as log: log.write(f"{body.decode()} {here}\\n")
+    match body.split()[0]:
+        case b"die": await asyncio.sleep(0.2); os._exit(9)
+        case b"block": await asyncio.sleep(0.1); time.sleep(1000)
+        case b"thread": await asyncio.to_thread(end)
+        case b"busy":
+            for _ in range(500): await asyncio.sleep(0); sum(range(20_000))
+        case _: await asyncio.sleep(0.5)
+    here -= 1
+"""
+"""A module that notes in `begun` how many tasks are there when each begins."""
 PRELUDE = """
 import asyncio, os, pathlib, signal, subprocess, sys, time
 import rqtool
@@ -132,6 +150,14 @@ def _whys(outcomes: list[Outcome]) -> list[str]:
 
 def _pid(name: str = "pid") -> int:
     return int(eventually(lambda: Path(name).exists() and Path(name).read_text(), what=name))
+
+
+def _begun() -> list[str]:
+    return Path("begun").read_text().splitlines()
+
+
+def _started() -> list[str]:
+    return Path("started").read_text().split()
 
 
 def _is_gone(pid: int) -> bool:
@@ -488,28 +514,50 @@ class TestDeath:
         assert _pid() != first
 
     def test_tasks_beside_the_one_that_kills_an_async_process(self, opened: Opened) -> None:
-        """All run again, half of them at a time, until the one that does it again is alone: it has failed, no other."""
-        _module("""
-            here = 0
-            async def handle(body):
-                global here
-                here += 1
-                pid(f"{os.getpid()}-{body.decode()}-{here}")
-                if body == b"die":
-                    await asyncio.sleep(0.2)
-                    os._exit(9)
-                await asyncio.sleep(0.5)
-                here -= 1
-        """)
+        """It was in a step, and runs alone after all others, which run again at once: it has failed, no other."""
+        _module(BESIDE)
         function = opened(jobs=4)
         runs = function.begin(*tasks(b"a", b"die", b"b", b"c"))
         assert _results(runs) == [Done(), Failed(f"{DIED}ended with exit code 9", exit_code=9), Done(), Done()]
         assert [run.told for run in runs] == [["begun", "ended"]] * 4
-        begun = [path.name.split("-") for path in Path().glob("[0-9]*-*[0-9]")]
-        assert len({process for process, _, _ in begun}) == 4
-        assert [most for _, body, most in begun if body == "a"].count("1") == 3
-        assert [most for _, body, most in begun if body == "die"].count("1") == 1
-        assert sorted(most for _, body, most in begun if body in "bc") == ["1", "2", "3", "4"]
+        again = _begun()[4:]
+        assert sorted(again[:3]) == ["a 1", "b 2", "c 3"]
+        assert again[3:] == ["die 1"]
+        assert len(_started()) == 2
+
+    def test_tasks_beside_a_thread_that_kills_the_process(self, opened: Opened) -> None:
+        """None is in a step: all run again, half of them at a time, until the one that does it again is alone."""
+        _module(BESIDE)
+        function = opened(jobs=4)
+        runs = function.begin(*tasks(b"a", b"thread", b"b", b"c"))
+        assert _results(runs) == [Done(), Failed(f"{DIED}ended with exit code 9", exit_code=9), Done(), Done()]
+        assert _begun()[4:] == ["a 1", "thread 2", "a 1", "thread 1", "b 1", "c 2"]
+        assert len(_started()) == 4
+
+    def test_a_thread_that_kills_the_process_of_busy_tasks(self, opened: Opened) -> None:
+        """Others are in a step whenever it does: none of them is blamed."""
+        _module(BESIDE)
+        bodies = [b"busy %d" % n for n in range(5)]
+        outcomes = opened(jobs=6).work_off(*tasks(b"thread", *bodies))
+        assert outcomes == [Failed(f"{DIED}ended with exit code 9", exit_code=9), *[Done()] * 5]
+
+    def test_many_that_kill_their_process(self, opened: Opened) -> None:
+        """Each costs two processes: the one that it shared, and one that it had for itself."""
+        _module(BESIDE)
+        bodies = [b"die %d" % n if n % 15 == 7 else b"a %d" % n for n in range(150)]
+        outcomes = opened(jobs=30).work_off(*tasks(*bodies))
+        assert [isinstance(outcome, Failed) for outcome in outcomes] == [b"die" in body for body in bodies]
+        assert len(_started()) <= 2 * 10 + 1
+
+    def test_one_that_has_killed_its_process(self, opened: Opened) -> None:
+        """Its next attempt runs alone from the start."""
+        _module(BESIDE)
+        function = opened(jobs=2)
+        died = Failed(f"{DIED}ended with exit code 9", exit_code=9)
+        assert function.work_off(*tasks(b"die", b"a")) == [died, Done()]
+        before = len(_begun())
+        assert function.work_off(*tasks(b"die", b"a")) == [died, Done()]
+        assert _begun()[before:] == ["die 1", "a 1"]
 
     def test_a_new_process_that_can_not_begin(self, opened: Opened) -> None:
         """A module that has changed for the worse is the worker's trouble, not the task's."""
@@ -736,12 +784,17 @@ class TestTimeout:
         assert "await asyncio.sleep(float(body))" in getattr(late, "detail", "")
         assert _pid("1000") == _pid("0.5")
 
-    @pytest.mark.parametrize("stubborn", ["time.sleep(1000)", "await stay()"])
+    @pytest.mark.parametrize(
+        "stubborn",
+        ["time.sleep(1000)", "await stay()", "await asyncio.gather(block())", "later(); await asyncio.sleep(1000)"],
+    )
     def test_a_coroutine_that_does_not_end(self, opened: Opened, short_grace: None, stubborn: str) -> None:
         """Its process is killed; the tasks beside it run again, in whatever order they came, and it alone has failed.
         Its next attempt runs alone.
         """
         _module(f"""
+            async def block(): time.sleep(1000)
+            def later(): asyncio.get_running_loop().call_soon(time.sleep, 1000)
             async def stay():
                 while True:
                     with __import__("contextlib").suppress(asyncio.CancelledError): await asyncio.sleep(1000)
@@ -756,6 +809,40 @@ class TestTimeout:
         assert function.work_off(*tasks(b"a", b"blocks", b"b")) == [Done(), Failed("timed out after 1s"), Done()]
         assert function.work_off(*tasks(b"blocks", b"c")) == [Failed("timed out after 1s"), Done()]
         assert Path("log").read_bytes().count(b"c") == 1
+
+    def test_many_that_block_their_process(self, opened: Opened, short_grace: None) -> None:
+        """Each costs two processes, and those beside it no attempt."""
+        _module(BESIDE)
+        bodies = [b"block %d" % n if n % 20 == 7 else b"a %d" % n for n in range(80)]
+        outcomes = opened(jobs=20, timeout=1.0).work_off(*tasks(*bodies))
+        assert outcomes == [Failed("timed out after 1s") if b"block" in body else Done() for body in bodies]
+        assert len(_started()) <= 2 * 4 + 1
+
+    def test_a_suspect_that_is_cancelled(self, opened: Opened, short_grace: None) -> None:
+        """It has blocked its process; when it runs alone and merely takes too long, it has time to clean up."""
+        _module("""
+            async def handle(body):
+                if body != b"suspect": return await asyncio.sleep(0.2)
+                if not os.path.exists("pid"): pid(); await asyncio.sleep(0.1); time.sleep(1000)
+                try: await asyncio.sleep(1000)
+                finally:
+                    for _ in range(70): await asyncio.sleep(0.01)
+                    pid("cleaned")
+        """)
+        late, beside = _results(opened(jobs=2, timeout=1.0).begin(*tasks(b"suspect", b"beside")))
+        assert (_whys([late]), beside) == (["timed out after 1s"], Done())
+        assert _pid("cleaned") != _pid()
+
+    def test_tasks_that_wait_for_each_other(self, opened: Opened, short_grace: None) -> None:
+        """Each blocks the others for a while, all of them for much longer than any may take: none is late."""
+        _module("""
+            async def handle(body):
+                open("log", "ab").write(body)
+                for _ in range(2): await asyncio.sleep(0.01); time.sleep(0.3)
+        """)
+        function = opened(jobs=10, timeout=1.0)
+        assert function.work_off(*tasks(*[b"a"] * 10)) == [Done()] * 10
+        assert Path("log").read_bytes() == b"a" * 10, "nothing ran again"
 
     def test_a_coroutine_that_blocks_past_its_time(self, opened: Opened) -> None:
         """It has failed, though it returns soon after; those beside it had no part in it, and lose no time."""

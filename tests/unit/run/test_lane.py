@@ -153,13 +153,13 @@ class TestTakenBack:
     def test_they_run_again_together(self) -> None:
         """Before all others, and beside each other."""
         lane = _lane(3, 4)
-        lane.run_again(lane.runner_ended({3, 4}), apart=False)
+        lane.run_again(lane.runner_ended({3, 4}))
         assert (_hand_over(lane), list(lane.at_work)) == ([1, 2, 3, 4], [1, 2, 3])
 
     def test_they_run_again_alone(self) -> None:
         """Before all others, one at a time; those that were never taken run together again."""
         lane = _lane(4, 5)
-        lane.run_again(lane.runner_ended({3, 4, 5}), apart=True)
+        lane.run_apart(lane.runner_ended({3, 4, 5}), None)
         assert not lane.at_work
         for handed_over, answered in (([1], 1), ([2], 2), ([3, 4, 5], 3)):
             assert _hand_over(lane) == handed_over
@@ -171,13 +171,51 @@ class TestTakenBack:
         guilty, beside = 6, []
         ended = lane.runner_ended(set())
         while len(ended) > 1:
-            lane.run_again(ended, apart=True)
+            lane.run_apart(ended, None)
             while guilty not in _hand_over(lane):
                 for number in list(lane.at_work):
                     assert lane.answered(number) is not None
             beside.append(len(lane.at_work))
             ended = lane.runner_ended(set())
         assert beside == [4, 2, 1]
+        assert _numbers(ended) == [guilty]
+
+    def test_a_suspect_runs_alone(self) -> None:
+        """The others come first, all at once, taken or not; what has not begun waits until it is over."""
+        lane = _lane(4, 6)
+        ended = lane.runner_ended({4, 5, 6})
+        lane.run_apart(ended, ended[1])
+        for handed_over in ([1, 3, 4], [2], [5, 6]):
+            assert _hand_over(lane) == handed_over
+            for number in list(lane.at_work):
+                assert lane.answered(number) is not None
+
+    def test_suspects_keep_their_order(self) -> None:
+        """One that is found while another waits has its turn after it."""
+        lane = _lane(4, 4)
+        for suspect in (2, 3):
+            ended = lane.runner_ended(set())
+            lane.run_apart(ended, next(entry for entry in ended if entry.number == suspect))
+            _hand_over(lane)
+        assert list(lane.at_work) == [1, 4]
+        for answered, handed_over in (((1, 4), [2]), ((2,), [3])):
+            for number in answered:
+                assert lane.answered(number) is not None
+            assert _hand_over(lane) == handed_over
+
+    def test_suspects_that_are_innocent(self) -> None:
+        """The one that does it is found all the same: after some of them the others are halved."""
+        lane = _lane(16, 16)
+        guilty, beside = 6, []
+        ended = lane.runner_ended(set())
+        while len(ended) > 1:
+            lane.run_apart(ended, next(entry for entry in ended if entry.number != guilty))
+            while guilty not in _hand_over(lane):
+                for number in list(lane.at_work):
+                    assert lane.answered(number) is not None
+            beside.append(len(lane.at_work))
+            ended = lane.runner_ended(set())
+        assert beside == [15, 14, 13, 6, 2, 1]
         assert _numbers(ended) == [guilty]
 
     def test_runners_that_others_end(self) -> None:
@@ -188,22 +226,31 @@ class TestTakenBack:
             assert lane.take_lost() == []
             _hand_over(lane)
 
+    def test_neighbours_of_one_that_ends_runners(self) -> None:
+        """They run again as often as it takes, and are not given up either."""
+        lane = _lane(9, 9)
+        for _ in range(MOST_LOSSES + 3):
+            ended = lane.runner_ended(set())
+            lane.run_apart(ended, ended[0])
+            assert lane.take_lost() == []
+            _hand_over(lane)
+
     @pytest.mark.parametrize("taken", [True, False])
     def test_lost_again_and_again(self, taken: bool) -> None:
         """A task that loses one runner after the other is given up, and only that one."""
         lane = _lane(1, 2)
         for _ in range(MOST_LOSSES):
-            lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
+            lane.run_again(lane.runner_ended({2} if taken else {1, 2}))
             assert lane.take_lost() == []
             _hand_over(lane)
-        lane.run_again(lane.runner_ended({2} if taken else {1, 2}), apart=False)
+        lane.run_again(lane.runner_ended({2} if taken else {1, 2}))
         assert _numbers(lane.take_lost()) == [1]
         assert (_hand_over(lane), list(lane.at_work)) == ([2], [2])
 
     def test_take_all(self) -> None:
         """Where there is no runner any more, all are taken out, those first that had begun."""
         lane = _lane(2, 4)
-        lane.run_again(lane.runner_ended({3, 4}), apart=False)
+        lane.run_again(lane.runner_ended({3, 4}))
         assert (_numbers(lane.take_all()), len(lane), _hand_over(lane)) == ([1, 2, 3, 4], 0, [])
 
 
@@ -371,7 +418,10 @@ class LaneAndRunner(RuleBasedStateMachine):
         failed = data.draw(st.sets(st.sampled_from(ended))) if ended else set()
         self.over += [self._run_of(entry) for entry in failed]
         again = [entry for entry in ended if entry not in failed]
-        self.lane.run_again(again, apart=data.draw(st.booleans()))
+        if data.draw(st.booleans()):
+            self.lane.run_apart(again, data.draw(st.sampled_from([None, *again])))
+        else:
+            self.lane.run_again(again)
         self.over += [self._run_of(entry) for entry in self.lane.take_lost()]
         self.most = max(self.width, len(self.lane.at_work))  # those whose answers were lost run again too
 
@@ -395,7 +445,7 @@ class LaneAndRunner(RuleBasedStateMachine):
         if not hasattr(self, "lane"):
             return
         if self.is_there:
-            self.lane.run_again(self.lane.runner_ended(self._take_back()), apart=False)
+            self.lane.run_again(self.lane.runner_ended(self._take_back()))
         here = [self._run_of(entry) for entry in self.lane.take_all()]
         runs = [*here, *self.over, *(run for run, _ in self.outside)]
         assert len(runs) == len(self.made)

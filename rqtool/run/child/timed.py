@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Generator
-from functools import partial
 from math import inf
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -37,25 +36,26 @@ class Timed(Generic[Result]):
 
     def __await__(self) -> Generator[Any, Any, Result]:
         coroutine = self._start()  # only here: one that is never awaited would be complained about
-        step = partial(coroutine.send, None)
+        step: Callable[[Any], Any] = coroutine.send
+        value: Any = None
         shared, number = Timed.shared, self._number
         while True:
             shared[SINCE] = began = time.monotonic()
             shared[IN_STEP] = number
             try:
-                awaited = step()
+                awaited = step(value)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
             finally:
-                self._took(time.monotonic() - began)
+                if (seconds := time.monotonic() - began) >= BLOCKING:
+                    self._blocked(seconds)
                 shared[IN_STEP] = 0  # last: the worker must not miss the time that it took
             try:
-                step = partial(coroutine.send, (yield awaited))
+                step, value = coroutine.send, (yield awaited)
             except BaseException as error:  # cancelled
-                step = partial(coroutine.throw, error)
+                step, value = coroutine.throw, error
 
-    def _took(self, seconds: float) -> None:
-        if seconds >= BLOCKING:
-            self.is_late |= self.left <= 0.0
-            Timed.shared[BLOCKED] += seconds
-            self._ends_at -= seconds  # its own doing
+    def _blocked(self, seconds: float) -> None:
+        self.is_late |= self.left <= 0.0
+        Timed.shared[BLOCKED] += seconds
+        self._ends_at -= seconds  # its own doing

@@ -19,7 +19,8 @@ from rqtool.output import OutputError, complain, emit, unwritable
 if TYPE_CHECKING:
     from rqtool.queues.check import Check
 
-checking = partial(typer.Option, rich_help_panel="Limits for --check")
+CHECKING = "Limits for --check"
+checking = partial(typer.Option, rich_help_panel=CHECKING)
 Format = Literal["nagios", "prometheus", "json"]
 
 _LEVELS = {"warn": "WARNING", "crit": "CRITICAL"}

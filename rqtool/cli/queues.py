@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rqtool.cli.check import Format, age_limit, checking, format_in, limit, limits, report, unknown_at_errors
+from rqtool.cli.check import CHECKING, Format, age_limit, checking, format_in, limit, limits, report, unknown_at_errors
 from rqtool.cli.command import Command
 from rqtool.cli.options import (
     Json,
@@ -66,8 +66,9 @@ class QueuesCommand(Command):
         with unknown_at_errors((params.get("form") or "nagios") if params.get("check") else None):
             if params["all_vhosts"] and is_typed(ctx, "vhost"):
                 raise UsageError("--vhost and --all-vhosts contradict each other", "Use one of the two")
-            if params["form"] and is_typed(ctx, "form") and not params["check"]:
-                raise UsageError("--format is for --check", "Add --check, or leave --format out")
+            for param in () if params["check"] else self.get_params(ctx):
+                if param.rich_help_panel == CHECKING and is_typed(ctx, param.name):
+                    raise UsageError(f"{param.opts[0]} is for --check", f"Add --check, or leave {param.opts[0]} out")
             return super().invoke(ctx)
 
 

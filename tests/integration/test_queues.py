@@ -114,6 +114,11 @@ def test_names_that_are_missing(rqtool: Program, vhost: Vhost) -> None:
     assert "rqtool: There is no queue 'elsewhere' here." in ended.stderr
 
 
+def test_limits_from_the_environment(rqtool: Program) -> None:
+    """They are for --check, and hinder nothing else."""
+    assert rqtool("queues", env={"RQTOOL_QUEUES_CRIT_READY": "5"}).code == 0
+
+
 def test_a_table_on_a_terminal(vhost: Vhost, tmp_path: Path) -> None:
     """On a terminal it is a table for people; names with markup are printed as they are."""
     vhost.declare("[bold]name[/bold]")

@@ -245,6 +245,9 @@ def test_one_way_of_naming(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: C
     [
         ("release --yes", "No queue is named"),
         ("queues --format json", "--format is for --check"),
+        ("queues --crit-ready 5", "--crit-ready is for --check. Add --check, or leave --crit-ready out."),
+        ("queues --json --warn-stuck 0", "--warn-stuck is for --check"),
+        ("queues --watch --crit-age 1h", "--crit-age is for --check"),
         ("queues --watch 5", "'5' is not a duration"),
         ("queues --all-vhosts --vhost x", "--vhost and --all-vhosts contradict"),
         ("work --tag --output direct -- true", "--tag and --output direct contradict"),

@@ -18,6 +18,8 @@ class RqtoolError(Exception):
     """An error that a user can act on. `str()` gives `WHAT. WHAT TO DO.`; `exit_code` is that of the process."""
 
     exit_code = 1
+    unknown_queue = ""
+    """The name that no queue has, if that is the error: the command line suggests one like it."""
 
     def __init__(self, what: str, what_to_do: str = "") -> None:
         super().__init__(what, what_to_do)
@@ -28,6 +30,13 @@ class RqtoolError(Exception):
         return " ".join(
             part if part.endswith("?") else f"{part.rstrip('.')}." for part in (self.what, self.what_to_do) if part
         )
+
+
+def no_queue(name: str) -> RqtoolError:
+    """The error for the name of a queue that does not exist."""
+    error = RqtoolError(f"There is no queue {name!r}", "See the names with: rqtool queues")
+    error.unknown_queue = name
+    return error
 
 
 class UsageError(RqtoolError):

@@ -1,6 +1,8 @@
-"""Bytes and text from outside, made safe to print. Pure."""
+"""Bytes and text from outside, made safe to print; names that are mistyped. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 SHOWN = 1000
 """Characters of a task's body that are printed: 5 MB would bury everything else."""
@@ -43,3 +45,12 @@ def plural(count: int, noun: str) -> str:
 def start_of(body: bytes) -> str:
     """Return the first hundred characters of a body, with replacement characters for what is not UTF-8."""
     return body[:400].decode(errors="replace")[:100]  # UTF-8 has four bytes a character at most
+
+
+def closest(name: str, names: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the first of the names that begins with `name`, else the one most like it; None if none is."""
+    from difflib import get_close_matches  # no start pays for it, only errors do
+
+    others = sorted(names)
+    meant = [other for other in others if other.startswith(name)] or get_close_matches(name, others, 1, similarity)
+    return meant[0] if meant else None

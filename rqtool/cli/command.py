@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from difflib import get_close_matches
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
 from rqtool.errors import UsageError
+from rqtool.text import closest
 
 BROKER, OUTPUT = "Broker", "Output"
 SIMILARITY = 0.75
@@ -104,17 +104,21 @@ def _describe(error: typer.TyperException) -> str:
         return f"{_spelled(param)}{where}: {_problem(error.message, param.type)}"
     if hasattr(error, "possibilities"):
         wrong: Any = error
-        hint = _instead(wrong.option_name, wrong.ctx and wrong.ctx.info_name, wrong.possibilities or [])
-        return f"No such option: {wrong.option_name}{hint}"
-    return error.format_message()
+        return f"No such option: {wrong.option_name}{_instead(wrong.option_name, wrong.ctx)}"
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    if "extra argument" in message and any("--id" in param.opts for param in context.command.params):
+        message += ". A task is named with --id"
+    return message
 
 
-def _instead(option: str, verb: str | None, known: list[str]) -> str:
+def _instead(option: str, context: Any) -> str:
     """Return a sentence about what might have been meant, or nothing."""
-    if verb in ("send", "work") and option in INSTEAD:
+    if context.info_name in ("send", "work") and option in INSTEAD:
         return f". {INSTEAD[option]}"
-    close = get_close_matches(option.strip("-"), [name.strip("-") for name in known], 1, SIMILARITY)
-    return f". Did you mean --{close[0]}?" if close else ""
+    known = [name for param in context.command.get_params(context) for name in param.opts]
+    long = [name.removeprefix("--") for name in known if name.startswith("--")]
+    close = closest(option.removeprefix("--"), long, SIMILARITY) if option.startswith("--") else None
+    return f". Did you mean --{close}?" if close else ""
 
 
 def _spelled(param: Any) -> str:

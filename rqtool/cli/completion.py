@@ -1,4 +1,4 @@
-"""Completion of queue names on the command line. Silent where no broker answers in time.
+"""Queue names on the command line: completed, and suggested for a mistyped one. Silent where no broker answers in time.
 
 The ids of dead tasks are not completed: looking at them is a delivery, which the Tab key must not cause.
 """
@@ -6,41 +6,52 @@ The ids of dead tasks are not completed: looking at them is a delivery, which th
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from contextlib import redirect_stderr, suppress
 
 from rqtool.endpoint.urls import Endpoint
+from rqtool.text import closest
 from rqtool.topology import homes
 
-SECONDS = 0.2
-"""How long a broker may take: somebody waits at the keyboard."""
+SECONDS, PATIENCE = 0.2, 5.0
+"""How long a broker may take: somebody waits at the keyboard, for a completion or for an error."""
+_ID = re.compile(r"[0-9a-f]{8}\b")
+"""How the ids that rqtool gives to tasks begin."""
 
 
 def queue_names(find: Callable[[], Endpoint], incomplete: str) -> list[str]:
-    """The queues of the vhost, without those that rqtool keeps beside them for tasks on their way; `find` says where
-    the broker is.
+    """The queues of the vhost that begin so; `find` says where the broker is."""
+    return [name for name in _names(find, SECONDS) if name.startswith(incomplete)]
+
+
+def did_you_mean(endpoint: Endpoint, name: str, task: str | None = None, *, has_ids: bool = False) -> str:
+    """Return what to add to the name of a queue that does not exist, or nothing. `task`: the id that stands before it;
+    `has_ids`: the verb has --id.
     """
-    names = _names(find)
-    return sorted(name for name in names if name.startswith(incomplete) and not _is_beside(name, names))
+    names = _names(lambda: endpoint, PATIENCE)
+    if task in names:
+        return f", but {task!r} is one: the id comes first"
+    if meant := closest(name, names):
+        return f" (did you mean {meant!r}?)"
+    return " (the id of a task is given with --id)" if has_ids and _ID.match(name) else ""
 
 
-def _is_beside(name: str, names: AbstractSet[str]) -> bool:
-    return any(home in names and kind != "dead" for home, kind in homes(name))
-
-
-def _names(find: Callable[[], Endpoint]) -> AbstractSet[str]:
+def _names(find: Callable[[], Endpoint], seconds: float) -> list[str]:
+    """Without those that rqtool keeps beside a queue for tasks on their way."""
     found: set[str] = set()
 
     def look() -> None:
         from rqtool.management.api import Management
 
-        with suppress(Exception), redirect_stderr(io.StringIO()):
-            endpoint = find()
+        with suppress(Exception):
+            with redirect_stderr(io.StringIO()):
+                endpoint = find()
             found.update(name for _, name in Management(endpoint.api_urls, endpoint.tls).keys(endpoint.vhost))
 
     looking = threading.Thread(target=look, daemon=True)
     looking.start()
-    looking.join(SECONDS)
-    return set(found)
+    looking.join(seconds)
+    names = set(found)
+    return sorted(name for name in names if all(home not in names or kind == "dead" for home, kind in homes(name)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broke
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import ask, complain, emit, put, talker
-from rqtool.text import plural
+from rqtool.text import closest, plural
 from rqtool.topology import DEAD, dead_queue
 
 if TYPE_CHECKING:
@@ -35,8 +34,10 @@ class DeadGroup(TyperGroup):
     """`rqtool dead` alone is `rqtool dead summary`; with a queue instead of a command it is `rqtool dead list`."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        first = args[0] if args else ""
-        if first not in (*self.commands, *ctx.help_option_names) and not ctx.resilient_parsing:
+        first, second = [*args, "", ""][:2]
+        is_known = first in (*self.commands, *ctx.help_option_names)
+        is_mistyped = not first.startswith("-") and second[:1] not in ("", "-")  # a queue stands alone
+        if not (is_known or is_mistyped or ctx.resilient_parsing):
             named = first[:1] not in ("", "-") or any(arg.startswith(("-q", "--queue")) for arg in args)
             args = ["list" if named else SUMMARY, *args]
         return super().parse_args(ctx, args)
@@ -102,12 +103,14 @@ def list_(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint, **cho
     listing = Listing(endpoint, selection, show)
     try:
         code = _end(listing, asyncio.run(listing.run()), quiet=quiet)
-    except RqtoolError:
-        if not listing.has_queue and (verbs := get_close_matches(queue, ["list", "show", "retry", "purge"], 1)):
-            raise RqtoolError(f"There is no queue {queue!r}", f"The verb is: rqtool dead {verbs[0]}") from None
-        if listing.has_queue or not (others := _others(endpoint, queue)):
+    except RqtoolError as error:
+        if not error.unknown_queue:
             raise
-        raise RqtoolError(f"There is no queue {queue!r}; {others}", "See them all with: rqtool dead") from None
+        if verb := closest(queue, ["list", "show", "retry", "purge"]):
+            error.what_to_do = f"The verb is: rqtool dead {verb}"
+        elif others := _others(endpoint, queue):
+            raise RqtoolError(f"{error.what}; {others}", "See them all with: rqtool dead") from None
+        raise
     if not (listing.ready or quiet) and (others := _others(endpoint, queue)):
         complain(f"{others}; see them all with: rqtool dead")
     return code

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 
 from rqtool.cli.command import BROKER, OUTPUT
-from rqtool.cli.completion import queue_names
+from rqtool.cli.completion import did_you_mean, queue_names
 from rqtool.durations import parse_duration
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import NothingListens, UsageError
+from rqtool.errors import NothingListens, RqtoolError, UsageError
 from rqtool.output import complain
 from rqtool.topology import check_queue_name
 
@@ -144,6 +144,10 @@ def with_broker(
                 return verb(**values, endpoint=endpoint)
             except NothingListens as error:
                 raise endpoint.explained(error) from None
+            except RqtoolError as error:
+                if name := error.unknown_queue:
+                    error.what += did_you_mean(endpoint, name, values.get("task"), has_ids=bool(choice))
+                raise
 
         kept = [each for each in own.parameters.values() if each.name not in ("endpoint", "choice")]
         context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)

@@ -11,6 +11,7 @@ import typer
 
 from rqtool.cli.check import CHECKING, Format, age_limit, checking, format_in, limit, limits, report, unknown_at_errors
 from rqtool.cli.command import Command
+from rqtool.cli.completion import did_you_mean
 from rqtool.cli.options import (
     Json,
     Quiet,
@@ -175,6 +176,10 @@ def queues(
 
     api = Management(endpoint.api_urls, endpoint.tls)
     look = partial(take_snapshot, api, where, seconds, datetime.now().astimezone())
+
+    def hint(name: str) -> str:
+        return did_you_mean(endpoint, name) if where is not None else ""
+
     if check:
         from rqtool.queues.check import Thresholds
         from rqtool.queues.check import check as judge
@@ -184,7 +189,7 @@ def queues(
         thresholds = Thresholds(warn, crit)
         patterns = names and [*names, *(dead_queue(name) for name in names)]
         found = look(patterns or None, age=max(thresholds.ages, default=0))
-        result = judge(found.diagnoses, thresholds, names, found.unseen)
+        result = judge(found.diagnoses, thresholds, names, found.unseen, hint)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
 
@@ -217,8 +222,7 @@ def queues(
     missing = [n for n in names if not any(selects([n], each.queue.name) for each in found.diagnoses)]
     for name in missing:
         what = f"No queue here matches {name!r}" if is_glob(name) else f"There is no queue {name!r} here"
-        similar = api.similar(where, name) if where is not None else ""
-        complain(f"{what}{similar}. See the names with: rqtool queues --all-vhosts")
+        complain(f"{what}{hint(name)}. See the names with: rqtool queues --all-vhosts.")
     return 1 if missing else 0
 
 

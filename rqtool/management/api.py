@@ -9,7 +9,6 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
@@ -88,14 +87,6 @@ class Management:
     def keys(self, vhost: str | None = None) -> set[Key]:
         """Every queue that exists, also those that don't answer. Raises AccessRefused as `queues` does."""
         return {queue.key for queue in self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"})}
-
-    def similar(self, vhost: str, name: str) -> str:
-        """Return ` (did you mean 'other'?)` for a name that no queue has, of those that begin with it the first; empty
-        where none is like it.
-        """
-        names = sorted(other for _, other in self.keys(vhost))
-        meant = [other for other in names if other.startswith(name)] or get_close_matches(name, names, 1)
-        return f" (did you mean {meant[0]!r}?)" if meant else ""
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """A list of the API; None where there is no such list, or the server keeps no statistics for it."""

@@ -16,7 +16,7 @@ from rqtool.amqp.errors import NOT_FOUND, Lost, raise_refusal, unreachable
 from rqtool.amqp.headers import as_new
 from rqtool.amqp.republisher import NotTaken, Republisher
 from rqtool.endpoint.urls import Endpoint
-from rqtool.errors import RqtoolError, Stopped, Unreachable
+from rqtool.errors import RqtoolError, Stopped, Unreachable, no_queue
 from rqtool.messages.browse import Browser
 from rqtool.messages.detail import Detail
 from rqtool.messages.filter import ANY, Filter, Ids
@@ -64,8 +64,6 @@ class Operation:
         self._selection = selection
         self._ids: Ids[Delivery] = Ids(selection.ids)
         self.ready = 0
-        self.has_queue = True
-        """Whether the dead queue is there, or the queue whose tasks would go to it."""
         self._selected = 0
         self._handled = 0
         self._moving = False
@@ -109,7 +107,8 @@ class Operation:
                 error = unreachable(lost)
                 raise Unreachable(f"{error.what}{self._so_far()}", error.what_to_do) from None
             except RqtoolError as error:
-                raise type(error)(f"{error.what}{self._so_far()}", error.what_to_do) from None
+                error.what += self._so_far()
+                raise
             if self._signals.finish:
                 raise Stopped(self._signals.last, f"stopped by a signal{self._so_far()}")
         return self._handled
@@ -140,8 +139,7 @@ class Operation:
             if lost.code != NOT_FOUND or "no queue" not in lost.text or self._selected:
                 raise_refusal(lost, f"tasks of queue {self._name!r}")
             if not await is_there(connection, self.queue):
-                self.has_queue = False
-                raise RqtoolError(f"There is no queue {self.queue!r}", "See the names with: rqtool queues") from None
+                raise no_queue(self.queue) from None
             await self.finish(browser)  # the first task that dies creates the dead queue
             return
         finally:

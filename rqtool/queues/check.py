@@ -6,7 +6,7 @@ https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -92,9 +92,16 @@ class Check:
         return f"{line} | {self.performance}" if self.performance else line
 
 
-def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collection[str], unseen: str) -> Check:
+def check(
+    diagnoses: Sequence[Diagnosis],
+    thresholds: Thresholds,
+    names: Collection[str],
+    unseen: str,
+    hint: Callable[[str], str] = lambda _: "",
+) -> Check:
     """Judge a snapshot. `names`: the queues asked for by name or glob, or empty for all; `diagnoses` may include their
-    dead queues too, which count as dead alone. `unseen`: what could not be seen, or empty.
+    dead queues too, which count as dead alone. `unseen`: what could not be seen, or empty. `hint`: what to add to the
+    name of a queue that does not exist.
     """
     asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
     dead = [each for each in diagnoses if each.queue.name.endswith(DEAD)]
@@ -120,7 +127,7 @@ def check(diagnoses: Sequence[Diagnosis], thresholds: Thresholds, names: Collect
     others = [each for each in dead if each.queue.ready and each not in asked]
     troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
     missing = sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked))
-    troubles += [(Status.UNKNOWN, f"there is no queue {name!r}") for name in missing]
+    troubles += [(Status.UNKNOWN, f"there is no queue {name!r}{hint(name)}") for name in missing]
     if unseen and values["held"] and not values["stuck"]:
         troubles.append((Status.UNKNOWN, unseen))
     status = max([*limited.values(), *(status for status, _ in troubles)], key=_SEVERITY.index)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rqtool.errors import AccessRefused, RqtoolError
+from rqtool.errors import AccessRefused, RqtoolError, no_queue
 from rqtool.management.api import Management, below
 from rqtool.management.client import Client
 from rqtool.management.fields import at
@@ -103,8 +103,7 @@ class Release:
         snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
         diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
-            similar = self._api.similar(self._vhost, self._queue)
-            raise RqtoolError(f"There is no queue {self._queue!r} here{similar}", "See the names with: rqtool queues")
+            raise no_queue(self._queue)
         named = [holder for holder in diagnosis.holding if holder.client.names & self._names]
         chosen = named if self._names else diagnosis.suspects
         clients = {holder.client.connection: holder.client for holder in chosen}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from rqtool.errors import UsageError
 from rqtool.run.child.exception import Report
 from rqtool.run.task import Task
+from rqtool.text import closest
 
 _HOW = "Write MODULE:FUNCTION, as in tasks:handle for the function handle in tasks.py"
 
@@ -71,8 +71,8 @@ def load(target: str) -> Target:
 
 
 def _alike(name: str, where: object) -> str:
-    close = difflib.get_close_matches(name, [other for other in dir(where) if callable(getattr(where, other, None))])
-    return f"Did you mean {close[0]!r}?" if close else ""
+    close = closest(name, [other for other in dir(where) if callable(getattr(where, other, None))])
+    return f"Did you mean {close!r}?" if close else ""
 
 
 def _is(kind: Callable[[object], bool], function: Any) -> bool:

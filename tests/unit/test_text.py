@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rqtool.text import SHOWN, plural, printable, quoted, start_of
+from rqtool.text import SHOWN, closest, plural, printable, quoted, start_of
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,19 @@ def test_plural(count: int, text: str) -> None:
 def test_the_start_of_a_body(body: bytes, text: str) -> None:
     """A hundred characters, as text whatever it is."""
     assert start_of(body) == text
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("ord", "orders"),
+        ("ordres", "orders"),
+        ("word", "words"),
+        ("wrods", "words"),
+        ("que", "queue"),
+        ("photos", None),
+    ],
+)
+def test_the_closest_name(typed: str, meant: str | None) -> None:
+    """One that begins with what was typed goes first."""
+    assert closest(typed, ("words", "quiet", "queue", "orders.dead", "orders")) == meant

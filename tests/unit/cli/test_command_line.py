@@ -18,6 +18,8 @@ from tests.unit.cli.test_help import Captured, run
         ("help work x", "rqtool work has no commands of its own. See: rqtool work --help."),
         ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
+        ("send --que x", "No such option: --que. Did you mean --queue? See: rqtool send --help."),
+        ("dead sh photos", "No such command 'sh'. Did you mean 'show'? See: rqtool dead --help."),
         ("work --concurrency 4", "No such option: --concurrency. See: rqtool work --help."),
         (
             "work --eta",
@@ -35,6 +37,10 @@ from tests.unit.cli.test_help import Captured, run
         ("send --queue", "Option '--queue' requires an argument. See: rqtool send --help."),
         ("queues --holders=5", "Option '--holders' does not take a value. See: rqtool queues --help."),
         ("dead list --limit", "Option '--limit' requires an argument. See: rqtool dead list --help."),
+        (
+            "dead retry photos 3699d0fa",
+            "Got unexpected extra argument(s) (3699d0fa). A task is named with --id. See: rqtool dead retry --help.",
+        ),
     ],
 )
 def test_what_is_wrong(arguments: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -125,16 +125,6 @@ class TestQueues:
         api.answers["/api/queues"] = (200, [ROW | {"arguments": arguments}])
         assert [queue.delays for queue in api.client().queues()] == [delays]
 
-    @pytest.mark.parametrize(
-        ("typed", "meant"),
-        [("ord", "orders"), ("ordres", "orders"), ("word", "words"), ("wrods", "words"), ("photos", None)],
-    )
-    def test_a_name_like_it(self, api: Api, typed: str, meant: str | None) -> None:
-        """One that begins with what was typed goes first."""
-        rows = [ROW | {"name": name} for name in ("words", "orders.dead", "orders")]
-        api.answers["/api/queues/%2F"] = (200, rows)
-        assert api.client().similar("/", typed) == (f" (did you mean {meant!r}?)" if meant else "")
-
     def test_totals_are_asked_for_live(self, api: Api) -> None:
         """Without statistics the totals are those of now; with them they are seconds old."""
         api.answers["/api/queues/%2F"] = (200, [])

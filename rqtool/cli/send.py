@@ -59,7 +59,9 @@ def send(
     *,
     tasks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TASK]...", help="Each is one task. Without any: one task per line of stdin."),
+        typer.Argument(
+            metavar="[TASK]...", help="Each is one task; -q names the queue. Without any: one task per line of stdin."
+        ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
     type: Kind = None,  # noqa: A002 - its environment twin is named after it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from json import dumps
 from typing import TYPE_CHECKING
 
+from rqtool.durations import format_duration
 from rqtool.text import plural
 
 if TYPE_CHECKING:
@@ -19,17 +20,19 @@ def nothing(plan: Plan) -> str:
         return f"nothing of {name!r} is held"
     if plan.diagnosis.stuck:
         return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
-    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them"
+    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them {_limit(plan)}"
     return f"{who}. See: rqtool queues --holders; --holder NAME closes a connection all the same{unseen}"
 
 
 def announced(plan: Plan) -> list[str]:
-    """Who holds how much, and what else comes back with the connection."""
+    """Who holds how much, why that is suspicious, and what else comes back with the connection."""
     queue = plan.diagnosis.queue.name
+    suspects = {holder.client.connection for holder in plan.diagnosis.suspects}
     lines = []
     for target in plan.targets:
         also = f", and {_listed(target.elsewhere)}" if target.elsewhere else ""
         line = f"{target.client.described} holds {target.held:,} of {queue!r}{also}"
+        line += f"; no ack {_limit(plan)}" if target.client.connection in suspects else ""
         if target.busy:
             all_of_them = target.busy == {queue: target.held, **target.elsewhere}
             which = "them" if all_of_them else _listed(target.busy)
@@ -37,6 +40,10 @@ def announced(plan: Plan) -> list[str]:
         lines.append(line)
     others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
     return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
+
+
+def _limit(plan: Plan) -> str:
+    return f"for over {format_duration(plan.diagnosis.basis.stuck_after)} (--stuck-after)"
 
 
 def _listed(counts: dict[str, int]) -> str:

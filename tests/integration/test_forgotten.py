@@ -181,6 +181,7 @@ def test_release_gives_everything_back(scene: Scene) -> None:
     assert (asked.code, asked.stdout, scene.vhost.figures("never")) == (2, "", (0, 5))
     shown, refused = asked.stderr.splitlines()
     assert shown.startswith("rqtool: never-import (127.0.0.1:")
+    assert shown.endswith(" holds 5 of 'never'; no ack for over 10s (--stuck-after)")
     assert refused == "rqtool: No connection is closed: there is no terminal to ask on. Add --yes."
     ended = scene.rqtool("release", "never", "--yes", "--stuck-after", STUCK_AFTER)
     assert ended.code == 0
@@ -194,14 +195,14 @@ def test_release_spares_the_busy(scene: Scene) -> None:
     """Nobody is cut off who has not forgotten; but whoever is named is."""
     ended = scene.rqtool("release", "ours", "--yes", "--stuck-after", STUCK_AFTER)
     assert (ended.code, ended.stdout, scene.vhost.figures("ours")) == (0, "", (0, 3))
-    assert "nobody is known to have forgotten them" in ended.stderr
+    assert "nobody is known to have forgotten them for over 10s (--stuck-after). See: " in ended.stderr
     known = json.loads(scene.rqtool("release", "ours", "--yes", "--json", "--stuck-after", STUCK_AFTER).stdout)
     assert (known["released"], known["messages_ready"], known["messages_unacknowledged"]) == (0, 0, 3)
     assert scene.rqtool("release", "slow", "--yes", "--holder", "nobody").code == 1
     named = scene.rqtool("release", "slow", "--yes", "--holder", "slow-import", "--json")
     result = json.loads(named.stdout)
     assert (named.code, result["released"], result["closed"][0]["client"]) == (0, 3, "slow-import")
-    assert "it may be at work on them, and they may be done twice" in named.stderr
+    assert " holds 3 of 'slow'; it may be at work on them, and they may be done twice" in named.stderr
 
 
 def test_release_deletes_no_queue(scene: Scene) -> None:

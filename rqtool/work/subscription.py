@@ -142,6 +142,11 @@ class Subscription:
         """How many tasks are ready for these consumers. Raises Lost."""
         return sum([await count_ready(self.connection, queue) for queue in self._consumed])
 
+    async def count_waiting(self) -> int:
+        """How many failed tasks wait for the time of their next attempt, at the delays of this worker. Raises Lost."""
+        waits = [place.name for place in self._options.places if place.wait is not None]
+        return sum([ready for name in waits for ready, _ in [await look(self.connection, name) or (0, 0)]])
+
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
         found = await look(self.connection, self._quarantine) if self.counts_returns else None

@@ -17,13 +17,16 @@ SHORTEST, LONGEST = 8, 40
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`left`: tasks that have not begun, None: not known yet. `pause`: for how many seconds none is to begin."""
+    """`left`: tasks that may begin, None: not known yet. `pause`: for how many seconds none is to begin. `waiting`:
+    failed tasks whose next attempt has its time.
+    """
 
     done: int
     failed: int
     running: int
     left: int | None
     pause: float = 0.0
+    waiting: int = 0
 
 
 class Trend:
@@ -60,11 +63,14 @@ class Bar:
         if figures.left is None:
             parts += ["? left", "ETA ?"]
             return ", ".join(parts)[:width]
-        emptying = -self._left.add(now, figures.left)
-        eta = figures.left / emptying if emptying > 0 else None
-        parts += [f"{figures.left:,} left", f"ETA {'?' if eta is None else _rounded(eta)}"]
+        to_begin = figures.left + figures.waiting
+        emptying = -self._left.add(now, to_begin)
+        held_up = figures.pause or (figures.waiting and not figures.left)
+        eta = to_begin / emptying if emptying > 0 and not held_up else None
+        parts += [f"{figures.left:,} left"] + ([f"{figures.waiting:,} to retry"] if figures.waiting else [])
+        parts += [f"ETA {'?' if eta is None else _rounded(eta)}"]
         text = ", ".join(parts)
-        there = figures.left + figures.running
+        there = to_begin + figures.running
         self._most = max(self._most, there) if there else 0
         size = min(width - len(text) - 3, LONGEST)
         if size >= SHORTEST and self._most:

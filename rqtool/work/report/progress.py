@@ -45,14 +45,16 @@ class Progress:
     out: WorkerOutput
     bar: Bar = field(default_factory=Bar)
     _ready: int | None = None
+    _waiting: int = 0
     _size: os.terminal_size | None = None
 
     async def ask(self) -> None:
-        """Ask the broker again and again how much is ready. Never ends."""
+        """Ask the broker again and again how much is ready, and waits for another attempt. Never ends."""
         while True:
             if (subscription := self.session.subscription) is not None:
                 with suppress(Lost):  # the worker opens another connection
                     self._ready = await subscription.count_ready()
+                    self._waiting = await subscription.count_waiting()
             await asyncio.sleep(ASK)
 
     async def draw(self) -> None:
@@ -86,4 +88,5 @@ class Progress:
         count = self.jobs.count
         here = count["waiting"] + count["handed over"] + count["withdrawn"]
         left = None if self._ready is None else self._ready + here
-        return Figures(self.tally.done, self.tally.failed, count["running"], left, self.dispatcher.pause_left)
+        pause = self.dispatcher.pause_left
+        return Figures(self.tally.done, self.tally.failed, count["running"], left, pause, self._waiting)

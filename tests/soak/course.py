@@ -62,7 +62,10 @@ class Course:
             self.workers.start(worker)
         load: list[threading.Thread] = []
         new_queues = NewQueues(
-            list(self._scenario.new_queues), self._new_queue, lambda work: load.append(self._thread(work))
+            list(self._scenario.new_queues),
+            self._new_queue,
+            lambda new: self.senders.has_confirmed(new.worker.name),
+            lambda work: load.append(self._thread(work)),
         )
         nemeses = Nemeses(self._broker, self.workers, self.senders, new_queues, self.faults, self._journal)
         self._start = self._journal.now
@@ -135,16 +138,15 @@ class Course:
             if self._over.wait(SINGLE_SECONDS):
                 return
 
-    def _new_queue(self, new: NewQueue, begun: Callable[[], None]) -> None:
-        """A few tasks come first, from a sender that ends at once: one that still runs would notice that the queue has
-        gone. The worker comes last: what has been done can't be lost with the queue any more.
+    def _new_queue(self, new: NewQueue) -> None:
+        """A few tasks come first, from a sender that has then nothing left to do: one that goes on would notice that the
+        queue has gone. The worker comes last: what has been done can't be lost with the queue any more.
         """
         worker = new.worker
         self._begun.append(worker)
         self._journal.say(f"new {worker.kind} queue {worker.queue}: {new.tasks} tasks")
         tasks = list(islice(self._scenario.tasks(worker.name), new.tasks))
         self.senders.send_all(worker.name, worker.queue, worker.kind, tasks[:MOST_ARGUMENTS], self._until)
-        begun()
         self.senders.send_all(worker.name, worker.queue, worker.kind, tasks[MOST_ARGUMENTS:], self._until)
         self.workers.start(worker)
 

@@ -63,6 +63,10 @@ class Senders:
         """The senders that are at it now."""
         return sorted(name for name, run in self._running.items() if run.process.poll() is None)
 
+    def has_confirmed(self, name: str) -> bool:
+        """Whether a sender has said of a task that it is confirmed."""
+        return name in self._running and bool(_named(self._running[name].stdout))
+
     def signal(self, name: str, number: int) -> None:
         """A second SIGINT or SIGTERM would mean another thing: it is left out."""
         run = self._running[name]

@@ -139,8 +139,8 @@ class Course:
                 return
 
     def _new_queue(self, new: NewQueue) -> None:
-        """A few tasks come first, from a sender that has then nothing left to do: one that goes on would notice that the
-        queue has gone. The worker comes last: what has been done can't be lost with the queue any more.
+        """A few tasks come first, from a sender that has nothing left to do then: one that goes on would notice that
+        the queue has gone. The worker comes last: what has been done can't be lost with the queue any more.
         """
         worker = new.worker
         self._begun.append(worker)

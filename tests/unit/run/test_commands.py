@@ -892,8 +892,8 @@ class TestPretended:
             none, one, many = pool.begin(*tasks("task", "a.b", "." * 1000))
             started = time.monotonic()
             assert none.outcome.result(SECONDS) == Done()
-            assert time.monotonic() - started < 0.9
+            assert not one.outcome.done()
             assert one.outcome.result(SECONDS) == Done()
-            assert 0.9 < time.monotonic() - started < 1.9
+            assert time.monotonic() - started > 0.9
             pool.kill()
             assert many.outcome.result(SECONDS) == Failed("killed")

@@ -40,7 +40,7 @@ def main(url: str, kind: str, queue: str) -> None:
     connection = pika.BlockingConnection(named(f"{kind}-import", url))
     channel = connection.channel()
     channel.queue_declare(queue, durable=True, auto_delete=kind == "fleeting")
-    for n in range(20 if kind in ("slow", "rejecting", "beside") else 5):
+    for n in range(200 if kind in ("slow", "rejecting", "beside") else 5):
         channel.basic_publish("", queue, f"{n}".encode())
     if kind == "beside":  # a getter that forgets, beside a consumer that works
         getter = pika.BlockingConnection(named("getter-import", url))

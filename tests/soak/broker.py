@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pika
+from pika.exceptions import AMQPError
 
 from rqtool.errors import RqtoolError
 from rqtool.private_broker.cluster import PrivateBroker
@@ -126,6 +127,13 @@ class Broker:
 
     def queues(self) -> list[str]:
         return sorted(row["name"] for row in self.vhost.api("GET", f"/api/queues/{self.vhost.path}?disable_stats=true"))
+
+    def holds(self, queue: str) -> bool:
+        """Whether messages are ready in it, as far as can be seen."""
+        try:
+            return self.vhost.ready(queue) > 0
+        except (AMQPError, OSError):
+            return False
 
     def take(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
         return self.vhost.take_all(queue)

@@ -16,7 +16,7 @@ from tests.soak.nemeses import Nemeses
 from tests.soak.new_queues import NewQueues
 from tests.soak.scenario import QUEUE, NewQueue, Scenario, Worker
 from tests.soak.senders import MOST_ARGUMENTS, Senders
-from tests.soak.tasks import parse
+from tests.soak.tasks import Task, parse
 from tests.soak.workers import Workers
 from tests.tools import Program
 
@@ -62,10 +62,7 @@ class Course:
             self.workers.start(worker)
         load: list[threading.Thread] = []
         new_queues = NewQueues(
-            list(self._scenario.new_queues),
-            self._new_queue,
-            lambda new: self.senders.has_confirmed(new.worker.name),
-            lambda work: load.append(self._thread(work)),
+            list(self._scenario.new_queues), self._new_queue, lambda work: load.append(self._thread(work))
         )
         nemeses = Nemeses(self._broker, self.workers, self.senders, new_queues, self.faults, self._journal)
         self._start = self._journal.now
@@ -140,15 +137,16 @@ class Course:
 
     def _new_queue(self, new: NewQueue) -> None:
         """A few tasks come first, from a sender that has nothing left to do then: one that goes on would notice that
-        the queue has gone. The worker comes last: what has been done can't be lost with the queue any more.
+        the queue has gone. They fail at once, while the worker's own queues are new.
         """
         worker = new.worker
         self._begun.append(worker)
         self._journal.say(f"new {worker.kind} queue {worker.queue}: {new.tasks} tasks")
-        tasks = list(islice(self._scenario.tasks(worker.name), new.tasks))
-        self.senders.send_all(worker.name, worker.queue, worker.kind, tasks[:MOST_ARGUMENTS], self._until)
-        self.senders.send_all(worker.name, worker.queue, worker.kind, tasks[MOST_ARGUMENTS:], self._until)
+        first = [Task(f"{worker.name}-first-{number}", "fail", 1) for number in range(MOST_ARGUMENTS)]
+        self.senders.send_all(worker.name, worker.queue, worker.kind, first, self._until)
         self.workers.start(worker)
+        tasks = list(islice(self._scenario.tasks(worker.name), new.tasks))
+        self.senders.send_all(worker.name, worker.queue, worker.kind, tasks, self._until)
 
     def _drainers(self) -> list[Worker]:
         """Two workers for the main queue, which must see what the other one holds; one for each new queue."""

@@ -17,9 +17,11 @@ from tests.soak.broker import Broker
 from tests.soak.journal import Journal
 from tests.soak.ledger import Inflicted
 from tests.soak.new_queues import NewQueues
-from tests.soak.scenario import QUEUE, Fault
+from tests.soak.scenario import QUEUE, Fault, NewQueue
 from tests.soak.senders import Senders
+from tests.soak.tasks import DELAYS
 from tests.soak.workers import GRACEFUL, Workers, most_twice
+from tests.tools import eventually
 
 SENDER_SIGNALS = {
     "kill sender": signal.SIGKILL,
@@ -39,6 +41,8 @@ ALARMS = {
     "memory alarm": ("set_vm_memory_high_watermark", "0.00001", "0.4"),
     "disk alarm": ("set_disk_free_limit", "9000GB", "50MB"),
 }
+FIRST_SECONDS = 15.0
+"""How long a fault waits for the first task of a new queue to be confirmed, or for its first retry."""
 YOUNG_SECONDS = 3.0
 """In which RabbitMQ may not have written down what queues there are: a new one, or the first retry's beside it."""
 Effect = tuple[str, int | None]
@@ -159,13 +163,21 @@ class Nemeses:
         return node.name, None
 
     def _kill_nodes(self, fault: Fault, luck: random.Random) -> Effect:
-        if fault.kind == "kill after a new queue" and self._new_queues.begin():
-            time.sleep(luck.choice([0.0, luck.uniform(0, YOUNG_SECONDS)]))
+        if fault.kind == "kill after a new queue" and (new := self._new_queues.begin()) is not None:
+            self._wait_until_young(new, luck)
         victims = self._victims(fault.kind, luck)
         with self._down(fault):
             self._journal.say(f"  killing {', '.join(node.name for node in victims)}")
             self._broker.kill(*victims)
         return ", ".join(node.name for node in victims), None
+
+    def _wait_until_young(self, new: NewQueue, luck: random.Random) -> None:
+        """Until its first task is confirmed, or its first retry stored; or a moment longer."""
+        first_retry = f"{new.worker.queue}.retry.{DELAYS.split(',')[0]}"
+        moments = [lambda: self._senders.has_confirmed(new.worker.name), lambda: self._broker.holds(first_retry)]
+        with suppress(AssertionError):  # something else is broken
+            eventually(luck.choice(moments), FIRST_SECONDS, every=0.01)
+        time.sleep(luck.choice([0.0, luck.uniform(0, YOUNG_SECONDS)]))
 
     def _victims(self, kind: str, luck: random.Random) -> list[Node]:
         members = list(self._broker.members)

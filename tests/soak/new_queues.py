@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tests.soak.scenario import NewQueue
 
+
 class NewQueues:
     """`send` begins a queue and returns when all of its tasks are confirmed; `start` runs something in a thread."""
 

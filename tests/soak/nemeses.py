@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from rqtool.errors import RqtoolError
 from rqtool.private_broker.node import Node
@@ -172,12 +173,13 @@ class Nemeses:
         return ", ".join(node.name for node in victims), None
 
     def _wait_until_young(self, new: NewQueue, luck: random.Random) -> None:
-        """Until its first task is confirmed, or its first retry stored; or a moment longer."""
+        """Until its first task is confirmed, or, the weaker spot, its first retry is stored; or a moment longer."""
         first_retry = f"{new.worker.queue}.retry.{DELAYS.split(',')[0]}"
-        moments = [lambda: self._senders.has_confirmed(new.worker.name), lambda: self._broker.holds(first_retry)]
+        is_confirmed = partial(self._senders.has_confirmed, new.worker.name)
+        is_retried = partial(self._broker.holds, first_retry)
         with suppress(AssertionError):  # something else is broken
-            eventually(luck.choice(moments), FIRST_SECONDS, every=0.01)
-        time.sleep(luck.choice([0.0, luck.uniform(0, YOUNG_SECONDS)]))
+            eventually(luck.choice([is_confirmed, is_retried, is_retried]), FIRST_SECONDS, every=0.01)
+        time.sleep(luck.choice([0.0, 0.0, luck.uniform(0, YOUNG_SECONDS)]))
 
     def _victims(self, kind: str, luck: random.Random) -> list[Node]:
         members = list(self._broker.members)

@@ -84,7 +84,8 @@ async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
 async def keep_trying(
     open_once: Callable[[], Awaitable[T]], on_failure: Callable[[RqtoolError], None], in_vain: int
 ) -> T:
-    """Await `open_once()` until it succeeds, with growing pauses; `on_failure` ends it by raising.
+    """Await `open_once()` until it succeeds, with growing pauses; `on_failure` ends it by raising. It does not hear of
+    a first connection that was made and lost again: a broker was there.
 
     `in_vain`: how many connections in a row were lost at once. After more than one even the first try waits, so as not
     to hammer a broker that accepts us and throws us out again.
@@ -96,7 +97,8 @@ async def keep_trying(
         try:
             return await open_once()
         except Lost as lost:
-            on_failure(unreachable(lost))
+            if tries:
+                on_failure(unreachable(lost))
         except (Unreachable, AccessRefused) as error:
             on_failure(error)
         tries += 1

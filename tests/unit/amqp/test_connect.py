@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from rqtool.amqp.connect import connect
+from rqtool.amqp.connect import connect, keep_trying
+from rqtool.amqp.errors import Lost
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
-from rqtool.errors import Unreachable
+from rqtool.errors import RqtoolError, Unreachable
 
 NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -95,3 +96,29 @@ def test_given_up_at_any_moment() -> None:
         nobody_listens.bind(("127.0.0.1", 0))
         asyncio.run(run(nobody_listens.getsockname()[1]))
     assert uncaught == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "heard"),
+    [
+        ([Lost(0, "reset")], []),
+        ([Lost(0, "reset"), Lost(0, "reset again")], ["The connection was lost: reset again"]),
+        ([Unreachable("No broker")], ["No broker"]),
+        ([Unreachable("No broker"), Lost(0, "reset")], ["No broker", "The connection was lost: reset"]),
+    ],
+)
+def test_a_first_connection_that_is_lost_at_once(failures: list[Exception], heard: list[str]) -> None:
+    """Is made again without a word: a broker was there. Every other failure is told."""
+    left = [*failures]
+    told: list[str] = []
+
+    async def open_once() -> str:
+        if left:
+            raise left.pop(0)
+        return "open"
+
+    def on_failure(error: RqtoolError) -> None:
+        told.append(error.what)
+
+    assert asyncio.run(keep_trying(open_once, on_failure, 0)) == "open"
+    assert told == heard

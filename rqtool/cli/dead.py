@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rqtool.cli.filters import CHOICE, DryRun, select
-from rqtool.cli.options import DEFAULT_QUEUE, Json, QueueName, Quiet, with_broker
+from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.output import ask, complain, emit, put, talker
@@ -147,6 +147,7 @@ def show_(
 @with_broker(queue_argument=True, choice=CHOICE)
 def retry(
     *,
+    accept_loss: AcceptLoss = False,
     dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -159,7 +160,8 @@ def retry(
     from rqtool.messages.dead_letters import Operation, Retry
 
     selection = select(**choice)
-    retrying = Operation(endpoint, selection) if dry_run else Retry(endpoint, selection, talker(quiet=quiet))
+    say = talker(quiet=quiet)
+    retrying = Operation(endpoint, selection) if dry_run else Retry(endpoint, selection, say, accept_loss=accept_loss)
     count = asyncio.run(retrying.run())
     if json:
         counts = {"retried": 0, "would_retry": count} if dry_run else {"retried": count}

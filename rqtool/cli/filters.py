@@ -38,7 +38,8 @@ def select(
         str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
     ] = None,
     header: Annotated[
-        list[str] | None, _only(metavar="K=V", help="Only tasks with this header and value; may be repeated.")
+        list[str] | None,
+        _only(metavar="K=V", help="Only tasks with this header and value; repeated: with all of them."),
     ] = None,
     older_than: Annotated[
         str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")

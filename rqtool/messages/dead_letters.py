@@ -226,9 +226,12 @@ class Retry(Operation):
     returns = False
     done = "put back"
 
-    def __init__(self, endpoint: Endpoint, selection: Selection, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, selection: Selection, say: Callable[[str], None], *, accept_loss: bool
+    ) -> None:
         super().__init__(endpoint, selection)
-        self._republisher = Republisher(endpoint, selection.queue, None, "dead, retries", say)
+        role = "dead, retries"
+        self._republisher = Republisher(endpoint, selection.queue, None, role, say, accept_loss=accept_loss)
 
     async def handle(self, tasks: list[Delivery]) -> None:
         self._moving = True

@@ -53,6 +53,19 @@ def test_a_worker_refuses_it_too(rqtool: Program, vhost: Vhost) -> None:
         assert worked.stderr.count("may drop tasks") == 1
 
 
+def test_a_failed_task_can_go_back_there(rqtool: Program, vhost: Vhost) -> None:
+    """The error of `dead retry` names an option that it has."""
+    vhost.declare("task_queue", **DROPPING["x-max-length=50"])
+    assert rqtool("send", "--accept-loss", "x").code == 0
+    assert rqtool("work", "--drain", "--accept-loss", "--retry-delays", "none", "--", "false").code == 1
+    kept = rqtool("dead", "retry")
+    assert (kept.code, vhost.ready("task_queue.dead")) == (78, 1)
+    assert "or --accept-loss to use it all the same" in kept.stderr
+    back = rqtool("dead", "retry", "--accept-loss")
+    assert (back.code, back.stdout) == (0, " [x] Put 1 task back into 'task_queue'\n")
+    assert vhost.bodies() == [b"x"]
+
+
 @pytest.mark.empty_vhost
 @pytest.mark.parametrize("more", [{}, {"x-max-priority": 3}, {"x-max-length": 50}])
 def test_a_queue_that_is_not_durable(rqtool: Program, vhost: Vhost, more: dict[str, int]) -> None:

@@ -75,7 +75,9 @@ class Supervisor:
 
     def withdraw(self) -> None:
         """Return the tasks that have not begun."""
-        untaken = self._runner.take_back() if self._is_ready and self._runner is not None else set()
+        # Something is at work beside one that is not ready: it has just ended, and `_supervise` is about to hear of it.
+        has_some = self._is_ready or (self._life is not None and self.lane.at_work)
+        untaken = self._runner.take_back() if has_some and self._runner is not None else set()
         back, begun = self.lane.withdraw(untaken)
         for entry in begun:
             self._begun(entry)

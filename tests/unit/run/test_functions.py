@@ -154,6 +154,12 @@ def _whys(outcomes: list[Outcome]) -> list[str]:
     return [getattr(outcome, "why", repr(outcome)) for outcome in outcomes]
 
 
+def _alive() -> list[str]:
+    """The pids and states of our children that have not ended."""
+    shown = subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if "Z" not in line]
+
+
 def _pid(name: str = "pid") -> int:
     return int(eventually(lambda: Path(name).exists() and Path(name).read_text(), what=name))
 
@@ -564,6 +570,24 @@ class TestDeath:
         before = len(_begun())
         assert function.work_off(*tasks(b"die", b"a")) == [died, Done()]
         assert _begun()[before:] == ["die 1", "a 1"]
+
+    def test_withdrawn_when_the_process_has_just_ended(self, opened: Opened) -> None:
+        """What it had not taken has not begun, though nobody has seen the end to its end."""
+        _module("def handle(body): pid(); time.sleep(1000)")
+        function = opened()
+        runs = [Run(replace(TASK, body=body)) for body in (b"a", b"b", b"c")]
+
+        def kill_and_withdraw() -> None:
+            for run in runs:
+                function.pool.begin(run)
+            os.kill(_pid(), signal.SIGKILL)
+            eventually(lambda: not any(str(_pid()) in line for line in _alive()), what="a zombie")
+            function.loop.call_later(0, function.pool.withdraw)  # right after the end is read
+
+        function.call(kill_and_withdraw)
+        died = Failed(f"{DIED}was killed by SIGKILL", exit_code=-signal.SIGKILL)
+        assert runs[0].outcome.result(SECONDS) == died
+        assert [run.told for run in runs[1:]] == [["returned"]] * 2
 
     def test_a_new_process_that_can_not_begin(self, opened: Opened) -> None:
         """A module that has changed for the worse is the worker's trouble, not the task's."""

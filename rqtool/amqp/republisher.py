@@ -22,7 +22,7 @@ from rqtool.amqp.publisher import Publisher, block_message
 from rqtool.amqp.window import Message, Settled
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError
-from rqtool.topology import Destination, QueueType
+from rqtool.topology import Destination, QueueType, warning
 
 
 class NotTaken(Exception):
@@ -134,6 +134,8 @@ class Republisher:
         """Return whether the place, or the queue, is too new to be safe."""
         if place.name == self._queue:
             found = await ensure_queue(connection, self._queue, self._kind, accept_loss=self._accept_loss)
+            if found.drops:
+                self._say(warning(self._queue, found.drops))
         else:
             found = await ensure_sibling(connection, place, self._kind)
         return found.new or await is_marked_as_new(connection, self._queue)

@@ -47,8 +47,7 @@ class Worker:
         self._api = api
         self._lifecycle = lifecycle = Lifecycle(options.grace)
         self._jobs = jobs = Jobs(options.queue, options.max_tasks)
-        role, lossy = "work, retries", options.accept_loss
-        republisher = Republisher(endpoint, options.queue, options.kind, role, events.say, accept_loss=lossy)
+        republisher = Republisher(endpoint, options.queue, options.kind, "work, retries", events.say)
         self._settler = Settler(options, jobs, republisher, events, lifecycle)
         self._dispatcher = Dispatcher(options, jobs, pool, self._settler, events, lifecycle)
         receive, runs = self._dispatcher.receive, pool.spec.runs

@@ -63,6 +63,7 @@ def test_a_failed_task_can_go_back_there(rqtool: Program, vhost: Vhost) -> None:
     assert "or --accept-loss to use it all the same" in kept.stderr
     back = rqtool("dead", "retry", "--accept-loss")
     assert (back.code, back.stdout) == (0, " [x] Put 1 task back into 'task_queue'\n")
+    assert back.stderr == "rqtool: queue 'task_queue' may drop tasks that it has confirmed: x-max-length=50\n"
     assert vhost.bodies() == [b"x"]
 
 

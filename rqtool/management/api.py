@@ -49,7 +49,8 @@ class Management:
     """Asks the first of `urls` that answers, and stays with it. Every method raises AccessRefused and Unreachable."""
 
     def __init__(self, urls: Sequence[ApiURL], tls: ssl.SSLContext | None = None) -> None:
-        self._urls = [*urls, *(url.instead for url in urls if url.instead is not None)]
+        self._guesses = [url.instead for url in urls if url.instead is not None]
+        self._urls = [*urls, *self._guesses]
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, ssl_context=tls
         )
@@ -176,6 +177,8 @@ class Management:
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
+            if url not in self._guesses:  # then another program may be at those
+                self._urls = [each for each in self._urls if each not in self._guesses]
             self._urls.sort(key=lambda each: each is not url)
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")

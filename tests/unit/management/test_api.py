@@ -449,6 +449,16 @@ class TestSeveralAddresses:
         with pytest.raises(Unreachable, match=f"No management API answers at {deaf}: connection refused"):
             Management([replace(deaf, instead=deaf)]).queues()
 
+    def test_where_else_it_is_not(self, api: Api, other: Api) -> None:
+        """The usual place has answered: what else is at that host is not asked when it fails for once."""
+        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        client = Management([replace(api.url, instead=other.url)])
+        assert client.queues("/", {"q"}) == [QUEUE]
+        api.answers["/api/queues/%2F"] = (500, {})
+        with pytest.raises(Unreachable, match="HTTP status 500"):
+            client.queues("/", {"q"})
+        assert other.asked == []
+
     def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
         """A node that failed once is not asked again: figures of two nodes don't mix."""
         api.answers["/api/queues/%2F"] = (500, {})

@@ -39,6 +39,7 @@ class Subscription:
         self._may_count = self._returned_answers = True
         self._has_limit = self._has_low_limit = False
         self._young_until = 0.0
+        self._waits: list[str] = []
         self._options = options
         self._returned, self._quarantine = returned(options.queue).name, quarantine(options.queue).name
         self._receive = receive
@@ -144,8 +145,7 @@ class Subscription:
 
     async def count_waiting(self) -> int:
         """How many failed tasks wait for the time of their next attempt, at the delays of this worker. Raises Lost."""
-        waits = [place.name for place in self._options.places if place.wait is not None]
-        return sum([ready for name in waits for ready, _ in [await look(self.connection, name) or (0, 0)]])
+        return sum([ready for name in self._waits for ready, _ in [await look(self.connection, name) or (0, 0)]])
 
     async def count_suspects(self) -> int:
         """How many tasks are in quarantine. Raises Lost."""
@@ -176,6 +176,8 @@ class Subscription:
                 is_new |= (await ensure_sibling(self.connection, place, kind)).new
             except AccessRefused:
                 missing.add(place.name)
+        # The broker logs an error for each look at a queue that is missing.
+        self._waits = [each.name for each in self._options.places if each.wait is not None and each.name not in missing]
         counted = {self._returned, self._quarantine}
         self._may_count = not missing & counted
         self._has_low_limit |= self._has_limit and not self._may_count

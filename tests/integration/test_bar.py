@@ -85,6 +85,28 @@ def test_what_waits_for_another_attempt_is_shown(vhost: Vhost, rqtool: Program) 
         terminal.close()
 
 
+def test_wait_queues_that_are_missing(vhost: Vhost) -> None:
+    """Where the user may not make them they are not looked for again and again: the broker logs an error each time."""
+    vhost.api("PUT", "/api/users/barred", {"password": "barred", "tags": ""})
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/barred", {"configure": "^$", "write": ".*", "read": ".*"})
+    vhost.publish(*"abcdef")
+    barred = Vhost(vhost.node, vhost.name, "barred", "barred")
+    terminal = Terminal(barred, 100, "work", "--bar", "--retry-delays", "10m", "--", "sleep", "1")
+
+    def errors() -> int:
+        return vhost.node.log.read_text().count(f"no queue 'task_queue.retry.10m' in vhost '{vhost.name}'")
+
+    try:
+        eventually(lambda: b" 1 done, " in terminal.read())
+        before = errors()
+        eventually(lambda: b" 5 done, " in terminal.read())
+        assert before > 0
+        assert errors() == before
+    finally:
+        terminal.close()
+        vhost.api("DELETE", "/api/users/barred")
+
+
 @pytest.mark.usefixtures("old_places")
 def test_a_pause_is_shown(vhost: Vhost, rqtool: Program) -> None:
     """While the brake lets nothing begin, the bar counts down instead of looking as if the worker hung."""

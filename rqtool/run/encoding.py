@@ -54,7 +54,7 @@ class Spec:
     @property
     def shared_size(self) -> int:
         """Bytes of the memory that the worker and a runner share: for the numbers of process groups, or for a step."""
-        return max(self.width * 8, STEP.size)
+        return self.width * 4 if self.kind == "command" else STEP.size
 
 
 def pack_values(**values: object) -> bytes:

@@ -49,7 +49,7 @@ def serve_function(worker: Worker, spec: Spec, shared: mmap) -> None:
     _flush()
     worker.hello(is_async=loaded.is_async, wants_task=loaded.wants_task)
     if loaded.is_async:
-        Timed.shared = memoryview(shared).cast("d")
+        Timed.note_in(shared)
         _serve_all(worker, loaded, spec, captured)
     else:
         shared.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Coroutine, Generator
 from math import inf
+from mmap import mmap
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rqtool.run.encoding import BLOCKED, IN_STEP, SINCE, STEP
@@ -19,8 +21,14 @@ class Timed(Generic[Result]):
     asyncio tasks that it starts itself is not seen.
     """
 
-    shared: ClassVar[memoryview[float]] = memoryview(bytes(STEP.size)).cast("d")
+    shared: ClassVar[memoryview[float]] = memoryview(bytearray(STEP.size)).cast("d")
     """Where the worker sees which task is in a step (rqtool.run.encoding); there is one loop in a process."""
+
+    @classmethod
+    def note_in(cls, memory: mmap) -> None:
+        """Note steps there; a fork of this process notes its own elsewhere."""
+        unseen, cls.shared = cls.shared, memoryview(memory).cast("d")
+        os.register_at_fork(after_in_child=lambda: setattr(cls, "shared", unseen))
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Result]], timeout: float | None, number: int) -> None:
         self._start = start
@@ -38,8 +46,9 @@ class Timed(Generic[Result]):
         coroutine = self._start()  # only here: one that is never awaited would be complained about
         step: Callable[[Any], Any] = coroutine.send
         value: Any = None
-        shared, number = Timed.shared, self._number
+        number = self._number
         while True:
+            shared = Timed.shared  # another one after a fork
             shared[SINCE] = began = time.monotonic()
             shared[IN_STEP] = number
             try:
@@ -49,7 +58,7 @@ class Timed(Generic[Result]):
             finally:
                 if (seconds := time.monotonic() - began) >= BLOCKING:
                     self._blocked(seconds)
-                shared[IN_STEP] = 0  # last: the worker must not miss the time that it took
+                Timed.shared[IN_STEP] = 0  # last: the worker must not miss the time that it took
             try:
                 step, value = coroutine.send, (yield awaited)
             except BaseException as error:  # cancelled

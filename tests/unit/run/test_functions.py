@@ -48,6 +48,9 @@ async def handle(body):
         case b"die": await asyncio.sleep(0.2); os._exit(9)
         case b"block": await asyncio.sleep(0.1); time.sleep(1000)
         case b"thread": await asyncio.to_thread(end)
+        case b"fork":
+            if not (child := os.fork()): sys.exit()
+            os.waitpid(child, 0); time.sleep(1000)
         case b"busy":
             for _ in range(500): await asyncio.sleep(0); sum(range(20_000))
         case _: await asyncio.sleep(0.5)
@@ -846,6 +849,13 @@ class TestTimeout:
         outcomes = opened(jobs=20, timeout=1.0).work_off(*tasks(*bodies))
         assert outcomes == [Failed("timed out after 1s") if b"block" in body else Done() for body in bodies]
         assert len(_started()) <= 2 * 4 + 1
+
+    def test_a_fork_of_one_that_blocks_its_process(self, opened: Opened, short_grace: None) -> None:
+        """A copy that goes on after the fork says nothing of who is in a step: the suspect is known all the same."""
+        _module(BESIDE)
+        outcomes = opened(jobs=4, timeout=1.0).work_off(*tasks(b"a", b"b", b"fork", b"c"))
+        assert outcomes == [Done(), Done(), Failed("timed out after 1s"), Done()]
+        assert len(_started()) == 2
 
     def test_a_suspect_that_is_cancelled(self, opened: Opened, short_grace: None) -> None:
         """It has blocked its process; when it runs alone and merely takes too long, it has time to clean up."""

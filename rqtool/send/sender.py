@@ -149,13 +149,14 @@ class Sender:
 
     async def _connect_once(self) -> tuple[Publisher, bool]:
         connection = await connect(self._endpoint, "send")
+        connection.on_blocked(self._block_changed)
         try:
-            found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
+            # First: to see how old a queue is takes a message, after which a broker in alarm answers nothing more.
             publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
+            found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
         except BaseException:
             await connection.close()
             raise
-        connection.on_blocked(self._block_changed)
         publisher.lost.add_done_callback(lambda _: self._wake.set())
         self._outbox.connected(publisher.window)
         if self._connection is None:

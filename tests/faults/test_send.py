@@ -238,6 +238,21 @@ def test_an_alarm(arena: Arena, kind: str) -> None:
     settle_account([*before, *after], completed=completed, queued=arena.vhost.bodies("q"))
 
 
+@each_kind
+def test_an_alarm_before_it_begins(arena: Arena, kind: str) -> None:
+    """The reason is said at once, and what was to be sent gets in when it is over."""
+    arena.create("q", kind)
+    raise_alarm(arena, "0.000001")
+    try:
+        sender = arena.rqtool.start("send", "-q", "q", "x")
+        sender.says("takes no tasks; waiting")
+        assert sender.process.poll() is None
+    finally:
+        raise_alarm(arena, "0.8")
+    assert sender.wait().code == 0
+    settle_account([b"x"], queued=arena.vhost.bodies("q"))
+
+
 def test_ctrl_c_during_an_alarm(arena: Arena) -> None:
     """Nothing hangs on a broker that does not read: two signals, and the report."""
     arena.create("q", "classic")

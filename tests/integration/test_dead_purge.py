@@ -35,6 +35,7 @@ def test_deleting_some_asks_about_those(vhost: Vhost) -> None:
     eventually(lambda: b"Delete 2 tasks" in terminal.shown)
     terminal.type(b"yes\n")
     assert terminal.wait() == 0
+    eventually(lambda: vhost.ready(DEAD) == 4)
     assert vhost.bodies(DEAD) == [b"0", b"2", b"3", b"4"]
 
 
@@ -47,6 +48,7 @@ def test_ctrl_c_at_the_question(vhost: Vhost) -> None:
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.wait() == 130
     assert b"0 tasks deleted" in terminal.shown
+    eventually(lambda: vhost.ready(DEAD) == 3)
     assert vhost.bodies(DEAD) == numbered(3)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rqtool.send.delays import route
 from rqtool.topology import sibling_arguments
-from tests.tools import Program, Run, Vhost, eventually, lines
+from tests.tools import DEADLINE, Program, Run, Vhost, eventually, lines
 
 YEAR = 365 * 86_400
 
@@ -29,7 +29,7 @@ def arrivals(vhost: Vhost, count: int) -> list[tuple[float, pika.BasicProperties
     """The next tasks that come, with the time of each."""
     found: list[tuple[float, pika.BasicProperties, bytes]] = []
     with vhost.channel() as channel:
-        for method, properties, body in channel.consume("task_queue", inactivity_timeout=20):
+        for method, properties, body in channel.consume("task_queue", inactivity_timeout=DEADLINE):
             assert method is not None, f"of {count} tasks {len(found)} came"
             assert properties is not None
             assert body is not None

@@ -82,7 +82,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def endless_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waited for the end of the grace period would wait for ever."""
+    """A grace period that never ends: a test hangs if anything waits for it."""
     monkeypatch.setattr("rqtool.run.supervisor.KILL_AFTER", 1000.0)
 
 

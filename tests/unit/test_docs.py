@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rqtool.cli.verbs import VERBS
+
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", *(str(page.relative_to(ROOT)) for page in sorted(ROOT.glob("docs/*.md")))]
 EXAMPLES = [str(each.relative_to(ROOT)) for each in sorted(ROOT.glob("examples/*/*"))]
-COMMAND = re.compile(r"\brqtool (send|work|queues|release|dead|broker)\b([^`\n|>;]*)")
+COMMAND = re.compile(rf"\brqtool ({'|'.join(VERBS)})\b([^`\n|>;]*)")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 
 

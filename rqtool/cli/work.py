@@ -250,7 +250,7 @@ def _with_output(spec: Spec, output: Literal["direct", "line", "group"] | None, 
 
 
 def _spec(command: list[str], placeholder: str | None, call: str | None, timeout: str | None) -> Spec:
-    from rqtool.run.code import check_placeholders
+    from rqtool.run.code_injection import check_placeholders
     from rqtool.run.target import split
 
     seconds = None if timeout is None else parse_option("--timeout", timeout, parse_duration)

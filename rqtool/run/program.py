@@ -22,7 +22,7 @@ def why_not(program: str, error: OSError | None = None) -> str:
     if error is not None:
         return _of_script(program, path, error.errno) or f"{program!r}: {(error.strerror or str(error)).lower()}"
     if any(c.isspace() or c in "|&;<>$`" for c in program):
-        line = program.replace("{}", '"$1"')  # a task is no code: see rqtool.run.code
+        line = program.replace("{}", '"$1"')  # a task is no code: see rqtool.run.code_injection
         task = "" if line == program else " sh {}"
         return f"{program!r} is no program (a line for a shell goes behind sh -c: sh -c {shlex.quote(line)}{task})"
     if "/" in program:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rqtool.errors import UsageError
 from rqtool.output import OutputError, is_closed, prepare_stderr, prepare_stdout_of_function
 from rqtool.run.channel import Taken, take
+from rqtool.run.child.coroutine_time import Timed
 from rqtool.run.child.exception import judge_exception
 from rqtool.run.child.outlet import Outlet, TaskOutput
-from rqtool.run.child.timed import Timed
 from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, shortage, timed_out

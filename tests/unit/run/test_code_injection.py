@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from rqtool.errors import UsageError
-from rqtool.run.code import check_placeholders
+from rqtool.run.code_injection import check_placeholders
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def queues(
         emit(columns.printed(columns.QUEUE_COLUMNS, diagnoses, json=json, vhosts=all_vhosts))
     if not quiet and found.unseen and (holders or any(each.queue.held for each in found.diagnoses)):
         complain(f"{found.unseen}.")
-    from rqtool.management.queue import is_glob, selects
+    from rqtool.queues.shown import is_glob, selects
 
     missing = [n for n in names if not any(selects([n], each.queue.name) for each in found.diagnoses)]
     for name in missing:

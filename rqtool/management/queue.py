@@ -1,21 +1,15 @@
-"""Queues as the management API describes them, and the queues that rqtool keeps beside them. Pure."""
+"""Queues as the management API describes them. Pure."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
-from rqtool.management.fields import Row, at, flag, number, table, text
-from rqtool.topology import WAITS, Kind, drops, homes, new_marker, quarantine, with_returned
+from rqtool.management.fields import Row, flag, number, table, text
+from rqtool.topology import drops
 
 Key = tuple[str, str]
 """Vhost and name of a queue."""
-
-_WILD = re.compile(r"\*|\?|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
-"""What fnmatch does not take literally."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,70 +112,3 @@ def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:
 
 def _unknown(queue: Queue) -> Queue:
     return replace(queue, messages=None, messages_ready=None, messages_unacknowledged=None)
-
-
-def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Queue]:
-    """The queues with the number of their consumers. The workers of a queue poll its quarantine too."""
-    counts = Counter((str(at(row, "queue", "vhost")), str(at(row, "queue", "name"))) for row in consumers)
-    counts.update({(vhost, quarantine(home).name): count for (vhost, home), count in counts.items()})
-    return [replace(queue, consumers=counts[queue.key]) for queue in queues]
-
-
-def shown(queues: Sequence[Queue]) -> list[Queue]:
-    """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
-    while they are empty, those for tasks that failed, are delayed, came back or were given up.
-
-    Until it has reported for the first time, one in which tasks wait says nothing either: the figure `waiting` of its
-    queue is unknown as long. Nor do the others while they are marked as new: the first worker of a queue is no alarm.
-    """
-    keys = {queue.key for queue in queues}
-
-    def says_nothing(queue: Queue, home: str, kind: Kind) -> bool:
-        is_silent = _is_silent(queue) and (kind in WAITS or (queue.vhost, new_marker(home)) in keys)
-        return kind == "new" or queue.messages == 0 or is_silent
-
-    return [
-        queue
-        for queue in queues
-        if not any(
-            (queue.vhost, home) in keys and (queue.delays or kind not in WAITS) and says_nothing(queue, home, kind)
-            for home, kind in homes(queue.name)
-        )
-    ]
-
-
-def _is_silent(queue: Queue) -> bool:
-    """Whether it has not reported yet, and is not out of reach."""
-    return queue.messages_ready is None and queue.state in (None, "running")
-
-
-def with_waiting(queues: Sequence[Queue]) -> list[Queue]:
-    """The queues with the number of messages that wait for their time beside each."""
-    keys = {queue.key for queue in queues}
-    counts: defaultdict[Key, list[int | None]] = defaultdict(list)
-    for queue in queues:
-        if (home := _waits_for(queue, keys)) is not None:
-            counts[home].append(queue.messages)
-    known = {home: sum(filter(None, each)) for home, each in counts.items() if None not in each}
-    return [replace(queue, waiting=known.get(queue.key) if queue.key in counts else 0) for queue in queues]
-
-
-def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:
-    """The queue to which rqtool sends what waits in this one."""
-    found = [(queue.vhost, home) for home, kind in homes(queue.name) if kind in WAITS] if queue.delays else []
-    return next((key for key in found if key in keys), None)
-
-
-def selects(patterns: Collection[str], name: str) -> bool:
-    """Whether one of these names and globs is, or matches, this name."""
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def is_glob(pattern: str) -> bool:
-    return _WILD.search(pattern) is not None
-
-
-def named(queues: Sequence[Queue], names: Collection[str]) -> list[Queue]:
-    """The queues with these names, and those for tasks that came back unless they are empty."""
-    family = with_returned(names)
-    return [queue for queue in queues if queue.name in names or (queue.messages and queue.name in family)]

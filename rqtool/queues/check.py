@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from rqtool.durations import about, format_duration
-from rqtool.management.queue import selects
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
+from rqtool.queues.shown import selects
 from rqtool.text import plural, printable
 from rqtool.topology import DEAD, with_returned
 

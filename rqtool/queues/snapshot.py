@@ -16,21 +16,13 @@ from urllib.parse import quote
 from rqtool.durations import about
 from rqtool.management.api import FEW, Management, below, queue_path
 from rqtool.management.fields import Row, at
-from rqtool.management.queue import (
-    Key,
-    Queue,
-    is_glob,
-    named,
-    selects,
-    shown,
-    with_consumers,
-    with_waiting,
-)
+from rqtool.management.queue import Key, Queue
 from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder, channel_deliveries, join, queue_deliveries
+from rqtool.queues.shown import is_glob, named, selects, shown, with_consumers, with_waiting
 
 FINE_SECONDS, FINE_STEP = 600, 5
 COARSE_SECONDS, COARSE_STEP = 3600, 60

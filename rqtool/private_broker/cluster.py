@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.private_broker.node import Node, end, launch, remembered, runs, wait_until_ready, write_private
-from rqtool.private_broker.ports import free_ports, is_free, stop_epmd
+from rqtool.private_broker.ports import claim_port, stop_epmd
 from rqtool.private_broker.server import find_server
 from rqtool.private_broker.user import Login, admit, own_login, store_login, stored_login
 
@@ -115,24 +115,19 @@ class PrivateBroker:
         if running is None and members[0].epmd_port:
             # It may have outlived its nodes (kill -9), with their names still registered.
             stop_epmd(members[0].epmd_port)
-        with free_ports(1 + 3 * len(members)) as free:
-
-            def usable(port: int) -> int:
-                return port if port and is_free(port) else free.pop()
-
-            epmd_port = running.epmd_port if running else usable(members[0].epmd_port)
-            return [
-                node
-                if node.pid
-                else replace(
-                    node,
-                    amqp_port=usable(node.amqp_port),
-                    api_port=usable(node.api_port),
-                    dist_port=usable(node.dist_port),
-                    epmd_port=epmd_port,
-                )
-                for node in members
-            ]
+        epmd_port = running.epmd_port if running else claim_port(members[0].epmd_port)
+        return [
+            node
+            if node.pid
+            else replace(
+                node,
+                amqp_port=claim_port(node.amqp_port),
+                api_port=claim_port(node.api_port),
+                dist_port=claim_port(node.dist_port),
+                epmd_port=epmd_port,
+            )
+            for node in members
+        ]
 
     def _clean_up(self, epmd_port: int) -> None:
         """Once no node runs: reap the child processes and end the port mapper."""

@@ -1,11 +1,10 @@
-"""Ports of this machine: which are free, and what answers on them."""
+"""Ports of this machine: choosing free ones, and what answers on them."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 
 
 def stop_epmd(port: int) -> None:
@@ -13,8 +12,7 @@ def stop_epmd(port: int) -> None:
 
     `k` is the KILL_REQ of https://www.erlang.org/doc/apps/erts/erl_dist_protocol.html.
     """
-    if poll(lambda: _answer(port, b"\0\1k", 2) != b"NO", 5):
-        poll(lambda: is_free(port), 5)
+    poll(lambda: not _answer(port, b"\0\1k", 2), 5)
 
 
 def speaks_amqp(port: int) -> bool:
@@ -37,24 +35,26 @@ def _answer(port: int, request: bytes, size: int) -> bytes:
         return b""
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def claim_port(wanted: int = 0) -> int:
+    """Return the wanted port if it is free, else any free one. For a minute the system gives it to nobody else, but a
+    server can listen on it.
+
+    A connection that this end closed first leaves the port in TIME_WAIT. Only who asks for the port by its number, and
+    sets SO_REUSEADDR as servers do, gets it then.
+    """
+    with socket.socket() as server, socket.socket() as client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            server.bind(("127.0.0.1", wanted))
+            server.listen()
         except OSError:
-            return False
-        return True
-
-
-@contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    """Different free ports, held together while they are chosen, so that none comes twice."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        yield [probe.getsockname()[1] for probe in probes]
+            if not wanted:
+                raise
+            return claim_port()
+        client.connect(server.getsockname())
+        server.accept()[0].close()
+        port: int = server.getsockname()[1]
+        return port
 
 
 def poll(condition: Callable[[], bool], seconds: float) -> bool:

@@ -11,7 +11,7 @@ import trustme
 
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node
-from rqtool.private_broker.ports import free_ports
+from rqtool.private_broker.ports import claim_port
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     server.cert_chain_pems[0].write_to_path(files["server"])
     server.private_key_pem.write_to_path(files["server_key"])
     client.private_key_and_cert_chain_pem.write_to_path(files["client"])
-    with free_ports(2) as ports:
-        amqps_port, https_port = ports
+    amqps_port, https_port = claim_port(), claim_port()
     pems = {"cacertfile": files["ca"], "certfile": files["server"], "keyfile": files["server_key"]}
     settings = {f"ssl_options.{key}": str(path) for key, path in pems.items()}
     settings |= {f"management.ssl.{key}": str(path) for key, path in pems.items()}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rqtool.private_broker.node import Node
-from rqtool.private_broker.ports import free_ports
+from rqtool.private_broker.ports import claim_port
 from tests.tools import Ended, Program, Run, Vhost
 
 SECRET = "s3cret/p@ss"
@@ -32,8 +32,7 @@ AMQP_VERBS = VERBS[:2]
 
 @pytest.fixture
 def closed_port() -> int:
-    with free_ports(1) as [port]:
-        return int(port)
+    return claim_port()
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 CANCEL_SECONDS = 5.0
 """For cancelled work to clean up."""
+REPORT_SECONDS = 1.0
+"""For the report of a run that a first signal has ended, after a second one."""
 
 T = TypeVar("T")
 
@@ -17,7 +21,8 @@ class Signals:
     """Counts SIGINT, SIGTERM and SIGHUP on the running loop while it is entered, and calls `changed` for each.
 
     SIGHUP counts unless it is ignored: `nohup` must still work. `grace`: the seconds after the first signal that count
-    as a second one, for which `changed` is called too; None: without end.
+    as a second one, for which `changed` is called too; None: without end. After a signal the program is to report and
+    end.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None, grace: float | None = None) -> None:
@@ -74,6 +79,8 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in self._numbers:
             loop.remove_signal_handler(number)
+            if self.count:
+                signal.signal(number, _received_late)
 
     def _received(self, number: int) -> None:
         if number == signal.SIGHUP and self.count:
@@ -91,3 +98,11 @@ class Signals:
     def _notify(self) -> None:
         self._changed.set()
         self._on_change()
+
+
+def _received_late(number: int, _frame: FrameType | None) -> None:
+    """A second signal that comes while the run reports how it ended: that has a moment left."""
+    signal.signal(number, signal.SIG_IGN)
+    if number != signal.SIGHUP:
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
+        signal.setitimer(signal.ITIMER_REAL, REPORT_SECONDS)

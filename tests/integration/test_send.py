@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -353,6 +354,52 @@ def test_an_account_that_no_late_confirm_changes(rqtool: Program, vhost: Vhost) 
     assert "1 task confirmed, 2 not" in ended.stderr
     assert len(ended.stdout.splitlines()) == 1
     assert (rqtool.cwd / "rest").read_bytes() == lines(b"b", b"c")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_while_the_first_one_is_reported(rqtool: Program, number: int) -> None:
+    """Nothing is left to stop: the report is written all the same."""
+    settings = "import os; from rqtool.send.report import Report; error = Report.error"
+    settings += f"; Report.error = lambda *report: (os.kill(os.getpid(), {number:d}), error(*report))[1]"
+    running = rqtool.tuned(settings).start("send", "--ids", stdin=subprocess.PIPE)
+    running.write(b"a\n")
+    eventually(lambda: running.stdout.count("\n") == 1)
+    running.signal(number)
+    ended = running.wait()
+
+    assert ended.code == 1
+    assert "stopped before the end of the input; 1 task confirmed" in ended.stderr
+
+
+def test_a_second_signal_ends_a_report_that_nobody_reads(rqtool: Program, vhost: Vhost) -> None:
+    """It has a moment: then the run ends with 128 + 15."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    process = subprocess.Popen(
+        [*PYTHON, "send", "--json"],
+        env=clean_environment() | rqtool.environment, stdin=subprocess.PIPE, stdout=writer,
+    )  # fmt: skip
+    try:
+        assert process.stdin is not None
+        process.stdin.write(b"a\n")
+        process.stdin.flush()
+        eventually(lambda: vhost.ready() == 1)
+
+        def has_ended() -> bool:
+            process.terminate()
+            return process.poll() is not None
+
+        eventually(has_ended)
+        assert process.returncode == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reader)
+        os.close(writer)
 
 
 @pytest.mark.parametrize("guarantee", ["confirm", "tx"])

@@ -36,7 +36,7 @@ STARVED_SECONDS = 10.0
 RETURNED_AT_ONCE, RETURNS_UNDER_WAY = 32, 24
 """A quorum queue of RabbitMQ 3 shuffles messages that return by one nack if they are more than 32, and merges nacks
 when more than 32 of them are waiting."""
-CATCH_UP_SECONDS = 1.0
+CATCH_UP_SECONDS = 5.0
 _RETURNS, _ACQUIRED = "x-delivery-count", "x-acquired-count"
 
 
@@ -103,17 +103,20 @@ class Browser:
         return len(held)
 
     async def return_all(self) -> None:
-        """Return the messages held: the queue is as it was, but for those that were acknowledged."""
+        """Return the messages held: the queue is as it was, but for those that were acknowledged.
+
+        A classic queue has them at once; for a quorum queue to have them again it takes a moment, which is awaited.
+        """
         self._batch = []
         groups = list(self._groups())
-        paced = self._returns_allowed is not None and len(groups) > RETURNS_UNDER_WAY
+        waits = self._returns_allowed is not None and bool(groups)
         with suppress(Lost):
-            ready = await count_ready(self._connection, self._name) if paced else 0
+            ready = await count_ready(self._connection, self._name) if waits else 0
             for position, (last, number) in enumerate(groups, 1):
                 self._channel.requeue(last, multiple=True)
                 ready += number
-                if paced and position % RETURNS_UNDER_WAY == 0:
-                    await self._catch_up(ready)
+                if waits and (position % RETURNS_UNDER_WAY == 0 or position == len(groups)):
+                    waits = await self._catch_up(ready)
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         """Yield what one nack returns: its last tag, and how many messages. Messages of two batches are never
@@ -125,13 +128,17 @@ class Browser:
                 group = held[start : start + self._returned_at_once]
                 yield group[-1], len(group)
 
-    async def _catch_up(self, ready: int) -> None:
-        """Wait until the returned messages are ready again. Not for long: another consumer may be taking them."""
+    async def _catch_up(self, ready: int) -> bool:
+        """Wait until the returned messages are ready again. Not for long: another consumer may be taking them.
+
+        Returns whether they are.
+        """
         deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
         while await count_ready(self._connection, self._name) < ready:
             if asyncio.get_running_loop().time() > deadline:
-                return
+                return False
             await asyncio.sleep(0.005)
+        return True
 
     async def _fill_uninterrupted(self, size: int) -> None:
         """Fill the batch, and let it arrive if we are cancelled: what is on its way would return ahead of the rest."""

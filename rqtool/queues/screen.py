@@ -112,7 +112,7 @@ def _table(rows: Sequence[Diagnosis], trends: Mapping[Key, Trend], width: int, s
     sizes += [("empty in", 8), ("verdict", 14)]
     first = [("vhost", 12)] if vhosts else []
     room = width - sum(size + 1 for _, size in [*first, *sizes])
-    longest = max((text(each.queue.name).cell_len for each in rows), default=4)
+    longest = max([len("name"), *(text(each.queue.name).cell_len for each in rows)])
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name, size in [*first, ("name", min(max(8, room), longest)), *sizes]:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True, width=size)

@@ -134,6 +134,11 @@ def test_where_there_is_no_room_the_worst_are_shown() -> None:
     assert len(lines) > HEAD_LINES + 2
 
 
+def test_the_heading_of_short_names() -> None:
+    """It is whole, too."""
+    assert drawn(lambda console: draw(frame(judged("q")), NOW, console), 80)[2].split()[0] == "name"
+
+
 def test_a_frame_for_a_terminal_without_unicode() -> None:
     """Plain signs, the same size."""
     lines = drawn(lambda console: draw(frame(judged()), NOW, console), 80, encoding="ascii")

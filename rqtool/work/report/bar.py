@@ -65,7 +65,8 @@ class Bar:
             return ", ".join(parts)[:width]
         to_begin = figures.left + figures.waiting
         emptying = -self._left.add(now, to_begin)
-        held_up = figures.pause or (figures.waiting and not figures.left)
+        # How long the last ones run, or wait, their number does not tell.
+        held_up = figures.pause or (not figures.left and (figures.waiting or figures.running))
         eta = to_begin / emptying if emptying > 0 and not held_up else None
         parts += [f"{figures.left:,} left"] + ([f"{figures.waiting:,} to retry"] if figures.waiting else [])
         parts += [f"ETA {'?' if eta is None else _rounded(eta)}"]

@@ -33,6 +33,7 @@ def line(*course: tuple[float, Figures], width: int = 79) -> str:
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(5, 0, 1, 10))], "ETA ?"),  # as many come as go
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(5, 0, 1, 20))], "ETA ?"),
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(11, 0, 0, 0))], "0 left, ETA 0s"),
+        ([(0, Figures(0, 0, 1, 10)), (10, Figures(10, 0, 1, 0))], "1 running, 1.0/s, 0 left, ETA ?"),
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(9, 1, 0, 0, 0.0, 1))], "0.9/s, 0 left, 1 to retry, ETA ?"),
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(5, 3, 1, 2, 0.0, 3))], "2 left, 3 to retry, ETA 10s"),
         ([(0, Figures(0, 0, 1, 10)), (10, Figures(5, 10, 0, 1, 9.1))], "paused for 10s, 1 left, ETA ?"),

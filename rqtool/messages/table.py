@@ -31,8 +31,8 @@ def dead_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool, width: 
     table.add_column("attempts", justify="right", no_wrap=True, width=8)
     if wide:
         table.add_column("worker", no_wrap=True, width=20)
-    table.add_column("reason", no_wrap=True, ratio=2)
-    table.add_column("body", no_wrap=True, ratio=1)
+    table.add_column("reason", no_wrap=True, ratio=5)
+    table.add_column("body", no_wrap=True, ratio=4)
     for task in tasks:
         table.add_row(
             Text(printable((task.id if wide else task.short_id) or "")),

@@ -73,6 +73,13 @@ def test_a_list_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dead(name="short-enough-id.").short_id == "short-enough-id."
 
 
+def test_the_name_of_a_file_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nearly as much room as the reason."""
+    monkeypatch.setenv("COLUMNS", "80")
+    line = dead_as_table([dead("exit code 1", name=UUID, body=b"photos/IMG_1077.jpg")], NOW, first=False)
+    assert line.rstrip().endswith("photos/IMG_1077.jpg")
+
+
 def test_a_list_at_120_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     assert UUID in dead_as_table([dead(name=UUID)], NOW, first=False)

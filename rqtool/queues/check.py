@@ -6,12 +6,13 @@ https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from rqtool.durations import about, format_duration
-from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict
+from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict, also
 from rqtool.queues.shown import selects
 from rqtool.text import plural, printable
 from rqtool.topology import DEAD, with_returned
@@ -120,7 +121,11 @@ def check(
         if status
     ]
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
-    troubles += [(_status(each, limited), text) for each in worst_first if (text := _trouble(each))]
+    alike: defaultdict[tuple[Status, str, str], list[str]] = defaultdict(list)
+    for each in worst_first:
+        if text := _trouble(each):  # each forgotten ack has a place of its own
+            alike[_status(each, limited), text, each.queue.name if each.stuck else ""].append(each.queue.name)
+    troubles += [(status, f"{first}: {text}{also(others)}") for (status, text, _), (first, *others) in alike.items()]
     family = with_returned({each.queue.name for each in asked})
     ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
     troubles += [found for age in ages if (found := _judge_age(age, thresholds))[0]]
@@ -200,7 +205,7 @@ def _trouble(diagnosis: Diagnosis) -> str:
         for each in diagnosis.findings
         if each.verdict not in ("ok", "working")
     ]
-    return f"{diagnosis.queue.name}: {'; '.join(troubles)}" if troubles else ""
+    return "; ".join(troubles)
 
 
 def _performance(figures: Mapping[str, float | None], thresholds: Thresholds) -> str:

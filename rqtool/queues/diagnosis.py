@@ -270,3 +270,10 @@ def _quiet(d: Diagnosis, held: int, history: Deliveries, by: str = "") -> str:
 
 def _wait(count: int) -> str:
     return "1 waits for its time" if count == 1 else f"{count:,} wait for their time"
+
+
+def also(names: Sequence[str]) -> str:
+    """The other queues of which the same is said."""
+    more = len(names) - MOST_NAMED
+    listed = f"{', '.join(names[:MOST_NAMED])} and {more:,} more" if more > 0 else ", ".join(names)
+    return f" (also {listed})" if names else ""

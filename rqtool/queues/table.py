@@ -22,7 +22,7 @@ from rqtool.queues.columns import (
     holder_rows,
     reasons,
 )
-from rqtool.queues.diagnosis import HEALTHY, MOST_NAMED, Diagnosis, Verdict
+from rqtool.queues.diagnosis import HEALTHY, Diagnosis, Verdict, also
 from rqtool.text import printable
 
 
@@ -87,15 +87,9 @@ def reason_lines(diagnoses: Sequence[Diagnosis], reason_of: Callable[[Diagnosis]
         name = f"{each.queue.name} in {each.queue.vhost}" if vhosts else each.queue.name
         names[each.verdict, reason_of(each)].append(name)
     return [
-        Text.assemble(text(f"{first}: ", STYLES[verdict]), text(f"{reason}{_also(others)}"), overflow="fold")
+        Text.assemble(text(f"{first}: ", STYLES[verdict]), text(f"{reason}{also(others)}"), overflow="fold")
         for (verdict, reason), (first, *others) in names.items()
     ]
-
-
-def _also(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    listed = f"{', '.join(names[:MOST_NAMED])} and {more:,} more" if more > 0 else ", ".join(names)
-    return f" (also {listed})" if names else ""
 
 
 def fitted(

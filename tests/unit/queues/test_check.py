@@ -167,6 +167,18 @@ def test_a_queue_that_may_drop_tasks() -> None:
     assert "q: may drop tasks, policy max-length=5: " in found.line
 
 
+def test_what_is_the_same_of_many_queues_is_said_once() -> None:
+    """A policy for all of them hides no other trouble; the figures count each queue."""
+    brief = [queue(f"b{n}", ready=1) for n in range(6)]
+    brief = [replace(each, queue=replace(each.queue, drops=("policy expires=5",))) for each in brief]
+    text = check([*brief, queue("z", ready=2, consumers=0)], DEFAULT, [], "").text
+    assert text == (
+        "b0: may drop tasks, policy expires=5: what was confirmed may be gone unprocessed "
+        "(also b1, b2, b3 and 2 more). z: no consumers, 2 ready, and nobody consumes. "
+        "7 queues, 8 ready, 0 held, 0 stuck, 0 dead"
+    )
+
+
 def test_nothing_could_be_asked() -> None:
     """An error is one line too."""
     assert Check(Status.UNKNOWN, "No broker.\n|").line == r"RQTOOL UNKNOWN: No broker.\n/"

@@ -160,7 +160,10 @@ def queues(
     if unreadable := [name for name in names if not is_text(name)]:
         raise UsageError(f"{unreadable[0]!r} is no queue name", "Give one in UTF-8")
     if sum([watch is not None, check, json]) > 1 or (holders and (check or watch is not None)):
-        raise UsageError("--watch, --check, --json and --holders don't go together", "Only --holders --json does")
+        raise UsageError(
+            "--watch, --check, --json and --holders don't go together",
+            "Only --holders --json does; --check has --format json",
+        )
     if (everything or sort or chosen) and (watch is not None or check or holders):
         raise UsageError(
             "--all, --sort and --columns don't go with --watch, --check or --holders", "They are for the list of queues"

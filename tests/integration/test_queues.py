@@ -205,7 +205,7 @@ def test_options_that_contradict_each_other(offline: Run) -> None:
     ("words", "why"),
     [
         (["--watch"], "don't go together"),
-        (["--json"], "don't go together"),
+        (["--json"], "don't go together. Only --holders --json does; --check has --format json."),
         (["--no-such-option"], "No such option"),
         (["--warn-ready", "many"], "--warn-ready: 'many' is not a number of at least 0. See: rqtool queues --help."),
         (["--stuck-after", "0s"], "at least 1s"),

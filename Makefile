@@ -20,11 +20,11 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
 	$(BIN)/python -m pytest --numprocesses 6 --dist loadgroup
 
-test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (an hour and a half)
+test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (an hour)
 	@failed=0; set -x; \
-	$(BIN)/python -m pytest --timeout 900 --scale 4 tests/faults tests/integration/test_worker_crashes.py \
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --timeout 900 --scale 4 tests/faults tests/integration/test_worker_crashes.py \
 		--ignore tests/faults/test_cluster.py || failed=$$?; \
-	$(BIN)/python -m pytest --timeout 900 --nodes 3 --scale 4 tests/faults $(CLUSTERED) || failed=$$?; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --timeout 900 --nodes 3 --scale 4 tests/faults $(CLUSTERED) || failed=$$?; \
 	exit $$failed
 
 # What decides a soak; the same seed has the same load and faults again.

@@ -56,7 +56,7 @@ def send_in_waves(url: str, queue: str) -> None:
     channel = connection.channel()
     with suppress(pika.exceptions.AMQPError):
         while True:
-            rate = random.choice([2, 8, 20])
+            rate = random.choice([1, 3, 6])
             for _ in range(rate * 10):
                 channel.basic_publish("", queue, b"a photo")
                 connection.sleep(1 / rate)
@@ -80,7 +80,7 @@ def run(url: str, endpoint: Endpoint, folder: Path, environment: dict[str, str])
     script = folder / "convert.sh"
     script.write_text("#!/bin/sh\nsleep 600\n")
     script.chmod(0o755)
-    for queue, count in (("billing", 3), ("convert", 40), ("mails", 9), ("reports", 7), ("photos", 400)):
+    for queue, count in (("billing", 3), ("convert", 40), ("mails", 9), ("reports", 7), ("photos", 1_900)):
         tasks = "".join(f"{n}\n" for n in range(count))
         subprocess.run(rqtool("send", "-q", queue, "--quiet"), input=tasks.encode(), env=environment, check=True)
     subprocess.run(rqtool("send", "-q", "exports", "--quiet", "one", "two"), env=environment, check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -228,8 +227,6 @@ def work(
     if joblog is not None:
         events.job_log = JobLog(joblog, spec)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))
-    if sys.stderr.isatty():
-        say(f"waiting for tasks in {queue!r}; Ctrl-C stops after the current task, a second one at once")
     dead = asyncio.run(working.run()).dead
     if dead:
         say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from functools import partial
 
@@ -33,6 +34,7 @@ from rqtool.work.subscription import Subscription
 
 LAST_SECONDS = 2.0
 """How long a worker that must leave at once still takes to put its tasks back."""
+_WAITING = "waiting for tasks in {!r}; Ctrl-C stops after the current task, a second one at once"
 _PRETENDING = "no command: pretending, one second for each dot in a task, and acknowledging it"
 
 
@@ -107,6 +109,8 @@ class Worker:
             if not (session.ending or session.is_open):
                 self._dispatcher.return_withdrawn()
                 await session.open()
+                if session.is_open and sys.stderr.isatty():
+                    self._events.say_once(_WAITING.format(self._options.queue), topic="waiting")
             seen = self._lifecycle.changes
             self._dispatcher.begin_jobs(session)
             if self._jobs.at_work and self._pool.spec.what == [PRETENDED] and out.error is None:

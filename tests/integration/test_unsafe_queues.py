@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from tests.integration.test_watch import Terminal
 from tests.tools import Ended, Program, Vhost, eventually, lines
 
 DROPPING: dict[str, dict[str, str | int]] = {
@@ -51,6 +52,23 @@ def test_a_worker_refuses_it_too(rqtool: Program, vhost: Vhost) -> None:
         worked = rqtool("work", "--drain", "--accept-loss", "--", "true")
         assert worked.code == 0, worked
         assert worked.stderr.count("may drop tasks") == 1
+
+
+def test_a_refused_worker_waits_for_nothing(vhost: Vhost) -> None:
+    """On a terminal it says that it waits for tasks when it does."""
+    vhost.declare("task_queue", **DROPPING["x-max-length=50"])
+    terminal = Terminal(vhost, 200, "work")
+    assert terminal.end(seconds=20) == 78
+    assert b"may drop tasks" in terminal.shown
+    assert b"waiting for tasks" not in terminal.shown
+    accepting = Terminal(vhost, 200, "work", "--accept-loss")
+    try:
+        eventually(lambda: b"waiting for tasks in 'task_queue'; Ctrl-C stops after" in accepting.read())
+        accepting.process.send_signal(signal.SIGINT)
+        assert accepting.end() == 0
+    finally:
+        terminal.close()
+        accepting.close()
 
 
 def test_a_failed_task_can_go_back_there(rqtool: Program, vhost: Vhost) -> None:

@@ -27,8 +27,8 @@ INTRO = """\
 `make docs` writes this page, and the man pages, from the program's own help: don't edit them by hand.
 
 An option on the command line takes precedence over its environment variable. An option that takes one value can be
-given once. Options that decide what is deleted, moved or disconnected have no environment variable. Durations are
-written `200ms`, `5s`, `10m` or `2h`.
+given only once. The filters of `dead`, `--dry-run`, `--holder` and `--yes` have no environment variable: a forgotten
+one must not decide what is deleted, moved or disconnected. Durations are written `200ms`, `5s`, `10m`, `2h` or `3d`.
 
 [output.md](output.md) describes what the verbs print: JSON keys, events and columns. [broker.md](broker.md) says how
 rqtool finds the broker.
@@ -40,11 +40,11 @@ EXIT_CODES = {
     "--max-tasks), a queue or an id that does not exist, output that can't be written.",
     "2": "Usage: a wrong command line, an unreadable file, a command that can't be run.",
     "69": "The broker or the management API is out of reach, a limit is reached (connections, channels, queues), or "
-    "another consumer has the queue to itself. It may work later.",
+    "another program consumes the queue exclusively. It may work later.",
     "70": "A bug in rqtool. RQTOOL_DEBUG=1 shows where.",
     "77": "Access refused: password, vhost, permission, or the management tag.",
-    "78": "The queue exists with settings that could lose tasks, or with another type than the one asked for.",
-    "129, 130, 143": "Stopped by a second Ctrl-C (130) or SIGTERM (143), or --grace is over (129: after SIGHUP).",
+    "78": "The queue exists, but its settings could lose tasks, or its type is not the one asked for.",
+    "129, 130, 143": "Stopped by a second Ctrl-C (130) or SIGTERM (143), or by the end of --grace (129 after SIGHUP).",
 }
 
 RECORD = re.compile(r"(?:env var: (?P<env>[A-Z0-9_, ]+))?(?:; )?(?:default: (?P<default>\(.*\)|[^;]*))?(?:; )?.*")
@@ -147,7 +147,7 @@ def markdown(rqtool: Verb) -> str:
     parts += ["## Options of rqtool itself\n", *table(rqtool.parameters)]
     parts += ["## Exit codes\n", "| code | meaning |\n|---|---|"]
     parts += [*(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()), ""]
-    parts += ["`rqtool queues --check` ends with Nagios' codes instead: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."]
+    parts += ["`rqtool queues --check` exits with Nagios' codes instead: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."]
     return "\n".join(parts).rstrip() + "\n"
 
 

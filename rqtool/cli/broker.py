@@ -29,13 +29,13 @@ def start(
             max=9,
             metavar="N",
             help="Start a cluster of N nodes. Nodes can be added later, but not removed.",
-            show_default="as many as there are; 1 for a new one",
+            show_default="the nodes that exist; 1 for a new broker",
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Start it and wait until it is ready. The other commands find it by themselves."""
+    """Start the broker and wait until it is ready. The other commands find it automatically."""
     broker = _broker()
     if len(broker.running()) < (nodes or len(broker.members())):
         talker(quiet=quiet)("starting a private RabbitMQ; this takes some seconds")
@@ -45,16 +45,16 @@ def start(
 
 @app.command()
 def status(json: Json = False, quiet: Quiet = False) -> int:
-    """Show whether it is running, and where. Exit code 69 if no node is."""
+    """Show whether the broker is running, and where. Exit code 69 if no node is running."""
     _show(_members(), json=json, quiet=quiet)
     return 0
 
 
 @app.command()
 def url(json: Json = False, quiet: Quiet = False) -> int:  # noqa: ARG001
-    """Print its URL with user and password, for your own programs. Exit code 69 if no node is running.
+    """Print the broker's URL with user and password. Exit code 69 if no node is running.
 
-    Pass it on in the environment: every user of the machine can see arguments.
+    Pass it to your own programs in the environment: every user of the machine can see arguments.
     """
     members = _members()
     amqp_url = ",".join(node.amqp_url for node in members)

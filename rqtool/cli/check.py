@@ -28,7 +28,7 @@ _LIMITED = {
     "ready": "messages are ready",
     "held": "messages are held without an ack",
     "stuck": "messages are held by suspects",
-    "dead": "tasks were given up",
+    "dead": "tasks are dead",
 }
 
 
@@ -39,7 +39,7 @@ def limit(level: str, metric: str, default: str = "no limit") -> Any:
 
 
 def age_limit(level: str) -> Any:
-    text = f"{_LEVELS[level]} if a message has been held, or ready since it was sent, for longer."
+    text = f"{_LEVELS[level]} if a message has been held for longer, or is ready and was sent longer ago."
     return checking(metavar="DURATION", help=text, show_default="no limit")
 
 

@@ -49,7 +49,7 @@ app = typer.Typer(cls=DeadGroup, rich_markup_mode=None, add_completion=False)
 @app.command(SUMMARY)
 @with_broker()
 def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> int:
-    """Sum up every dead queue of the vhost. How many tasks, since when, why; the same as `rqtool dead` alone."""
+    """Sum up every dead queue of the vhost. Shows how many tasks, since when, and why. The same as `rqtool dead`."""
     import asyncio
 
     from rqtool.messages.overview import dead_queues, look
@@ -80,7 +80,7 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
 @app.command("list")
 @with_broker(queue_argument=True, choice=CHOICE)
 def list_(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint, **choice: Any) -> int:
-    """List the dead tasks, the oldest first, and why they failed. They stay where they are."""
+    """List the dead tasks, oldest first, and why they failed. They stay where they are."""
     import asyncio
 
     from rqtool.messages.dead_letters import Listing
@@ -120,13 +120,13 @@ def list_(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint, **cho
 @with_broker(queue_argument=True)
 def show_(
     *,
-    task: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a beginning that no other id has.")],
+    task: Annotated[str, typer.Argument(metavar="ID", help="The task's id, or a unique prefix of it.")],
     queue: QueueName = DEFAULT_QUEUE,
     json: Json = False,
     quiet: Quiet = False,
     endpoint: Endpoint,
 ) -> int:
-    """Show one dead task in full. Why it failed, its headers, the whole body; it stays where it is."""
+    """Show one dead task in full. Prints why it failed, its headers and its body. It stays where it is."""
     import asyncio
 
     from rqtool.messages.dead_letters import Show

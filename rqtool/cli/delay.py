@@ -25,12 +25,12 @@ Delay = Annotated[
     str | None,
     _when(
         metavar="DURATION",
-        help="Deliver each task this long after it was sent, from 1s to 366d, rounded up to a whole second.",
+        help="Deliver each task this long after it was sent: from 1s to 366d, rounded up to a whole second.",
     ),
 ]
 At = Annotated[
     str | None,
-    _when(metavar="TIME", help="Deliver the tasks at this time, of RFC 3339: 2026-12-24T18:00:00+01:00, or with Z."),
+    _when(metavar="TIME", help="Deliver the tasks at this RFC 3339 time: 2026-12-24T18:00:00+01:00, or with Z."),
 ]
 
 

@@ -29,20 +29,20 @@ def select(
     queue: QueueName = DEFAULT_QUEUE,
     ids: Annotated[
         list[str] | None,
-        _only("--id", metavar="ID", help="Only the task with this id, or whose id alone begins so; may be repeated."),
+        _only("--id", metavar="ID", help="Only the task with this id or unique prefix of an id; may be repeated."),
     ] = None,
     grep: Annotated[
-        str | None, _only(metavar="RE", help="Only tasks with this regular expression in a line of their body.")
+        str | None, _only(metavar="RE", help="Only tasks with a line in their body that matches this regex.")
     ] = None,
     reason: Annotated[
-        str | None, _only(metavar="RE", help="Only tasks with this in their reason or in what is kept of stderr.")
+        str | None, _only(metavar="RE", help="Only tasks whose reason or saved stderr matches this regex.")
     ] = None,
     header: Annotated[
         list[str] | None,
-        _only(metavar="K=V", help="Only tasks with this header and value; repeated: with all of them."),
+        _only(metavar="K=V", help="Only tasks with this header and value; if repeated, with all of them."),
     ] = None,
     older_than: Annotated[
-        str | None, _only(metavar="DURATION", help="Only tasks that were given up longer ago than this: 10m, 24h.")
+        str | None, _only(metavar="DURATION", help="Only tasks that died longer ago than this: 10m, 24h.")
     ] = None,
     limit: Annotated[
         int | None,

@@ -33,16 +33,16 @@ QueueName = Annotated[
 ]
 Kind = Annotated[
     Literal["classic", "quorum"] | None,
-    typer.Option(help="The queue's type.", show_default="as it is; a new one: as the broker makes it"),
+    typer.Option(help="The queue's type.", show_default="what it is; for a new queue, the broker's default"),
 ]
 AcceptLoss = Annotated[
-    bool, typer.Option("--accept-loss", help="Use the queue even if its settings let it drop confirmed tasks.")
+    bool, typer.Option("--accept-loss", help="Use the queue even if its settings may drop confirmed tasks.")
 ]
 StuckAfter = Annotated[
     str,
     typer.Option(
         metavar="DURATION",
-        help="How long messages may be held without an ack before that is suspicious; from 1s to 50m.",
+        help="Suspect clients that have held messages for this long without an ack; from 1s to 50m.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on stdout.", rich_help_panel=OUTPUT)]
@@ -99,7 +99,7 @@ _BROKER_OPTIONS = [
         "profile",
         str | None,
         metavar="NAME",
-        help="Take what is not given of these options from this table of ~/.config/rqtool/config.toml.",
+        help="Take these broker options from this table of ~/.config/rqtool/config.toml, unless given.",
         show_default="none",
     ),
     _broker("vhost", str | None, metavar="NAME", help="The virtual host.", show_default="the URL's"),
@@ -111,14 +111,14 @@ _BROKER_OPTIONS = [
         show_default="the private node's, else port 15672 (amqps: 15671 or 443) of the broker's host",
     ),
     _file("tls_ca", help="PEM file of the authority that signed the broker's certificate."),
-    _file("tls_cert", help="PEM file of our own certificate, for brokers that ask for one."),
+    _file("tls_cert", help="PEM file of a client certificate, for brokers that ask for one."),
     _file("tls_key", help="PEM file of its private key, unless --tls-cert holds it."),
     _broker("insecure", bool, False, help="Accept any certificate. Nothing protects you from a man in the middle."),
 ]
 _QUEUE_ARGUMENT = _parameter(
     "queue_argument",
     str | None,
-    typer.Argument(metavar="[QUEUE]", help="The queue, the same as --queue.", autocompletion=complete_queue),
+    typer.Argument(metavar="[QUEUE]", help="The queue; the same as --queue.", autocompletion=complete_queue),
 )
 
 

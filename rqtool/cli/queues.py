@@ -39,7 +39,7 @@ EXAMPLES = """\
 \b
 Examples:
   rqtool queues                          every queue, with a verdict
-  rqtool queues task_queue 'mail*'       this queue, and all that begin with mail
+  rqtool queues task_queue 'mail*'       this one, and all that begin with mail
   rqtool queues --holders                who holds messages, and since when
   rqtool queues --watch                  trends, refreshed every 2 s
   rqtool queues --check --crit-ready 99  a line and an exit code for Nagios
@@ -81,7 +81,7 @@ def queues(
         list[str] | None,
         typer.Argument(
             metavar="[PATTERN]...",
-            help="Only these queues, and those for their tasks that came back: names, or globs with *, ? and [...].",
+            help="Only these queues, and those of their returned tasks: names, or globs with *, ? and [...].",
             autocompletion=complete_queue,
         ),
     ] = None,
@@ -97,14 +97,14 @@ def queues(
         typer.Option(
             "--all",
             envvar="RQTOOL_QUEUES_ALL",
-            help="On a terminal: list every healthy queue, too, however many there are.",
+            help="On a terminal, list all healthy queues too, however many there are.",
         ),
     ] = False,
     sort: Annotated[
         Literal["name", "ready", "unacknowledged", "verdict"] | None,
         typer.Option(
             help="Sort by name, figure (the largest first) or verdict (the worst first).",
-            show_default="verdict; not on a terminal: name",
+            show_default="verdict on a terminal, else name",
         ),
     ] = None,
     chosen: Annotated[
@@ -114,17 +114,17 @@ def queues(
             metavar="A,B,C",
             envvar="RQTOOL_QUEUES_COLUMNS",
             help="Show these columns, in this order: any key of --json.",
-            show_default="on a terminal those that fit",
+            show_default="on a terminal, those that fit",
         ),
     ] = None,
     holders: Annotated[
-        bool, typer.Option("--holders", help="Who holds messages: a line per consumer instead of one per queue.")
+        bool, typer.Option("--holders", help="Show who holds messages, with a line per consumer.")
     ] = False,
     watch: Annotated[
         str | None,
         typer.Option(
             metavar="[DURATION]",
-            help=f"Redraw every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C ends.",
+            help=f"Redraw every DURATION ({WATCH_DURATION} unless given); q or Ctrl-C quits.",
             show_default="once",
         ),
     ] = None,
@@ -136,10 +136,10 @@ def queues(
     ] = False,
     form: Annotated[
         Format | None,
-        checking("--format", envvar="RQTOOL_QUEUES_FORMAT", help="With --check: how to report.", show_default="nagios"),
+        checking("--format", envvar="RQTOOL_QUEUES_FORMAT", help="How --check reports.", show_default="nagios"),
     ] = None,
     stuck_after: StuckAfter = "60s",
-    all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Every vhost.")] = False,
+    all_vhosts: Annotated[bool, typer.Option("--all-vhosts", help="Show the queues of every vhost.")] = False,
     warn_ready: Annotated[int | None, limit("warn", "ready")] = None,
     crit_ready: Annotated[int | None, limit("crit", "ready")] = None,
     warn_held: Annotated[int | None, limit("warn", "held")] = None,

@@ -46,7 +46,7 @@ def release(
             allow_from_autoenv=False,
             help="Close this connection, busy or not: a client's name or address from rqtool queues --holders; may be "
             "repeated.",
-            show_default="those that forgot",
+            show_default="those that forgot an ack",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", allow_from_autoenv=False, help="Don't ask.")] = False,

@@ -60,7 +60,7 @@ def send(
     tasks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TASK]...", help="Each is one task; -q names the queue. Without any: one task per line of stdin."
+            metavar="[TASK]...", help="Each argument is one task; -q names the queue. Without TASK: the lines of stdin."
         ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
@@ -73,7 +73,7 @@ def send(
             metavar="FILE",
             envvar="RQTOOL_SEND_FROM",
             help="One task per line of FILE; - is stdin.",
-            show_default="-, without TASK",
+            show_default="- without TASK",
         ),
     ] = None,
     null: Annotated[bool, _input("--null", "-0", help="Tasks end at NUL instead of at line ends.")] = False,
@@ -84,7 +84,7 @@ def send(
         _delivery(help="confirm: the broker confirms each task; tx: transactions; none: fire and forget."),
     ] = "confirm",
     unsent: Annotated[
-        Path | None, _delivery(metavar="FILE", help="Write the unconfirmed tasks to FILE, in their order.")
+        Path | None, _delivery(metavar="FILE", help="Write the unconfirmed tasks to FILE, in input order.")
     ] = None,
     delay: Delay = None,
     at: At = None,
@@ -93,7 +93,7 @@ def send(
         _delivery(
             metavar="DURATION",
             help="How long to retry while the broker is away, or rejects tasks.",
-            show_default="30s; a single try where there never was a connection",
+            show_default="30s; a single try if there never was a connection",
         ),
     ] = None,
     transient: Annotated[
@@ -106,13 +106,13 @@ def send(
     header: Annotated[
         list[str] | None, _property(metavar="K=V", help="A header for every task; may be repeated.", show_default=False)
     ] = None,
-    content_type: Annotated[str | None, _property(metavar="TYPE", help="For instance application/json.")] = None,
+    content_type: Annotated[str | None, _property(metavar="TYPE", help="Such as application/json.")] = None,
     ids: Annotated[
         bool,
         _output(
             "--ids",
-            help="Print the id of each task that is confirmed, in their order, and nothing else. With --json: an "
-            "object with the id and the start of each task, then the result.",
+            help="Print only the id of each confirmed task, in input order. With --json: an object with the id and "
+            "the start of each task, then the result.",
         ),
     ] = False,
     json: Json = False,

@@ -56,9 +56,9 @@ def work(
         list[str] | None,
         typer.Argument(
             metavar="[-- CMD [ARG]...]",
-            help="Run this for each task, with the task on stdin. {} in an argument is the task, {.} the task without "
+            help="Run CMD for each task, with the task on stdin. {} in an argument is the task, {.} the task without "
             "extension, {/} its base name, {//} its directory, {/.} its base name without extension. Without CMD and "
-            "--call the worker pretends: one second per dot in the task.",
+            "--call the worker pretends to work: one second per dot in the task.",
         ),
     ] = None,
     queue: QueueName = DEFAULT_QUEUE,
@@ -67,7 +67,7 @@ def work(
         typer.Option(
             "-I",
             metavar="STR",
-            help="Let STR stand for the task instead of {}; {.}, {/}, {//} and {/.} stay.",
+            help="Use STR instead of {}; {.}, {/}, {//} and {/.} stay as they are.",
             show_default="{}",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def work(
             "-j",
             parser=parse_jobs,
             metavar="N",
-            help="Run N tasks at once. N%: of the cores, at least one; 'auto': as many as there are cores.",
+            help="Run N tasks at once. N%: this share of the cores, at least one; 'auto': one per core.",
         ),
     ] = 1,
     prefetch: Annotated[
@@ -88,15 +88,15 @@ def work(
             max=65_535,
             metavar="N",
             help="Hold N unacknowledged tasks at once.",
-            show_default="adapts: as many as jobs, and more while tasks are short",
+            show_default="adapts: one per job, and more while tasks are short",
         ),
     ] = None,
     call: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Call this Python function for each task, with its body (bytes), or with an rqtool.Task if its "
-            "parameter is annotated so.",
+            help="Call this Python function for each task, with the body (bytes), or with an rqtool.Task if the "
+            "parameter is annotated as one.",
             show_default="none",
         ),
     ] = None,
@@ -104,13 +104,13 @@ def work(
         str,
         _retry(
             metavar="DELAYS",
-            help="The pauses before the second, third, ... attempt at a task that failed; after the last attempt it "
-            "goes to the dead queue. 'none': no retries.",
+            help="The pauses before the second, third, ... attempt at a failed task; after the last attempt it goes to "
+            "the dead queue. 'none': no retries.",
         ),
     ] = DEFAULT_DELAYS,
     timeout: Annotated[
         str | None,
-        _limit(metavar="DURATION", help="Kill an attempt that takes longer; it failed.", show_default="no limit"),
+        _limit(metavar="DURATION", help="An attempt that takes longer is killed and failed.", show_default="no limit"),
     ] = None,
     grace: Annotated[
         str | None,
@@ -138,8 +138,8 @@ def work(
         bool,
         _limit(
             "--no-brake",
-            help="Don't slow down after ten tasks in a row have failed. Otherwise one task at a time begins then, with "
-            "pauses that grow to the longest of --retry-delays, 30 s at most, until one succeeds.",
+            help="Don't slow down after ten failed tasks in a row. By default one task at a time begins then, until "
+            "one succeeds, with pauses that grow to the longest of --retry-delays, 30 s at most.",
         ),
     ] = False,
     max_tasks: Annotated[
@@ -149,7 +149,7 @@ def work(
         Path | None,
         _limit(
             metavar="FILE",
-            help="Touch this file every 5 s while the worker is alive, for liveness probes; it is removed at the end.",
+            help="For liveness probes: touch FILE every 5 s while the worker is alive, and remove it at the end.",
             show_default="none",
         ),
     ] = None,
@@ -159,15 +159,15 @@ def work(
         bool,
         _output(
             "--bar",
-            help="Show on the last line of the terminal what is done, failed, running and left, the rate and the time "
-            "that is left. Neither Received nor Done is printed.",
+            help="Show progress on the last line of the terminal: tasks done, failed, running and left, rate and ETA. "
+            "Received and Done are not printed.",
         ),
     ] = False,
     output: Annotated[
         Literal["direct", "line", "group"] | None,
         _output(
-            help="What to do with the output of tasks. 'direct': they write to our stdout themselves. 'line': lines of "
-            "several tasks never mix. 'group': a task's output is printed when it ends.",
+            help="How to print the output of tasks. 'direct': tasks write to the worker's stdout themselves. 'line': "
+            "lines of different tasks never mix. 'group': all output of a task at its end.",
             show_default="direct with one job, else line",
         ),
     ] = None,
@@ -176,13 +176,13 @@ def work(
         Path | None,
         _output(
             metavar="FILE",
-            help="Append a line for each attempt to this file, as GNU parallel does.",
+            help="Append a line per attempt to FILE, in GNU parallel's format.",
             show_default="none",
         ),
     ] = None,
     json: Json = False,
     quiet: Annotated[
-        bool, _output("--quiet", help="Print neither Received nor Done: only errors, and what the tasks print.")
+        bool, _output("--quiet", help="Print only errors and the output of tasks, neither Received nor Done.")
     ] = False,
     endpoint: Endpoint,
 ) -> int:

@@ -26,7 +26,7 @@ REFERENCE = """\
 Exit codes of CMD:
   0         done: the task is acknowledged
   65        hopeless: the task goes to QUEUE.dead at once
-  75        try again later, as after a failure, but without reporting one
+  75        try again later, as after a failure, but don't report one
   126, 127  CMD can't be run: the task goes back, and the worker stops
   others    failed (so is a signal or --timeout): try again after the next of
             --retry-delays; after the last attempt the task goes to QUEUE.dead
@@ -36,7 +36,7 @@ Environment of CMD:
   RQTOOL_TASK_QUEUE        the queue
   RQTOOL_TASK_ID           the message id
   RQTOOL_TASK_ATTEMPT      the number of this attempt, from 1
-  RQTOOL_TASK_REDELIVERED  1 if another worker may have begun the task before
+  RQTOOL_TASK_REDELIVERED  1 if a worker may have begun the task before
   RQTOOL_TASK_HEADER_NAME  the header NAME, for each header
 
 \b

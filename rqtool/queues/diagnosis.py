@@ -191,7 +191,7 @@ def _findings(d: Diagnosis) -> Iterator[Finding]:
 def _forgotten_ack(d: Diagnosis) -> Finding:
     if not d.suspects:
         who = (
-            "; by whom the broker does not say"
+            "; the broker does not say by whom"
             if d.basis.sees_all
             else "; by whom, or whether it is a long task, only a user tagged monitoring sees"
         )
@@ -235,7 +235,7 @@ def _working(d: Diagnosis) -> Iterator[Finding]:
 
 def _ok(queue: Queue) -> Finding:
     if queue.leaving:
-        return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
+        return Finding("ok", f"{queue.leaving:,} on their way to the next queue")
     wait = "how many wait for their time is not known yet" if queue.waiting is None else _wait(queue.waiting)
     also = "" if queue.waiting == 0 else f", {wait}"
     if not queue.ready:

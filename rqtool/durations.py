@@ -15,7 +15,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\d:
 
 
 def parse_duration(text: str) -> float:
-    """Return seconds. Raises UsageError for anything but a number and one of ms, s, m, h, d."""
+    """Return seconds. Raises UsageError for anything but a number and one of ms, s, m, h and d."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 5s, 10m, 2h, 3d")
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_time(text: str) -> float:
-    """Return a time of RFC 3339 in seconds since 1970. Raises UsageError; a time without a zone is none."""
+    """Return an RFC 3339 time in seconds since 1970. Raises UsageError, also for a time without a zone."""
     match = _TIME.fullmatch(text.strip())
     if match is not None and not match[1]:
         raise UsageError(f"{text!r} has no time zone", f"Add Z for UTC, or an offset: {text.strip()}+01:00")
@@ -57,7 +57,7 @@ def about(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration to read: `0.4s`, `12s`, `1m 12s`, `2h 5m`, `3d 4h`."""
+    """Return a readable duration: `0.4s`, `12s`, `1m 12s`, `2h 5m`, `3d 4h`."""
     if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f}s"
     whole = round(seconds)

@@ -19,7 +19,7 @@ class RqtoolError(Exception):
 
     exit_code = 1
     unknown_queue = ""
-    """The name that no queue has, if that is the error: the command line suggests one like it."""
+    """The name of the queue that does not exist, if that is the error: the command line suggests a similar one."""
 
     def __init__(self, what: str, what_to_do: str = "") -> None:
         super().__init__(what, what_to_do)
@@ -52,7 +52,7 @@ class Unreachable(RqtoolError):
 
 
 class NothingListens(Unreachable):
-    """The connection was refused: no program listens at the port of the broker or of its management API."""
+    """The connection was refused: no program listens on the port of the broker or of its management API."""
 
 
 class AccessRefused(RqtoolError):

@@ -1,4 +1,4 @@
-"""The standard streams: a closed one is /dev/null, nothing stays in a buffer, and a worker's writes never block.
+"""The standard streams: a closed one counts as /dev/null, nothing stays in a buffer, and a worker's writes never block.
 
 Python writes what a buffer holds once more when it exits. After an error that fails again: with a traceback and exit
 code 120.
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 LAST_SECONDS = 1.0
 """How long the end of a run waits for a reader."""
 Content = bytes | io.FileIO
-"""What is to be written: bytes, or a file from where it stands to its end, which the writer closes."""
+"""Data to write: bytes, or a file from its current position to its end, which the writer closes."""
 _PIECE, _MOST_PIECES = 65_536, 16
-"""Bytes of a file that are read together, and how many such pieces may be written before other things have a turn."""
+"""Bytes of a file that are read at once, and how many such pieces may be written before other work gets a turn."""
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a writable pipe takes without blocking (pipe(7))."""
 
 
 class Output:
-    """Writes to a stream without blocking, and keeps what the stream doesn't take yet.
+    """Writes to a stream without blocking, and keeps the data that the stream doesn't accept yet.
 
-    A pipe or terminal is opened a second time: O_NONBLOCK set in place would hold for every program that shares it.
-    Where that fails, it is written in pieces that it has room for.
+    It opens a pipe or terminal a second time, because setting O_NONBLOCK in place would affect every program that
+    shares it. If that fails, it writes only pieces that the stream has room for.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -71,8 +71,8 @@ class Output:
         return bool(self._waiting)
 
     def fileno(self) -> int:
-        """Return a descriptor that is writable when `flush` can make progress. That of a file can't be waited for with
-        epoll: it is always writable.
+        """Return a descriptor that is writable when `flush` can make progress. A file is always writable, and epoll
+        can't wait for it.
         """
         return self._descriptor
 
@@ -82,8 +82,8 @@ class Output:
         self.flush()
 
     def flush(self) -> None:
-        """Write what can be written now, of a file no more than takes a moment. Raises OSError, and drops what is
-        waiting, as `write` does.
+        """Write what can be written now, but only a limited part of a file. Raises OSError, and drops the waiting data,
+        as `write` does.
         """
         pieces = 0
         try:
@@ -173,9 +173,8 @@ class Unbuffered(io.FileIO):
 
 
 def take_standard_numbers() -> None:
-    """Open /dev/null for each standard stream that is closed.
-
-    Otherwise a file or socket of ours would get its number, and be read as our input or written to as our output.
+    """Open /dev/null for each closed standard stream. Otherwise a file or socket of ours would get its number, and
+    would be used as our input or output.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -210,7 +209,7 @@ def prepare_stdout_of_function() -> None:
 
 
 def is_closed(stream: object) -> bool:
-    """Whether a stream of Python's can't be used any more. One that was detached says so by an error."""
+    """Whether a Python stream can't be used any more. A detached one says so by an error."""
     try:
         return bool(getattr(stream, "closed", False))
     except ValueError:
@@ -272,7 +271,7 @@ def talker(*, quiet: bool) -> Callable[[str], None]:
 
 
 async def ask(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no. Heartbeats and signals go on until the answer comes."""
+    """Ask on the terminal; anything but yes means no. Heartbeats and signals keep working meanwhile."""
     import asyncio
 
     sys.stderr.write(printable(question))

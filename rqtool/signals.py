@@ -20,9 +20,8 @@ T = TypeVar("T")
 class Signals:
     """Counts SIGINT, SIGTERM and SIGHUP on the running loop while it is entered, and calls `changed` for each.
 
-    SIGHUP counts unless it is ignored: `nohup` must still work. `grace`: the seconds after the first signal that count
-    as a second one, for which `changed` is called too; None: without end. After a signal the program is to report and
-    end.
+    SIGHUP counts unless it is ignored: `nohup` must still work. `grace`: so many seconds after the first signal count
+    as a second one, and `changed` is called; None: never. After a signal, the program must report and end.
     """
 
     def __init__(self, changed: Callable[[], None] = lambda: None, grace: float | None = None) -> None:
@@ -49,8 +48,7 @@ class Signals:
     async def interrupt(
         self, work: Coroutine[Any, Any, T], when: Callable[[], bool], seconds: float = CANCEL_SECONDS
     ) -> T | None:
-        """Run `work`; cancel it and return None if `when()` holds at the start, or after a signal or `look_again`.
-
+        """Run `work`; cancel it and return None if `when()` is true at the start, or after a signal or `look_again`.
         `seconds`: how long cancelled work may take to clean up.
         """
         task = asyncio.ensure_future(work)
@@ -84,7 +82,7 @@ class Signals:
 
     def _received(self, number: int) -> None:
         if number == signal.SIGHUP and self.count:
-            return  # a closing terminal may send two, and a service manager sends one after SIGTERM
+            return  # a closing terminal may send two, and a service manager may send one after SIGTERM
         self.count += 1
         self.last = number
         if self.count == 1 and self._grace is not None:

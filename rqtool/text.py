@@ -1,11 +1,11 @@
-"""Bytes and text from outside, made safe to print; names that are mistyped. Pure."""
+"""Makes bytes and text from outside safe to print; finds the name that a mistyped one may mean. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 SHOWN = 1000
-"""Characters of a task's body that are printed: 5 MB would bury everything else."""
+"""Characters of a task's body that are printed: a whole body of 5 MB would bury everything else."""
 
 
 def printable(text: str) -> str:
@@ -48,8 +48,8 @@ def start_of(body: bytes) -> str:
 
 
 def closest(name: str, names: Iterable[str], similarity: float = 0.6) -> str | None:
-    """Return the first of the names that begins with `name`, else the one most like it; None if none is."""
-    from difflib import get_close_matches  # no start pays for it, only errors do
+    """Return the first of the names that begins with `name`, else the most similar one, or None."""
+    from difflib import get_close_matches  # imported only here: only errors need it
 
     others = sorted(names)
     meant = [other for other in others if other.startswith(name)] or get_close_matches(name, others, 1, similarity)

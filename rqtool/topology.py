@@ -1,4 +1,4 @@
-"""The queues: the names of those beside NAME, the arguments to declare them with, and which settings may drop. Pure.
+"""The names of the queues beside NAME, the arguments to declare queues with, and which settings may drop. Pure.
 
 Rules: https://www.rabbitmq.com/docs/quorum-queues, https://www.rabbitmq.com/docs/maxlength,
 https://www.rabbitmq.com/docs/ttl
@@ -22,14 +22,14 @@ Arguments = dict[str, str | int | bool]
 _AT_LEAST_ONCE: Arguments = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 
 UNREACHED_LIMIT = 100_000
-"""Deliveries; rqtool declares its own queues with it, since RabbitMQ 3 knows no word for "without limit"."""
+"""Deliveries. rqtool declares its own queues with it, since RabbitMQ 3 has no way to say "unlimited"."""
 DEFAULT_DELIVERY_LIMIT = 20
 """RabbitMQ 4's for quorum queues; RabbitMQ 3 has none."""
 LONGEST_NAME = 255
 """Bytes: names are short strings in AMQP 0-9-1."""
 
-# Explicit, because RabbitMQ 4's default is 20, and each restart of a worker returns what it had prefetched. High, as
-# the worker decides what is poison; the broker's limit only ends the loops of other programs, in the dead queue.
+# Explicit, because RabbitMQ 4's default is 20, and each restart of a worker returns what it had prefetched. High, since
+# the worker decides which task is poison; the broker's limit only ends the loops of other programs, in the dead queue.
 _QUORUM: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNREACHED_LIMIT}
 
 
@@ -56,8 +56,8 @@ def dead_queue(queue: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The queue that a copy of a task goes to: `home` or a sibling of it. A wait queue sends it home after `wait`
-    seconds, or on to the exchange `onward`, with the routing key that it came with.
+    """The queue that a copy of a task goes to: `home` or a sibling of it. After `wait` seconds, a wait queue returns it
+    to `home`, or passes it on to the exchange `onward` with its routing key.
     """
 
     name: str
@@ -80,7 +80,7 @@ def waiting(queue: str, delay: str, seconds: float) -> Destination:
 
 
 def spare(wait_queue: Destination) -> Destination:
-    """Another wait queue, for when that one takes nothing: it sends home by itself, so any name will do."""
+    """A spare wait queue, for when that one takes nothing. It returns tasks by itself, so any name will do."""
     name = f"{wait_queue.name}.2"
     return replace(wait_queue, name=name) if len(name.encode()) <= LONGEST_NAME else wait_queue
 
@@ -96,12 +96,12 @@ def quarantine(queue: str) -> Destination:
 
 
 def delay_exchange(queue: str, level: int) -> str:
-    """The name of the exchange that hands on what is to wait at this level of delays: see rqtool.send.delays."""
+    """The name of the exchange for tasks that wait at this level of delays: see rqtool.send.delays."""
     return f"{queue}.delay.{level}"
 
 
 def delaying(queue: str, level: int, digit: int, seconds: float) -> Destination:
-    """For tasks that were sent for later; what waited there goes on to the level below."""
+    """For delayed tasks, which go on to the level below afterwards."""
     onward = delay_exchange(queue, level - 1) if level else ""
     return Destination(f"{delay_exchange(queue, level)}.{digit}", queue, seconds, onward)
 
@@ -112,11 +112,11 @@ def new_marker(queue: str) -> str:
 
 
 Kind = Literal["dead", "returned", "quarantine", "retry", "delay", "new"]
-"""What a queue beside another one is for."""
+"""The purpose of a queue beside another one."""
 WAITS: tuple[Kind, ...] = ("retry", "delay")
-"""Those in which tasks wait for their time."""
+"""The kinds in which tasks wait for their time."""
 ON_THEIR_WAY: tuple[Kind, ...] = ("returned", "quarantine", *WAITS)
-"""Those from which tasks come home by themselves, or are taken by the workers of NAME."""
+"""The kinds from which tasks return by themselves, or from which the workers of NAME take them."""
 _SUFFIXES: dict[Kind, str] = {
     "dead": re.escape(DEAD),
     "returned": r"\.returned",
@@ -129,13 +129,13 @@ _BESIDE = re.compile("|".join(f"(?P<{kind}>{suffix})" for kind, suffix in _SUFFI
 
 
 def kind_beside(home: str, name: str) -> Kind | None:
-    """What the queue `name` is for, if it is one beside `home`."""
+    """The purpose of the queue `name`, if it is one beside `home`."""
     match = _BESIDE.fullmatch(name, len(home)) if name.startswith(home) else None
     return cast(Kind, match.lastgroup) if match else None
 
 
 def homes(name: str) -> Iterator[tuple[str, Kind]]:
-    """The queues beside which one of this name may be, the longest name first, and what it is for then."""
+    """The queues that one of this name may belong to, the longest name first, and its purpose then."""
     dot = name.rfind(".") if _BESIDE.search(name) else 0  # most names are of no interest, and there may be thousands
     while dot > 0:
         if (match := _BESIDE.fullmatch(name, dot)) is not None:
@@ -207,8 +207,9 @@ def queue_arguments(queue: str, kind: QueueType | None) -> Arguments:
 
 
 _REJECTING = {"classic": {"reject-publish", "reject-publish-dlx"}, "quorum": {"reject-publish"}}
-"""What a full queue does instead of dropping its oldest messages. A quorum queue ignores a policy's
-reject-publish-dlx, and drops."""
+"""The overflow settings that keep a full queue from dropping its oldest messages. A quorum queue ignores a policy's
+reject-publish-dlx, and drops.
+"""
 
 
 NOT_DURABLE: Arguments = {"durable": False}
@@ -219,8 +220,8 @@ def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
     """Return the settings that may drop confirmed messages, as `x-max-length=50` or `policy max-length=50`.
 
     `settings` are a queue's arguments, whose names begin with x- (or NOT_DURABLE), or the keys of its effective policy,
-    which have none, or both in one mapping. `kind` is the type; None: classic. A stream keeps by its settings and is no
-    queue: nothing.
+    which have none, or both in one mapping. `kind` is the type; None: classic. A stream is meant to drop old messages,
+    so it has none.
     """
     if kind == "stream":
         return []
@@ -250,14 +251,14 @@ def drops(settings: Mapping[str, object], kind: str | None) -> list[str]:
 
 
 def warning(queue: str, found: Sequence[str] | None) -> str:
-    """A line for the user about what drops() found; None: the settings can't be seen. Empty: nothing to say."""
+    """A line for the user about what drops() found (None: the settings can't be seen); empty if it found nothing."""
     if found is None:
         return f"this user may not see the settings of queue {queue!r}: whether it may drop tasks is unknown"
     return f"queue {queue!r} may drop tasks that it has confirmed: {', '.join(found)}" if found else ""
 
 
 def most_returns(arguments: Mapping[str, object], default: int | None) -> int | None:
-    """After how many returns a quorum queue drops a message, or dead-letters it; None: it is no quorum queue.
+    """After how many returns a quorum queue drops or dead-letters a message; None: it is not a quorum queue.
 
     `default`: the broker's limit for a queue whose arguments name none; None: it has none.
     """
@@ -268,10 +269,10 @@ def most_returns(arguments: Mapping[str, object], default: int | None) -> int | 
 
 
 def _effective(settings: Mapping[str, object], name: str) -> object:
-    """A setting that is no number: the queue's argument precedes its policy."""
+    """A setting that is not a number: the queue's argument takes precedence over its policy."""
     return settings.get(f"x-{name}", settings.get(name))
 
 
 def _is_unlimited(name: str, value: object) -> bool:
-    """RabbitMQ 4 takes a delivery limit below 0 as none; one that nobody reaches is none either."""
+    """RabbitMQ 4 takes a negative delivery limit as unlimited; one that no task can reach counts as unlimited too."""
     return name == "delivery-limit" and isinstance(value, int) and not 0 <= value < UNREACHED_LIMIT

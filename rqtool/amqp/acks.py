@@ -30,7 +30,7 @@ class Acks:
         return tag in self._in_hand
 
     def settled(self, tag: int, *, multiple: bool = False) -> None:
-        """Forget a delivery that is settled by something else than `ack`."""
+        """Forget a delivery that was settled otherwise than by `ack`."""
         if multiple:
             while self._in_hand and next(iter(self._in_hand)) <= tag:  # in order
                 self._in_hand.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Opening a connection, and opening it again: to any node that answers, in bounded time, with growing pauses."""
+"""Opens and reopens connections: to any node that answers, in bounded time, with growing pauses."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ so it notices a dead peer after 15 to 30 seconds."""
 CONNECT_SECONDS = 10.0
 """For TCP, and for everything up to the end of the AMQP handshake."""
 HEAD_START = 2.0
-"""Seconds before the next node is tried too: one that hangs in the handshake delays us no longer than this."""
+"""Seconds until we also try the next node: a node that hangs in the handshake delays us no longer than this."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 LONGEST_HEARTBEAT = 65_535
-"""Seconds: 16 bits in AMQP, where a longer one would end the connection as if the vhost were refused."""
+"""Seconds. AMQP has 16 bits for it; the broker answers a larger value as if it refused the vhost."""
 FEWEST_CHANNELS = 4
 """A worker's: its queue, NAME.returned, NAME.quarantine, and one for declaring and counting."""
 
@@ -45,7 +45,7 @@ async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
 
     Raises AccessRefused or Unreachable, with what a node said; UsageError for wrong options in a URL.
     """
-    # Before the first attempt, so that a wrong option shows now and not when its node's turn comes.
+    # Before the first attempt, so that a wrong option is reported now and not when it is its node's turn.
     try:
         left = [(url, _parameters(url, role, runs, endpoint.tls)) for url in endpoint.urls]
     except OSError as error:
@@ -84,11 +84,11 @@ async def connect(endpoint: Endpoint, role: str, runs: str = "") -> Connection:
 async def keep_trying(
     open_once: Callable[[], Awaitable[T]], on_failure: Callable[[RqtoolError], None], in_vain: int
 ) -> T:
-    """Await `open_once()` until it succeeds, with growing pauses; `on_failure` ends it by raising. It does not hear of
-    a first connection that was made and lost again: a broker was there.
+    """Await `open_once()` until it succeeds, with growing pauses; `on_failure` can end this by raising. It is not
+    called for a first connection that was made and lost again, since that proves that a broker is there.
 
     `in_vain`: how many connections in a row were lost at once. After more than one even the first try waits, so as not
-    to hammer a broker that accepts us and throws us out again.
+    to hammer a broker that accepts and then drops us.
     """
     if in_vain > 1:
         await asyncio.sleep(pause(in_vain))
@@ -106,8 +106,8 @@ async def keep_trying(
 
 
 def pause(tries: int) -> float:
-    """Seconds to wait after so many failed tries: doubled each time up to LONGEST_DELAY, with jitter, so that the
-    clients of a broker that restarts don't come all at once.
+    """Seconds to wait after so many failed tries: doubled each time up to LONGEST_DELAY, with jitter, so that clients
+    don't all reconnect at once when the broker restarts.
     """
     return min(FIRST_DELAY * 2.0 ** min(tries - 1, 20), LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -148,8 +148,8 @@ async def _open(url: BrokerURL, parameters: pika.URLParameters) -> Connection:
 
 
 def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None) -> pika.URLParameters:
-    """The options of a URL as pika takes them, and ours. Raises UsageError for an unknown or wrong option, and
-    OSError where no socket is to be had.
+    """The options of a URL as pika takes them, and ours. Raises UsageError for an unknown or wrong option, and OSError
+    if no socket can be opened.
 
     https://www.rabbitmq.com/docs/uri-query-parameters and pika.URLParameters.
     """
@@ -179,7 +179,7 @@ def _parameters(url: BrokerURL, role: str, runs: str, tls: ssl.SSLContext | None
 
 
 def _check(parameters: pika.URLParameters, probe: socket.socket) -> None:
-    """Raise ValueError for what pika accepts and fails over when it connects, with a traceback or without an end."""
+    """Raise ValueError for options that pika accepts, but that make its connecting crash or never end."""
     if isinstance(parameters.heartbeat, int) and parameters.heartbeat > LONGEST_HEARTBEAT:
         raise ValueError(f"heartbeat must be <= {LONGEST_HEARTBEAT}, but got {parameters.heartbeat}")
     if parameters.channel_max < FEWEST_CHANNELS:

@@ -30,7 +30,7 @@ tables.install()
 
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
-"""How long the broker may take to answer a call: the line may be dead, and heartbeats may be off."""
+"""How long the broker may take to answer a call: the connection may be dead, and heartbeats may be off."""
 
 
 class Channel:
@@ -51,7 +51,7 @@ class Channel:
         return await ask(lambda take: method(callback=take, **arguments), self.lost)
 
     def ack(self, tag: int) -> None:
-        """Acknowledge a delivery, together with all that are acknowledged before the event loop's next turn."""
+        """Acknowledge a delivery, in one write with all others of this turn of the event loop."""
         if self.acks.ack(tag):
             self._loop.call_soon(self.flush)
 
@@ -81,12 +81,12 @@ class Channel:
             self.raw.close()
 
     def write(self, frames: bytes) -> None:
-        """Write encoded frames of this channel, in order with what pika writes; nothing on a closed one."""
+        """Write encoded frames of this channel, in order with pika's own writes; a closed channel ignores them."""
         if self.raw.is_open and self._connection.is_open:
             self._connection.write(frames)
 
     def on_delivery(self, take: Callable[[RawDelivery], None] | None) -> None:
-        """Hand deliveries to `take` without pika's detour; None: to pika's own consumer callbacks."""
+        """Hand deliveries directly to `take`, bypassing pika; None: to pika's own consumer callbacks."""
         if take is not None and not self.lost.done():  # another channel may soon have the number of a lost one
             self._connection.on_delivery[self.raw.channel_number] = take
         else:
@@ -104,7 +104,7 @@ class Connection:
 
     @property
     def default_limit(self) -> int | None:
-        """After how many returns a quorum queue drops a message if nobody has set that; None (RabbitMQ 3): never."""
+        """The broker's default delivery limit for quorum queues; None (RabbitMQ 3): there is none."""
         return None if str((self._raw.server_properties or {}).get("version"))[:2] == "3." else DEFAULT_DELIVERY_LIMIT
 
     def on_blocked(self, changed: Callable[[str | None], None]) -> None:
@@ -129,7 +129,7 @@ class Connection:
         return channel
 
     async def declare(self, queue: str, arguments: Arguments | None) -> tuple[int, int]:
-        """Declare a queue, durable unless they say NOT_DURABLE; with None only look at it (passive). Raises Lost.
+        """Declare a queue, durable unless the arguments say NOT_DURABLE; None: only look at it (passive). Raises Lost.
 
         Returns how many messages are ready in it, and how many consumers it has. On a channel of its own, since a
         refusal closes that.
@@ -147,7 +147,7 @@ class Connection:
         return int(answer.method.message_count), int(answer.method.consumer_count)
 
     async def bind(self, source: str, pattern: str, *, exchange: str = "", queue: str = "") -> None:
-        """Make sure that the durable topic exchange `source` is there and hands on what matches `pattern`, to another
+        """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to another
         such exchange or to a queue. Raises Lost.
         """
         channel = await self.channel()
@@ -161,8 +161,8 @@ class Connection:
         channel.close()
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Close in order: what was written before has reached the broker. Gives up after `seconds`, since a broker in
-        alarm doesn't read.
+        """Close in order, so that everything written before reaches the broker. Gives up after `seconds`, since a
+        broker in alarm doesn't read.
         """
         if self._raw.is_open:
             for channel in self._channels:
@@ -181,8 +181,8 @@ class Connection:
 
 
 async def ask(send: Callable[[Callable[..., None]], object], lost: asyncio.Future[Lost]) -> Any:
-    """Call `send` with what takes the answer, and return the answer (None: an empty one). Raises Lost where pika
-    can't send or no answer can come any more; NoAnswer if none came within CALL_SECONDS.
+    """Call `send` with a callback for the answer, and return the answer (None: an empty one). Raises Lost if pika can't
+    send or no answer can come any more; NoAnswer if none came within CALL_SECONDS.
     """
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

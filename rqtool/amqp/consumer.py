@@ -1,4 +1,4 @@
-"""Taking messages, by consuming or one at a time. Each delivery belongs to its channel and is settled once."""
+"""Takes messages, by consuming or one at a time. Each delivery belongs to its channel and is settled once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rqtool.amqp.window import Message
 from rqtool.amqp.wire import RawDelivery, cancel_consumer
 
 _SHORT = 64
-"""Bytes of a body that are not worth a hash."""
+"""Bodies of up to so many bytes are kept as they are, and not hashed."""
 
 
 class Delivery:
@@ -124,14 +124,14 @@ class Consumer:
             answer = await channel.call(
                 channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
             )
-        except NoAnswer:  # a quorum queue without a leader; the broker may answer for others
+        except NoAnswer:  # a quorum queue without a leader; the broker may still answer for other queues
             channel.close()
             raise NoAnswer(f"the broker does not answer for queue {queue!r}") from None
         channel.on_delivery(delivered)
         return cls(channel, answer.method.consumer_tag)
 
     async def cancel(self) -> None:
-        """Stop consuming. What was delivered stays ours, and so does what arrives until the broker confirms this."""
+        """Stop consuming. Deliveries stay ours, also those that arrive until the broker confirms this."""
         try:
             await self._channel.call(partial(cancel_consumer, self._channel.raw), consumer_tag=self._tag)
         except Lost:

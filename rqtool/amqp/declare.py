@@ -45,9 +45,9 @@ _MOST_ARGUMENTS = 20
 
 
 async def is_there(connection: Connection, queue: str) -> bool:
-    """Whether the queue exists. Raises Lost, also if its node is down and nobody knows what is in it.
+    """Whether the queue exists. Raises Lost, also if its node is down.
 
-    RabbitMQ 4.3 refuses a look to users without a right to the queue, but only if it exists.
+    RabbitMQ 4.3 refuses this to users without any right to the queue, but only if it exists.
     """
     try:
         return await look(connection, queue) is not None
@@ -74,8 +74,8 @@ async def count_ready(connection: Connection, queue: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredQueue:
-    """A queue that exists now. `arguments`: as far as they can be learnt; `made`: it did not exist; `new`: it, or one
-    that it needs, may be too new to survive a crash; `drops`: see rqtool.topology, None: this user may not see it.
+    """A queue that exists now. `arguments`: as far as they are known; `made`: we created it; `new`: it, or a queue that
+    it needs, may be too new to survive a crash; `drops`: see rqtool.topology, None: this user may not see the settings.
     """
 
     arguments: Arguments
@@ -87,10 +87,9 @@ class DeclaredQueue:
 async def ensure_queue(
     connection: Connection, queue: str, kind: QueueType | None, *, accept_loss: bool = False, commits: bool = False
 ) -> DeclaredQueue:
-    """Make sure that `queue` exists and keeps its tasks; `commits`: in transactions too.
-
-    Raises UnsafeQueue if it exists and is auto-deleted, exclusive, a stream, not of the type `kind`, or (unless
-    `accept_loss`) not durable, or may drop what it confirmed; AccessRefused; Lost.
+    """Make sure that `queue` exists and keeps its tasks; `commits`: in transactions too. Raises UnsafeQueue if it
+    exists and is auto-deleted, exclusive, a stream, not of the type `kind`, or (unless `accept_loss`) not durable, or
+    may drop confirmed tasks; AccessRefused; Lost.
     """
     others: list[Arguments] = [] if kind else [{"x-queue-type": "quorum"}, queue_arguments(queue, "quorum")]
     found = await _ensure(connection, at_home(queue), kind, [queue_arguments(queue, kind), *others])
@@ -117,7 +116,8 @@ async def ensure_queue(
 async def ensure_sibling(connection: Connection, target: Destination, kind: QueueType | None) -> DeclaredQueue:
     """Make sure that a queue beside the main one exists; `kind` is the main queue's type if the user gave one.
 
-    Raises UnsafeQueue if it exists and would not keep the tasks, or not send them home; AccessRefused; Lost.
+    Raises UnsafeQueue if it exists and would not keep the tasks, or not return them to the main queue; AccessRefused;
+    Lost.
     """
     kinds = [kind]
     if target == dead(target.home) and kind is None:
@@ -133,9 +133,8 @@ async def ensure_sibling(connection: Connection, target: Destination, kind: Queu
 
 
 async def delivery_limit(connection: Connection, queue: str) -> int | None:
-    """After how many returns a quorum queue drops a message, as far as its arguments tell; None: it is none.
-
-    A policy may set a lower one, which can't be seen from here. Raises AccessRefused, Lost.
+    """A quorum queue's delivery limit, as far as its arguments tell; None: it is not a quorum queue. A policy may set a
+    lower one, which AMQP does not show. Raises AccessRefused, Lost.
     """
     try:
         found = await _ensure(connection, at_home(queue), None, [{"x-queue-type": "quorum"}])
@@ -180,7 +179,7 @@ async def _ensure(
 async def _declare_or_adopt(
     connection: Connection, target: Destination, kind: QueueType | None, likely: Sequence[Arguments]
 ) -> Arguments | None:
-    """Return the arguments that the broker agreed to, as far as it named them; None if this user may not see them."""
+    """Return the arguments that the broker accepted, as far as it named them; None if this user may not see them."""
     queue = target.name
     arguments, *others = likely
     for _ in range(_MOST_ARGUMENTS):
@@ -206,7 +205,7 @@ async def _declare_or_adopt(
             continue
         if not mismatch.understood:
             break
-        # The first difference hides the others: take it over and declare again, until none is left. The broker logs an
+        # The broker names only the first difference: adopt it and declare again, until none is left. The broker logs an
         # error for each, so the likely arguments come first.
         fitting = [each for each in others if each.get(mismatch.field) == mismatch.current]
         others = fitting[1:]

@@ -36,14 +36,14 @@ class Lost(Exception):
 
 
 class NoAnswer(Lost):
-    """None came in time: the connection may be dead, or what was asked for does not answer."""
+    """No answer came in time: the connection, or the queue in question, may be dead."""
 
     def __init__(self, text: str = "the broker does not answer") -> None:
         super().__init__(0, text)
 
 
 def lost_because(reason: object) -> Lost:
-    """Translate pika's reason for the end of a channel or connection; ours stays as it is."""
+    """Translate pika's reason for the end of a channel or connection; return our own reasons unchanged."""
     if isinstance(reason, Lost):
         return reason
     if isinstance(reason, pika.exceptions.ConnectionClosed | pika.exceptions.ChannelClosed):
@@ -100,7 +100,7 @@ _TEMPORARY: tuple[tuple[str, str, str], ...] = (
 
 
 def temporary_refusal(text: str) -> Unreachable | None:
-    """Return the error for a refusal that passes without a change of rights or names, such as a limit; else None."""
+    """Return the error for a temporary refusal, such as a limit; None for others."""
     for pattern, what, what_to_do in _TEMPORARY:
         if found := re.search(pattern, text, re.DOTALL):
             groups = found.groupdict()
@@ -145,9 +145,8 @@ def unreachable(lost: Lost) -> Unreachable:
 
 
 def connect_error(url: BrokerURL, error: BaseException | str, received: bytes = b"") -> RqtoolError:
-    """Return the user's error for a connection that could not be opened. `received`: what came and is no AMQP.
-
-    pika guesses the cause from the stage of the handshake; only the broker's own text counts here.
+    """Return the user's error for a connection that could not be opened. `received`: bytes from the other side that are
+    not AMQP. pika guesses the cause from the stage of the handshake; only the broker's own text counts here.
     """
     if received.startswith(b"HTTP/"):
         return Unreachable(f"{url} answers with HTTP, not AMQP", _CHECK_PORT)

@@ -1,4 +1,4 @@
-"""The headers that rqtool sets on tasks, and those of the broker that a copy must not have. Pure.
+"""The headers that rqtool sets on tasks, and the broker's headers that a copy must not have. Pure.
 
 RabbitMQ below 4.0.1 takes a retry with a copied `x-death` for a dead-letter cycle and drops it; a copied `CC` would
 route the copy to further queues. https://www.rabbitmq.com/docs/dlx#effects
@@ -18,7 +18,7 @@ FAILED_AT = "x-rqtool-failed-at"
 WORKER = "x-rqtool-worker"
 """Whose attempt it was: HOST:PID."""
 STARTS = "x-rqtool-starts"
-"""How often the task was begun since its last verdict and got none: its worker died, or was cut off."""
+"""How often the task was begun without a verdict since the last one: its worker died, or was cut off."""
 COPY = "x-rqtool-copy"
 """Unique for each copy that rqtool publishes, so that two copies of a task are never taken for one."""
 OWN_PREFIX = "x-rqtool-"
@@ -35,7 +35,7 @@ Headers = Mapping[str, Any]
 
 
 def count(headers: Headers, name: str) -> int:
-    """Return a counter; 0 if it is missing or no counter, since anybody can write headers."""
+    """Return a counter; 0 if it is missing or not a counter, since any program can write headers."""
     value = headers.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 

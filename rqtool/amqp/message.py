@@ -83,7 +83,7 @@ _FLAGS = struct.Struct(">H")
 
 def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
     """Return a copy of a persistent task without headers, from its encoded properties, ten times as fast as `copied`;
-    None where it has headers, or properties that are not copied.
+    None if it has headers, or properties that must not be copied.
     """
     (flags,) = _FLAGS.unpack_from(encoded)
     if flags & (_HEADERS | _NOT_COPIED) or not flags & _DELIVERY_MODE:
@@ -104,8 +104,8 @@ def copied_with_token(encoded: bytes, body: bytes) -> Message | None:
 def copied(original: pika.BasicProperties, body: bytes, new_headers: Mapping[str, Any], frame: int) -> Message:
     """Return a persistent copy of a task, with other headers and a token of its own.
 
-    Not copied are `expiration`, which would end the task in a queue where it is to wait; `user_id`, which the broker
-    compares with the publisher's; and the largest headers, where all don't fit into a frame of `frame` bytes.
+    It leaves out `expiration`, which would drop the task in a wait queue; `user_id`, which the broker compares with the
+    publisher's; and the largest headers, if not all fit into a frame of `frame` bytes.
     """
     token = _next_token()
     kept = dict(new_headers) | {headers.COPY: token}
@@ -141,8 +141,8 @@ def _encoded(properties: pika.BasicProperties) -> bytes:
 def _drop_largest(table: dict[str, Any], excess: int) -> None:
     """Drop the largest headers until the table is `excess` bytes smaller; ours, which count the attempts, go last.
 
-    The properties of a message are one frame, and the broker closes the connection over a larger one (AMQP 0-9-1,
-    4.2.6): a task whose copy it never accepts would keep a worker from all other tasks.
+    A message's properties must fit into one frame, or the broker closes the connection (AMQP 0-9-1, 4.2.6). A task
+    whose copy it never accepts would keep a worker from all other tasks.
     """
     sizes = {name: fields.size({name: value}) for name, value in table.items()}
     for name in sorted(sizes, key=lambda name: (name.startswith(headers.OWN_PREFIX), -sizes[name])):

@@ -1,4 +1,5 @@
-"""Queues that are too new: the broker confirms messages for them, and may lose queue or messages if it is killed.
+"""Queues that are too new: the broker confirms messages for them, but may lose the queue or the messages if it is
+killed.
 
 RabbitMQ keeps the names of quorum queues in a file (dets) that it writes up to 3 s late; a queue declared within that
 time is empty after a crash. AMQP does not say how old a queue is, so the program that declares it leaves a mark.
@@ -18,13 +19,13 @@ from rqtool.topology import LONGEST_NAME, Arguments, new_marker
 NEW_SECONDS = 4.0
 """How old a queue must be before what it holds survives a SIGKILL of the broker."""
 STILL_NEW = f"the queue is new; waiting up to {NEW_SECONDS:.0f} s until it survives a crash of the broker"
-"""For a terminal, where somebody waits for it."""
+"""For users who wait at a terminal."""
 PROBE_SECONDS = 3.0
 
 
 async def mark_as_new(connection: Connection, home: str) -> bool:
-    """Let every rqtool know that a queue is about to be declared. The mark expires by itself. Returns False where this
-    user may not declare it.
+    """Tell other rqtool processes that a queue is about to be declared. The mark expires by itself. Returns False if
+    this user may not declare it.
     """
     arguments: Arguments = {"x-expires": round(NEW_SECONDS * 1000)}
     if len(new_marker(home).encode()) > LONGEST_NAME:
@@ -39,10 +40,8 @@ async def mark_as_new(connection: Connection, home: str) -> bool:
 
 
 async def is_marked_as_new(connection: Connection, home: str) -> bool:
-    """Whether the mark is there. Raises Lost.
-
-    It publishes a message to it and sees whether that is returned: for each look at a missing queue the broker would
-    log an error.
+    """Whether the mark exists. Raises Lost. Publishes a message to it and sees whether the broker returns it, because
+    the broker logs an error for each passive declare of a missing queue.
     """
     marker = new_marker(home)
     if len(marker.encode()) > LONGEST_NAME:

@@ -26,7 +26,7 @@ BATCH_MESSAGES = 1_000
 """Publishes per transaction: RabbitMQ 4.3 closes a channel that has 10,000 of them uncommitted."""
 MOST_ENCODERS = 1_000
 _LOOK_SECONDS = 1.0
-"""Between two looks whether the broker still answers."""
+"""Between two checks that the broker still answers."""
 
 
 def block_message(reason: str | None) -> str:
@@ -87,7 +87,7 @@ class Publisher:
         """
         encoder = self._encoders.get((exchange, key))
         if encoder is None:
-            if len(self._encoders) >= MOST_ENCODERS:  # a delay up to a certain time has another key every second
+            if len(self._encoders) >= MOST_ENCODERS:  # with --at, the key changes every second
                 self._encoders.clear()
             channel, longest = self._channel.raw.channel_number, self._channel.raw.connection.params.frame_max
             encoder = self._encoders[exchange, key] = PublishEncoder(key, channel, longest, exchange)
@@ -104,7 +104,7 @@ class Publisher:
         if self._guarantee == "confirm" or self._flushing or not self.window or self.lost.done():
             return
         self._flushing = True
-        # For "none" any question will do: the broker works off a channel in order.
+        # For "none" any request will do: the broker processes a channel in order.
         ask = self._channel.raw.tx_commit if self._guarantee == "tx" else self._channel.raw.basic_qos
         ask(callback=self._flushed)
 

@@ -30,10 +30,8 @@ class NotTaken(Exception):
 
 
 class Republisher:
-    """For the places around one `queue`: `kind` is the type that the user asked for, `role` our name in the broker's
-    lists of connections.
-
-    It opens nothing and declares no place before something goes there, unless asked to `prepare` for that.
+    """Serves the queues beside one `queue`: `kind` is the type that the user asked for, `role` our name in the broker's
+    list of connections. It connects, and declares a place, only when a copy goes there or `prepare` asks for it.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class Republisher:
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._safe_from: dict[str, float] = {}
-        """When what is put into each queue that was declared survives a crash of the broker, on the monotonic clock."""
+        """From when on each declared queue survives a crash of the broker, on the monotonic clock."""
         self._answers: dict[str, asyncio.Future[None]] = {}
         self._flushing = False
 
@@ -66,10 +64,8 @@ class Republisher:
         return self._publisher is not None and self._publisher.blocked
 
     async def deliver(self, place: Destination, message: Message) -> None:
-        """Publish a copy and return when the broker has confirmed it.
-
-        Raises NotTaken where it refused; Lost where nothing is known of the copy; Unreachable, AccessRefused,
-        UnsafeQueue where it could not be sent.
+        """Publish a copy and return when the broker has confirmed it. Raises NotTaken if the broker refused it; Lost if
+        the fate of the copy is unknown; Unreachable, AccessRefused, UnsafeQueue if it could not be sent.
         """
         while self._publisher is None or self._safe_from.get(place.name, math.inf) > time.monotonic():
             seconds = await self._open_for(place)
@@ -121,7 +117,7 @@ class Republisher:
 
     async def _open(self) -> Connection:
         await self.close()
-        # A place that was made on the lost connection is as new as before, also where no mark says so.
+        # A queue that was created on the lost connection is as new as before, even without a mark.
         self._safe_from = {name: at for name, at in self._safe_from.items() if at > time.monotonic()}
         self._connection = self._publisher = None
         self._connection = connection = await connect(self._endpoint, self._role)

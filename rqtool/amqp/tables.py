@@ -1,8 +1,8 @@
-"""AMQP's tables and short strings, decoded and encoded so that everything that other programs write survives a copy.
+"""Decodes and encodes AMQP's tables and short strings so that everything that other programs write survives a copy.
 
 pika 1.4 ends the connection over a timestamp after the year 9999, or over tables nested some hundred deep: the broker
-would deliver that message again and again, and nothing behind it would be done. pika also decodes 1.5 as 1, and text
-that is not UTF-8 as bytes, which no later code expects. So its functions are replaced here.
+would deliver that message again and again, and block everything behind it. pika also decodes 1.5 as 1, and text that is
+not UTF-8 as bytes, which no later code expects. So its functions are replaced here.
 
 Types of fields: https://www.rabbitmq.com/docs/amqp-0-9-1-errata#section_3
 """

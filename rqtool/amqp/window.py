@@ -29,7 +29,7 @@ class Message:
 
 @dataclass(slots=True)
 class Settled:
-    """What one answer of the broker settled. `returned`: acked, and yet in no queue."""
+    """What one answer of the broker settled. `returned`: acked, but in no queue."""
 
     confirmed: list[Message] = field(default_factory=list)
     returned: list[Message] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Window:
         return self.ack(0, multiple=True)
 
     def abandon(self) -> list[Message]:
-        """Empty the window of a lost channel and return, in order, what was in it: any of it may have arrived."""
+        """Empty the window of a lost channel and return its messages in order: any of them may have arrived."""
         messages = list(self)
         self._open.clear()
         self._returned.clear()

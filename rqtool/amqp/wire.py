@@ -83,14 +83,14 @@ class RawDelivery:
 
 
 class FrameReader:
-    """Cuts the broker's stream into frames. A delivery on one of `channels` that is there with all its three frames is
-    read at once. `channels` may change at any time.
+    """Splits the broker's stream into frames. Decodes a delivery on one of `channels` at once if all its three frames
+    are there. `channels` may change at any time.
     """
 
     def __init__(self, channels: Collection[int]) -> None:
         self._channels = channels
         self.incomplete = b""
-        """What was read and is not a whole frame yet."""
+        """Bytes read that are not a whole frame yet."""
 
     def feed(self, piece: bytes) -> Iterator[RawDelivery | pika.frame.Frame]:
         """Yield what is complete. Raises what `pika.frame.decode_frame` raises for malformed frames."""
@@ -136,9 +136,7 @@ class FrameReader:
 
 
 class _Lookup(_AsyncioIOReference):
-    """pika's, but once cancelled it calls nobody back: with an address that was there and not handed over yet, pika
-    would go on to connect.
-    """
+    """pika's, but once cancelled it calls nobody back: pika would go on to connect if it already had an address."""
 
     def __init__(self, future: asyncio.Future[Any], on_done: Callable[[Any], None]) -> None:
         self._is_cancelled = False
@@ -150,7 +148,7 @@ class _Lookup(_AsyncioIOReference):
 
 
 class _IOServices(_AsyncioIOServicesAdapter):
-    """pika's, but a peer that resets a connection at once is reported: pika raises that where nobody can catch it."""
+    """pika's, but it reports a peer that resets the connection at once: pika raises that where nobody can catch it."""
 
     def _schedule_and_wrap_in_io_ref(self, coro: Any, on_done: Callable[[Any], None]) -> _Lookup:
         return _Lookup(asyncio.ensure_future(coro), on_done)
@@ -179,7 +177,7 @@ class PikaConnection(AsyncioConnection):
 
     @property
     def incomplete(self) -> bytes:
-        """What the peer sent and is not a whole frame yet."""
+        """Bytes from the peer that are not a whole frame yet."""
         return self._reader.incomplete
 
     def write(self, frames: bytes) -> None:
@@ -198,13 +196,13 @@ class PikaConnection(AsyncioConnection):
                 transport._on_socket_writable()
 
     def drop(self) -> None:
-        """Close the socket without a word; nothing happens if it is closed."""
+        """Close the socket without AMQP's handshake; does nothing if it is closed."""
         transport: Any = self._transport
         if transport is not None:
             transport.abort()
 
     def _on_connection_workflow_done(self, conn_or_exc: Any) -> None:
-        # For a handshake that was aborted pika hands over the class, and stumbles over it: it means an instance.
+        # For an aborted handshake pika passes the class where it needs an instance, and fails over it.
         super()._on_connection_workflow_done(conn_or_exc() if isinstance(conn_or_exc, type) else conn_or_exc)
 
     def _on_data_available(self, data_in: bytes) -> None:

@@ -1,4 +1,4 @@
-"""`rqtool queues --check` on the command line: its limits, its report, and UNKNOWN for whatever goes wrong."""
+"""`rqtool queues --check` on the command line: its limits, its report, and UNKNOWN for every error."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def age_limit(level: str) -> Any:
 
 
 def format_in(args: Sequence[str]) -> Format:
-    """The format that a command line asks for, which may have an error elsewhere."""
+    """The format that a command line asks for, even if it has an error elsewhere."""
     words = " ".join(args).replace("=", " ")
     return next((form for form in get_args(Format) if f"--format {form}" in words), "nagios")
 
 
 @contextmanager
 def unknown_at_errors(form: str | None) -> Iterator[None]:
-    """What can't be checked is UNKNOWN. `form`: how --check says so; None: this is no check."""
+    """Turn errors into UNKNOWN. `form`: the format of the report; None: this is not a check."""
     try:
         yield
     except (typer.Exit, typer.Abort, OutputError):

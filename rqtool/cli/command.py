@@ -1,4 +1,4 @@
-"""The command class of every verb: grouped help, options that may stand once, errors that name the option."""
+"""The command class of every verb: grouped help, options that may be given only once, errors that name the option."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HINTS = {
     "-S --sshlogin": "Start rqtool work on each host",
     "-r --no-run-if-empty": "Leave it out: without a task no command runs",
 }
-"""For options that people type by habit, from GNU parallel and xargs: what rqtool has instead."""
+"""rqtool's equivalents for options that people type by habit, from GNU parallel and xargs."""
 INSTEAD = {option: hint for options, hint in _HINTS.items() for option in options.split()}
 """For the options of these names that `rqtool send` or `rqtool work` does not have itself."""
 

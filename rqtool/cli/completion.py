@@ -1,4 +1,4 @@
-"""Queue names on the command line: completed, and suggested for a mistyped one. Silent where no broker answers in time.
+"""Completes queue names, and suggests one for a mistyped name. Silent if no broker answers in time.
 
 The ids of dead tasks are not completed: looking at them is a delivery, which the Tab key must not cause.
 """
@@ -16,7 +16,7 @@ from rqtool.text import closest
 from rqtool.topology import homes
 
 SECONDS, PATIENCE = 0.2, 5.0
-"""How long a broker may take: somebody waits at the keyboard, for a completion or for an error."""
+"""How long a broker may take to answer while the user waits, for a completion or for an error."""
 _ID = re.compile(r"[0-9a-f]{8}\b")
 """How the ids that rqtool gives to tasks begin."""
 
@@ -39,7 +39,7 @@ def did_you_mean(endpoint: Endpoint, name: str, task: str | None = None, *, has_
 
 
 def _names(find: Callable[[], Endpoint], seconds: float) -> list[str]:
-    """Without those that rqtool keeps beside a queue for tasks on their way."""
+    """All queues but those that rqtool keeps beside a queue, except dead queues."""
     found: set[str] = set()
 
     def look() -> None:

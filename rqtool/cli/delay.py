@@ -69,7 +69,7 @@ def check_delayed(queue: str, guarantee: str, ttl: str | None, *, both: bool) ->
 
 
 def with_time(line: Callable[[Message], str], delay: int, at: float | None) -> Callable[[Message], str]:
-    """The line of a task that was sent now, with the time at which it comes, unless that is now."""
+    """Add to the line of a task when the broker delivers it, unless that is at once."""
 
     def timed(message: Message) -> str:
         now = datetime.now().astimezone()

@@ -205,7 +205,7 @@ def _endpoint(context: typer.Context, given: dict[str, Any]) -> Endpoint:
 
 
 def _with_profile(context: typer.Context, given: dict[str, Any], name: str) -> dict[str, Any]:
-    """Fill in a profile. A variable that is set somewhere and forgotten is named when it beats the profile."""
+    """Fill in a profile. Warns of an environment variable that overrides it: the user may have forgotten it."""
     from rqtool.endpoint.profiles import config_file, read_profile, with_profile
 
     profile = read_profile(config_file(), name)

@@ -47,8 +47,8 @@ Examples:
 
 
 class QueuesCommand(Command):
-    """A command whose `--watch` may come without its duration, before the name of a queue too; and that answers
-    `--check` with its line and UNKNOWN at every error: to Nagios the exit code 2 would be CRITICAL, and 70 nothing.
+    """A command whose `--watch` may lack its duration, even before the name of a queue. With `--check` it answers every
+    error with a line and UNKNOWN: to Nagios the exit code 2 would mean CRITICAL, and 70 nothing.
     """
 
     options_title = LOOK

@@ -51,8 +51,9 @@ class WorkCommand(Command):
     options_title = "Tasks and commands"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse `--` without a command: an empty variable after it must not pretend its way through a queue. Refuse,
-        too, options of ours behind a command without `--`: without its -q a worker acknowledges another queue's tasks.
+        """Refuse `--` without a command: an empty variable must not make the worker pretend and acknowledge a whole
+        queue. Also refuse our own options behind a command without `--`: without its -q, a worker acknowledges another
+        queue's tasks.
         """
         given = list(args)
         rest = super().parse_args(ctx, args)
@@ -69,8 +70,8 @@ class WorkCommand(Command):
         return rest
 
     def _refuse_misplaced(self, ctx: Any, before: list[str], command: list[str]) -> None:
-        """Raises UsageError for a queue in the place of the command, as other verbs take it, and for options of ours
-        among the command's words, unless these run rqtool themselves.
+        """Raises UsageError for a queue in place of the command, where other verbs take it, and for our options among
+        the command's words, unless the command runs rqtool itself.
         """
         options: list[Any] = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
         ours, rest = _told_apart(command, {name: not param.is_flag for param in options for name in param.opts})

@@ -33,8 +33,8 @@ def find_endpoint(
     """Resolve the options and their environment twins; `url` precedes `url_file`, and both precede `private`. `vhost`
     takes the place of the URL's.
 
-    Raises UsageError for a bad URL or an unusable file. The private broker's management API goes with that broker only:
-    figures of one broker beside the tasks of another would mislead.
+    Raises UsageError for a bad URL or an unusable file. The private broker's management API is used only with that
+    broker: mixing the figures of one with the tasks of another would mislead.
     """
     if url_file is not None and not url:
         urls = _read(url_file)

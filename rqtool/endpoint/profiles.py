@@ -31,8 +31,8 @@ def config_file(environment: Mapping[str, str] = os.environ) -> Path:
 def read_profile(file: Path, name: str) -> Values:
     """Return the settings of a profile by the options' parameter names. Its files are relative to the folder of `file`.
 
-    Raises UsageError for a file that can't be used, an unknown profile, and a key that is unknown. It quotes no value:
-    one may contain a password.
+    Raises UsageError for an unusable file, an unknown profile or an unknown key. It quotes no value, since values may
+    contain passwords.
     """
     try:
         profiles = tomllib.loads(file.read_text())
@@ -56,10 +56,10 @@ def read_profile(file: Path, name: str) -> Values:
 
 
 def with_profile(given: Values, profile: Values) -> tuple[Values, list[str]]:
-    """Fill what is not `given` from a profile. Returns the values, and the keys of the profile that don't count.
+    """Fill in what is not `given` from a profile. Returns the values, and the keys of the profile that are ignored.
 
-    A profile with a broker counts for that broker alone, and not at all where another one is given: the API of one
-    beside the tasks of another would mislead, and `insecure` is not meant for it.
+    If another broker is given than the profile's, the whole profile is ignored: mixing the API of one with the tasks of
+    the other would mislead, and `insecure` is not meant for it.
     """
     elsewhere = bool(given.get("url") or given.get("url_file")) and ("url" in profile or "url_file" in profile)
     ignored = [key for key in profile if given.get(key) or elsewhere]

@@ -1,4 +1,4 @@
-"""TLS for AMQP and the management API: which server certificates we accept, and which one of ours we show.
+"""TLS for AMQP and the management API: which server certificates we accept, and which client certificate we present.
 
 https://www.rabbitmq.com/docs/ssl
 """
@@ -30,7 +30,7 @@ class TLSOptions:
 def tls_context(options: TLSOptions) -> ssl.SSLContext:
     """Return a context that verifies certificate and host name, unless `insecure`.
 
-    Raises UsageError for a file that can't be used, such as a private key with a pass phrase: nobody may be there to
+    Raises UsageError for a file that can't be used, such as a private key with a passphrase: there may be no user to
     type it.
     """
     if options.key is not None and options.cert is None:

@@ -74,8 +74,8 @@ class ApiURL:
 class Endpoint:
     """A broker (several nodes of a cluster: any of `urls`) and its management API (any of `api_urls`).
 
-    `tls` is for those of them that begin with amqps:// or https://, None where none does. `stopped`: the private broker
-    would be the one that is meant, but does not run.
+    `tls` is for those that begin with amqps:// or https://, None if none does. `stopped`: the private broker would be
+    used, but is not running.
     """
 
     urls: tuple[BrokerURL, ...]
@@ -164,7 +164,7 @@ def _split(text: str, schemes: tuple[str, str], form: str) -> tuple[SplitResult,
 
 
 def derive_api_url(broker: BrokerURL) -> ApiURL:
-    """Return the default address of this broker's management API. Hosted brokers have it where https is by default."""
+    """Return the default address of this broker's management API. Hosted brokers use the default port of https."""
     host, user, password = _bracketed(broker.host), broker.user, broker.password
     if not broker.tls:
         return ApiURL(f"http://{host}:15672", user, password)
@@ -172,9 +172,8 @@ def derive_api_url(broker: BrokerURL) -> ApiURL:
 
 
 def masked(text: str) -> str:
-    """Return a URL, even one that can't be parsed, with everything hidden between the scheme and the last `@`.
-
-    Without an `@`: what is in the place of a port and is no number.
+    """Return a URL, even one that can't be parsed, with everything hidden between the scheme and the last `@`. Without
+    an `@`, hide a port that is not a number.
     """
     secret, at, rest = text.rpartition("@")
     if not at:

@@ -24,20 +24,20 @@ from rqtool.topology import families
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
-# Without statistics the totals are live; with statistics they are seconds old.
+# Without statistics the totals are live; with them they are seconds old.
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
 _COLUMNS = (
     "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
     "effective_policy_definition,consumers,head_message_timestamp"
 )
 DEFAULT_RETENTION = 3600
-"""Seconds; of a server that does not say how long it keeps its counters."""
+"""Seconds, for a server that does not say how long it keeps its counters."""
 PAGE = 500
 """The API's limit."""
 LONGEST_PATTERN = 1_000
 """Bytes; RabbitMQ 4.3 refuses one of more than 1,024."""
 FEW = 40
-"""So many queues, channels or connections are asked for one by one."""
+"""Up to so many queues, channels or connections are requested one by one."""
 _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
@@ -46,7 +46,7 @@ _ADDRESS = "Name the API's address with --api-url or RQTOOL_API_URL; its default
 
 
 class Management:
-    """Asks the first of `urls` that answers, and stays with it. Every method raises AccessRefused and Unreachable."""
+    """Uses the first of `urls` that answers, and stays with it. Every method raises AccessRefused and Unreachable."""
 
     def __init__(self, urls: Sequence[ApiURL], tls: ssl.SSLContext | None = None) -> None:
         self._guesses = [url.instead for url in urls if url.instead is not None]
@@ -86,17 +86,17 @@ class Management:
         return completed(live, reported)
 
     def keys(self, vhost: str | None = None) -> set[Key]:
-        """Every queue that exists, also those that don't answer. Raises AccessRefused as `queues` does."""
+        """Every existing queue, even if it does not answer. Raises AccessRefused as `queues` does."""
         return {queue.key for queue in self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"})}
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
-        """A list of the API; None where there is no such list, or the server keeps no statistics for it."""
+        """A list of the API; None if there is no such list, or the server keeps no statistics for it."""
         answer = self._request("GET", path, query)
         return _objects(answer) if isinstance(answer, list) else None
 
     def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str]) -> list[Row]:
-        """What is at these paths, all of them in the list at `listed`; what is gone is left out. Where they are many
-        that whole list.
+        """The objects at these paths, which are all in the list at `listed`; leaves out those that are gone. If there
+        are many, the whole list.
         """
         # Not by name: the server goes through the whole list for each filter (RabbitMQ 4.3: 0.3 s of 10,000 queues).
         paths = list(paths)
@@ -120,7 +120,7 @@ class Management:
         return max(seconds, default=DEFAULT_RETENTION)
 
     def last_start(self) -> float | None:
-        """When the last node started, in seconds since 1970; None where the server does not tell, as in its first five
+        """When the last node started, in seconds since 1970; None if the server does not say, as in its first five
         seconds.
         """
         nodes = self.rows("/api/nodes", {"columns": "name,running,uptime"}) or []
@@ -245,7 +245,7 @@ def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
 
 
 def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
-    """What is wrong, from the cause at the bottom of urllib3's nested errors."""
+    """What is wrong, from the innermost of urllib3's nested errors."""
     words = "timed out" if isinstance(error, urllib3.exceptions.TimeoutError) else "the connection broke off"
     cause: BaseException | None = error
     while cause is not None:

@@ -32,7 +32,7 @@ class Client:
 
     @property
     def names(self) -> set[str]:
-        """By which a user may pick it: all that rqtool shows of it, but for a mere product."""
+        """The names by which a user may choose it: all that rqtool shows of it, except the product."""
         shown = {self.name, self.address, self.connection, self.described, self.label if self.name else None}
         return {name for name in shown if name}
 

@@ -14,12 +14,11 @@ T = TypeVar("T")
 
 
 async def in_thread(ask: Callable[[], T]) -> T:
-    """Ask in a daemon thread: an API that never answers must not hold up a worker that is stopping.
-
-    Raises what `ask` raises, and Unreachable where the answer makes no sense or no thread can be started.
+    """Ask in a daemon thread, since an API that never answers must not hold up a worker that is stopping. Raises what
+    `ask` raises, and Unreachable if the answer makes no sense or no thread can be started.
     """
     answer: Future[T] = Future()
-    answer.set_running_or_notify_cancel()  # who waits may be cancelled, the thread goes on
+    answer.set_running_or_notify_cancel()  # the caller may be cancelled while the thread goes on
 
     def run() -> None:
         try:

@@ -1,5 +1,5 @@
-"""Warns of settings that let a queue drop tasks: only the management API shows policies, and arguments to a user who
-may not declare the queue. It may be out of reach.
+"""Warns of settings that let a queue drop tasks. Only the management API shows policies; to a user who may not declare
+the queue, it also shows the arguments. It may be out of reach.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def warn_of_policies(endpoint: Endpoint, queues: Collection[str], warn: Ca
     """Warn of each queue whose settings let it drop tasks, at every look. Never ends."""
     pause = FIRST_PAUSE
     await asyncio.sleep(pause)
-    from rqtool.management.api import Management  # 40 ms that a short run does without
+    from rqtool.management.api import Management  # a short run saves 40 ms
 
     api = Management(endpoint.api_urls, endpoint.tls)
     while True:

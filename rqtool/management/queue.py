@@ -17,11 +17,11 @@ class Queue:
     """One queue under rabbitmqctl's own names. None: the API does not say.
 
     `auto_delete`: the broker deletes it with its last consumer; `exclusive`: with the connection that declared it.
-    `delays`: it keeps messages for a time and then passes them on; nobody is meant to consume it. `drops`: the settings
-    in its arguments and its policy that may drop messages. `ttl`: how many seconds its arguments keep a message.
+    `delays`: it keeps messages for a time and then passes them on, so it needs no consumer. `drops`: the settings in
+    its arguments and its policy that may drop messages. `ttl`: how many seconds its arguments keep a message.
     `waiting`: how many messages wait for their time in queues beside it.
 
-    `head_timestamp`: the `timestamp` of the oldest message, ready or held, in seconds since 1970; classic queues alone
+    `head_timestamp`: the `timestamp` of the oldest message, ready or held, in seconds since 1970; only classic queues
     report it. `was_drained`: nothing was ready in the last report, so what is ready now is younger than that.
     """
 
@@ -89,9 +89,9 @@ def read_queue(row: Row) -> Queue:
 def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:
     """The `live` figures, with the policies, consumers and timestamps that the queues `reported` last.
 
-    A quorum queue says 0 from the start of its node until its first report, though it may be full (RabbitMQ 3.10: for
-    6 s): its figures are unknown. So are those of a queue that is in `reported` alone: it does not answer yet (4.3, in
-    the first second).
+    From the start of its node until its first report, a quorum queue says 0 although it may be full (RabbitMQ 3.10: for
+    6 s), so its figures are unknown. So are those of a queue that is only in `reported`: it does not answer yet (4.3,
+    in the first second).
     """
     reports = {queue.key: queue for queue in reported}
     queues = []

@@ -15,7 +15,7 @@ from itertools import pairwise
 from rqtool.management.fields import at
 
 LAG = 5.0
-"""Seconds by which the newest sample may be older than it says: queues and channels report every 5 s."""
+"""Seconds by which the newest sample may be older than its time: queues and channels report every 5 s."""
 _LARGEST = 1e18
 
 
@@ -28,7 +28,7 @@ class Sample:
 
 
 Samples = tuple[Sample, ...]
-"""The newest first; empty where the broker keeps none."""
+"""Newest first; empty if the broker keeps none."""
 
 
 def read_samples(row: object, *path: str) -> Samples:

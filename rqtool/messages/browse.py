@@ -1,8 +1,8 @@
-"""Reading a dead queue from its head, and returning to it, in order, what is not removed for good.
+"""Reads a dead queue from its head, and returns to it, in order, the messages that are not removed for good.
 
 It reads in batches: a consumer takes some of the messages that were there at the start, and is cancelled before any of
-them is settled. So messages that arrive meanwhile are left alone, and no more are taken than are wanted. What is not
-acknowledged is held until the end; all that is kept of it in memory is its delivery tag.
+them is settled. So it leaves alone the messages that arrive meanwhile, and takes no more than are wanted. It holds
+unacknowledged messages until the end, but keeps only their delivery tags in memory.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from rqtool.topology import dead_queue
 
 LARGEST_BATCH = 500
 LARGEST_BATCH_TO_RETURN = 2_000
-"""Larger, since a classic queue goes through all that it has for each batch that is returned to it."""
+"""Larger, since a classic queue walks through all its messages for each batch that is returned to it."""
 BATCH_BYTES = 64 * 1024 * 1024
 """Limit for the bodies of a batch, estimated by the largest body so far; the first batch is a single message."""
 IDLE_SECONDS = 0.5
-"""Without a delivery for so long, the broker is asked whether anything is left."""
+"""After so long without a delivery, ask the broker whether anything is left."""
 ARRIVAL_SECONDS = 1.0
 """How long an interrupted batch may take to arrive."""
 STARVED_SECONDS = 10.0
-"""Without a delivery for so long, the broker won't give any."""
+"""After so long without a delivery, assume that the broker won't deliver any."""
 RETURNED_AT_ONCE, RETURNS_UNDER_WAY = 32, 24
 """A quorum queue of RabbitMQ 3 shuffles messages that return by one nack if they are more than 32, and merges nacks
 when more than 32 of them are waiting."""
@@ -103,9 +103,9 @@ class Browser:
         return len(held)
 
     async def return_all(self) -> None:
-        """Return the messages held: the queue is as it was, but for those that were acknowledged.
+        """Return the messages held: the queue is as before, except for those that were acknowledged.
 
-        A classic queue has them at once; for a quorum queue to have them again it takes a moment, which is awaited.
+        A classic queue has them at once; a quorum queue takes a moment, for which this waits.
         """
         self._batch = []
         groups = list(self._groups())
@@ -129,7 +129,7 @@ class Browser:
                 yield group[-1], len(group)
 
     async def _catch_up(self, ready: int) -> bool:
-        """Wait until the returned messages are ready again. Not for long: another consumer may be taking them.
+        """Wait until the returned messages are ready again, but not for long: another consumer may be taking them.
 
         Returns whether they are.
         """
@@ -141,7 +141,9 @@ class Browser:
         return True
 
     async def _fill_uninterrupted(self, size: int) -> None:
-        """Fill the batch, and let it arrive if we are cancelled: what is on its way would return ahead of the rest."""
+        """Fill the batch, and let it arrive even if we are cancelled: messages in flight would return ahead of the
+        rest.
+        """
         filling = asyncio.ensure_future(self._fill(size))
         try:
             await asyncio.shield(filling)
@@ -187,10 +189,10 @@ class Browser:
             raise self._channel.lost.result()
 
     async def _find_returns_allowed(self) -> int | None:
-        """Return after how many returns a message must not be read any more; None: the queue does not count them.
+        """Return after how many returns we must not read a message again; None: the queue does not count returns.
 
-        A quorum queue drops a message that returns too often, unless it has a dead-letter route. Half of its limit is
-        ours. Queues that rqtool declares allow 100,000.
+        A quorum queue drops a message that returns too often, unless it has a dead-letter route. We use at most half of
+        its limit. Queues that rqtool declares allow 100,000.
         """
         limit = await delivery_limit(self._connection, self._name)
         if limit is not None and limit // 2 == 0:

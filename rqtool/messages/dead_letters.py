@@ -34,8 +34,8 @@ _CLOSED_IN_ORDER = 200
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Dead tasks of `queue`: those that `ids` or unique beginnings of ids name (empty: all) and that are like `filter`,
-    and of these the `limit` oldest (None: all).
+    """Selects dead tasks of `queue`: those whose ids, or unique prefixes, are in `ids` (empty: all) and that match the
+    filter; of these the `limit` oldest (None: all).
     """
 
     queue: str
@@ -45,17 +45,17 @@ class Selection:
 
     @property
     def is_some(self) -> bool:
-        """Whether tasks may be read that are not meant."""
+        """Whether other tasks may be read than the selected ones."""
         return bool(self.ids) or self.filter != ANY
 
 
 class Operation:
-    """Goes through the selected tasks, the oldest first, counts them, and leaves them there; a subclass does more."""
+    """Goes through the selected tasks, oldest first, counts them, and leaves them in the queue; subclasses do more."""
 
     returns = True
     """Whether some selected tasks go back to the dead queue."""
     done = ""
-    """What has been done to the tasks that are gone from the dead queue, for error messages."""
+    """What was done to the tasks that left the dead queue, for error messages."""
 
     def __init__(self, endpoint: Endpoint, selection: Selection) -> None:
         self._endpoint = endpoint
@@ -73,14 +73,14 @@ class Operation:
         self._handled += len(tasks)
 
     async def finish(self, browser: Browser) -> None:
-        """Do what is left after the last task, while everything that was not settled is still held."""
+        """Called after the last task, while all unsettled messages are still held."""
 
     async def close(self) -> None:
         """Close what the operation opened."""
 
     @property
     def missing(self) -> list[str]:
-        """The ids that no task has; unknown, so empty, if the limit ended the search."""
+        """The ids that no task has; empty if the limit ended the search, since then they are unknown."""
         return [] if self._full else self._ids.missing
 
     @property
@@ -89,9 +89,8 @@ class Operation:
         return {} if self._full else self._ids.ambiguous
 
     async def run(self) -> int:
-        """Return how many tasks were listed, put back or deleted.
-
-        Raises RqtoolError, with the number of tasks that it was done to before; Stopped after a signal.
+        """Return how many tasks were listed, put back or deleted. Raises RqtoolError, which says how many tasks were
+        processed before; Stopped after a signal.
         """
         with Signals(grace=LAST_SECONDS) as self._signals:
             try:
@@ -244,7 +243,7 @@ class Retry(Operation):
                 raise result
 
     async def _move(self, delivery: Delivery) -> None:
-        """First the confirmed copy, then the ack: a crash in between makes a duplicate and loses nothing."""
+        """First the confirmed copy, then the ack: a crash in between makes a duplicate but loses nothing."""
         await self._republisher.deliver(at_home(self.queue), delivery.copied(as_new(delivery.headers)))
         self._handled += delivery.ack()
 
@@ -253,7 +252,7 @@ class Retry(Operation):
 
 
 class Purge(Operation):
-    """Deletes tasks. With `confirm`, exactly those that it was asked about, if it says yes."""
+    """Deletes tasks. With `confirm`, deletes exactly the tasks that it asked about, if the answer is yes."""
 
     done = "deleted"
 

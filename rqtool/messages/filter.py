@@ -1,4 +1,4 @@
-"""Which tasks are meant: by id, or by what they are. Pure."""
+"""Selects tasks: by id, or by their content. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 CANDIDATES = 10
 """Ids that an error names."""
 MOST_HELD, MOST_BYTES = 500, 64 * 1024 * 1024
-"""Of the tasks with one id that are kept until it is known to be the only one that begins so."""
+"""Limit for the tasks that are kept until it is known whether their id is the only one with the prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ ANY = Filter()
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:
-    """Return a regular expression of Python. Raises UsageError."""
+    """Compile a Python regular expression. Raises UsageError."""
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
@@ -71,9 +71,7 @@ def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:
 
 @dataclass
 class _Begun(Generic[T]):
-    """Tasks with one id that begins with what was asked for, and the first other ids that do: one more than CANDIDATES,
-    where there are more.
-    """
+    """The tasks of the first id with the requested prefix, and the next ids with it, at most CANDIDATES + 1."""
 
     ids: list[str] = field(default_factory=list)
     tasks: list[tuple[int, T]] = field(default_factory=list)
@@ -88,10 +86,10 @@ class _Begun(Generic[T]):
 
 
 class Ids(Generic[T]):
-    """Finds, among tasks that pass by once, those that are meant by ids, or by unique beginnings of ids.
+    """Finds tasks by ids, or by unique prefixes of ids, in a single pass.
 
-    A task with the very id is chosen at once. One whose id only begins so must wait until all have passed, since
-    another one may begin so too. `9f3c2a1b…000002a`, as the table shows a long id, is its beginning and its end.
+    A task with exactly that id is chosen at once. A task whose id only has the prefix must wait for the end, since
+    another id may have it too. `9f3c2a1b…000002a`, as the table shows a long id, is its beginning and its end.
     """
 
     def __init__(self, wanted: Sequence[str]) -> None:
@@ -127,12 +125,12 @@ class Ids(Generic[T]):
 
     @property
     def missing(self) -> list[str]:
-        """What no task has as its id, nor as the beginning of it."""
+        """The ids or prefixes that match no task."""
         return [wanted for wanted, begun in self._begun.items() if wanted not in self._exact and not begun.ids]
 
     @property
     def ambiguous(self) -> dict[str, list[str]]:
-        """What several ids begin with, and these: the first of them, and `…` if there are more."""
+        """The ambiguous prefixes, each with the first ids that have it, and `…` if there are more."""
         return {
             wanted: begun.ids[:CANDIDATES] + ([CUT] if len(begun.ids) > CANDIDATES else [])
             for wanted, begun in self._begun.items()

@@ -19,7 +19,7 @@ HEAD = 1_000
 CUT = "…"
 """Stands for what is left out."""
 SHORT_ID, _ID_START, _ID_END = 16, 8, 7
-"""Characters of an id in a narrow table: the ids of one `rqtool send` differ at their ends alone."""
+"""Characters of an id in a narrow table: the ids of one `rqtool send` differ only at the end."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 

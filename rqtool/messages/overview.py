@@ -16,7 +16,7 @@ from rqtool.topology import DEAD
 
 
 def dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
-    """Return the queues of the vhost whose dead queues may have tasks, and an error for each that is down.
+    """Return the queues of the vhost whose dead queues may hold tasks, and an error for each dead queue that is down.
 
     Raises Unreachable and AccessRefused.
     """
@@ -35,7 +35,7 @@ def dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
 
 
 def queues_with_dead_tasks(endpoint: Endpoint) -> list[str]:
-    """Return the queues that are known to have some; none where the API does not answer."""
+    """Return the queues that are known to have dead tasks; none if the API does not answer."""
     try:
         return [name for name, queue in _dead_queues(endpoint).items() if queue.messages]
     except (Unreachable, AccessRefused):

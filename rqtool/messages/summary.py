@@ -12,15 +12,15 @@ from rqtool.messages.listing import DeadTask, iso, seconds_since, short_age
 from rqtool.text import SHOWN, printable
 
 SAMPLE = 100
-"""Tasks of a queue that are read, the oldest: all of them would take long."""
+"""How many tasks of a queue are read, the oldest ones: reading all would take long."""
 REASONS = 3
 SUMMARY_COLUMNS = ("queue", "tasks", "oldest", "reasons", "sampled")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The `tasks` that a queue's dead queue has. Of `sampled` ones, the oldest, are the time at which the first one
-    `failed_at` (None: unknown) and the most frequent reasons with their numbers.
+    """The number of `tasks` in a dead queue. From the `sampled` oldest ones come the time at which the first one
+    `failed_at` (None: unknown), and the most frequent reasons with their counts.
     """
 
     queue: str

@@ -20,7 +20,7 @@ WIDE = 120
 
 
 def dead_table(tasks: Sequence[DeadTask], now: datetime, *, first: bool, width: int) -> Table:
-    """Return a line per task, with `first` after a header. Of an id as much is shown as `--id` needs.
+    """Return a line per task, with `first` after a header. Shows as much of an id as `--id` needs.
 
     The columns have fixed widths, since a long list is drawn part by part.
     """

@@ -33,9 +33,8 @@ class PrivateBroker:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def members(self) -> tuple[Node, ...]:
-        """Every node that it was started with; pid 0 for those that don't run.
-
-        After a reboot or a crash a node does not run, even if another program has its pid.
+        """Every node that it was started with; pid 0 for those that are not running, such as after a crash or a reboot,
+        even if another program now has the pid.
         """
         nodes = [self._node(1)]
         while (node := self._node(len(nodes) + 1)).amqp_port:
@@ -46,12 +45,11 @@ class PrivateBroker:
         return tuple(node for node in self.members() if node.pid)
 
     def start(self, nodes: int | None = None) -> tuple[Node, ...]:
-        """Start the nodes that don't run and return all when AMQP and the management API answer on each.
-
-        None: as many nodes as it has, one for a new broker. More join the existing ones. Starting twice is harmless.
-        Nodes keep their ports while these are free, so that clients reconnect by themselves. A broker of version 0.4,
-        which has `guest`, gets a login of its own. Raises UsageError if it has more nodes, Unreachable if no RabbitMQ
-        is installed or a node does not come up.
+        """Start the nodes that are not running, and return all when AMQP and the management API answer on each. None:
+        as many nodes as it has, one for a new broker. Additional nodes join the existing ones. Starting twice is
+        harmless. Nodes keep their ports while these are free, so that clients reconnect by themselves. A broker of
+        version 0.4, which has `guest`, gets a login of its own. Raises UsageError if it has more nodes, Unreachable if
+        no RabbitMQ is installed or a node does not come up.
         """
         with self._lock():
             had = len(self.members())
@@ -70,7 +68,7 @@ class PrivateBroker:
             try:
                 if first.is_new:
                     store_login(first)
-                # Known nodes wait for each other, and must start together; new ones join one that runs.
+                # Known nodes wait for each other, so they must start together; new ones join a running one.
                 for wave in (known, new) if known else (new[:1], new[1:]):
                     # One by one: if one fails, those before it must be ended.
                     launched.extend(self._launch(node, first) for node in wave if not node.pid)
@@ -110,7 +108,9 @@ class PrivateBroker:
         return node
 
     def _with_ports(self, members: Sequence[Node]) -> list[Node]:
-        """Give the nodes that don't run ports: their old ones if free, else fresh ones; one port mapper for all."""
+        """Choose ports for the nodes that are not running: their old ones if free, else new ones. They share a port
+        mapper.
+        """
         running = next((node for node in members if node.pid), None)
         if running is None and members[0].epmd_port:
             # It may have outlived its nodes (kill -9), with their names still registered.
@@ -130,7 +130,7 @@ class PrivateBroker:
         ]
 
     def _clean_up(self, epmd_port: int) -> None:
-        """Once no node runs: reap the child processes and end the port mapper."""
+        """When no node is running any more: reap the child processes and end the port mapper."""
         if self.running():
             return
         while self._children:

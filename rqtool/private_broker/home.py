@@ -25,9 +25,8 @@ def default_home() -> Path:
 
 
 def private_endpoint() -> Endpoint | None:
-    """The broker that `rqtool broker start` started for this user, if it ever did; `stopped` if no node runs.
-
-    With all its nodes: those that are down may be back when a client looks for another node.
+    """The broker that `rqtool broker start` started for this user, if it ever did; `stopped` if no node is running.
+    Includes nodes that are down: they may be back when a client looks for another node.
     """
     try:
         home = default_home()

@@ -22,12 +22,12 @@ START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 _LOOK = 0.05
 _EXEC_SECONDS = 2.0
-"""A process has no arguments in the middle of exec(), which a busy machine draws out; the server is execs in a row."""
+"""A process has no arguments in the middle of exec(), which takes longer on a busy machine; the server does several."""
 _STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
 
-# Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients.
-# What a wait or delay queue passes on while the node starts may find no exchange or queue there yet. The broker tries
-# again after three minutes, in which all that is due in that queue waits behind it; here after ten seconds.
+# Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients. When a wait
+# or delay queue passes on a message while the node starts, the exchange or queue may be missing yet. The broker tries
+# again after three minutes, and meanwhile everything due in that queue waits; here after ten seconds.
 _ERLANG = (
     "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none "
     "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
@@ -77,7 +77,7 @@ class Node:
 
     @property
     def is_new(self) -> bool:
-        """Whether it has never run: it has no data."""
+        """Whether it has never run, so it has no data."""
         return not any((self.home / "data").glob("*"))
 
     @property
@@ -98,12 +98,12 @@ class Node:
             "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),  # absent: not this machine's
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG,
-            "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the VM, and its pid is the one to kill
+            "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the VM, so its pid is the one to kill
         }
 
 
 def remembered(name: str, home: Path, broker_home: Path, user: str, password: str) -> Node:
-    """Return the node in `home` as it was started last; ports and pid are 0 if it never was."""
+    """Return the node in `home` as it was last started; ports and pid are 0 if it never was."""
     try:
         state = json.loads((home / "node.json").read_text())
         known = {key: int(state[key]) for key in _STATE}
@@ -181,7 +181,7 @@ def end(nodes: Sequence[Node]) -> None:
 
 
 def runs(node: Node) -> bool:
-    """Whether the node's process is alive: its arguments name its home, those of another one with its pid don't."""
+    """Whether the node's process is alive: its arguments name its home, so another process with its pid is not it."""
     if node.pid <= 0:
         return False
     deadline = time.monotonic() + _EXEC_SECONDS
@@ -205,7 +205,7 @@ def _command_line(pid: int) -> str | None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that nobody else can read, whole or not at all."""
+    """Write a file that only its owner can read, atomically."""
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

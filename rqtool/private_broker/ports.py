@@ -39,8 +39,8 @@ def claim_port(wanted: int = 0) -> int:
     """Return the wanted port if it is free, else any free one. For a minute the system gives it to nobody else, but a
     server can listen on it.
 
-    A connection that this end closed first leaves the port in TIME_WAIT. Only who asks for the port by its number, and
-    sets SO_REUSEADDR as servers do, gets it then.
+    A connection that this end closed first leaves the port in TIME_WAIT. From then on, only a program that asks for the
+    port by its number and sets SO_REUSEADDR, as servers do, gets it.
     """
     with socket.socket() as server, socket.socket() as client:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,7 +58,7 @@ def claim_port(wanted: int = 0) -> int:
 
 
 def poll(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until the condition is true. Returns whether it was within `seconds`."""
+    """Wait until the condition is true. Returns whether that happened within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

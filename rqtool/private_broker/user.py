@@ -55,7 +55,7 @@ def store_login(node: Node) -> None:
 
 
 def admit(node: Node) -> None:
-    """Create the node's user in its running broker, if it is missing, and delete `guest`; the data stay.
+    """Create the node's user in its running broker, if it is missing, and delete `guest`; data are kept.
 
     Its password is stored after that: until then clients log in as `guest`. Repeating it is harmless. Raises
     RqtoolError if rabbitmqctl fails, OSError, Unreachable.

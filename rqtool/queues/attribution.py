@@ -1,4 +1,4 @@
-"""Which held messages belong to which queue and holder, where the API does not say. Pure."""
+"""Infers which held messages belong to which queue and holder, if the API does not say. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ ByQueue = defaultdict[Key, list[Holder]]
 
 
 def attribute(queues: Sequence[Queue], histories: Mapping[Key, Deliveries], holders: Sequence[Holder]) -> ByQueue:
-    """The holders of each queue, with what the queue's own history proves about them.
-
-    `queues` are all in which the channels without a consumer may hold messages.
+    """The holders of each queue, with what the queue's own history proves about them. `queues` are all those of which
+    the channels without a consumer may hold messages.
     """
     by_queue = with_consumer(queues, holders)
     unattributed = _attribute_getters(queues, by_queue, [holder for holder in holders if holder.queue is None])
@@ -47,19 +46,20 @@ def with_consumer(queues: Sequence[Queue], holders: Sequence[Holder]) -> ByQueue
 
 
 def unexplained(queue: Queue, by_queue: Mapping[Key, Sequence[Holder]]) -> int:
-    """How many of the queue's held messages none of its known holders can hold."""
+    """How many of the queue's held messages cannot be with any of its known holders."""
     return max(0, queue.held - held_by(by_queue.get(queue.key, ())))
 
 
 def _attribute_getters(queues: Sequence[Queue], by_queue: ByQueue, getters: Sequence[Holder]) -> list[Holder]:
-    """Attribute the channels without a consumer where the figures leave one possibility. Returns the others."""
+    """Attribute the channels without a consumer if the figures leave one possibility. Returns the others."""
     hidden = {queue.key: left for queue in queues if (left := unexplained(queue, by_queue))}
     others = []
     for getter in getters:
         here = [key for key in hidden if key[0] == getter.vhost]
         fits = here if len(here) == 1 else [key for key in here if hidden[key] == getter.held]
         rivals = Counter(each.held for each in getters if each.vhost == getter.vhost)
-        # The figures are not of one moment: a small remainder may be an artefact, and is not what this one holds.
+        # The figures are not from the same moment: a small remainder may be an artefact, and not this holder's
+        # messages.
         enough = len(fits) == 1 and hidden[fits[0]] >= getter.held
         if enough and (len(here) == 1 or rivals[getter.held] == 1):
             by_queue[fits[0]].append(replace(getter, queue=fits[0][1]))
@@ -82,8 +82,8 @@ def _refined(holders: Sequence[Holder], queue: Queue, history: Deliveries, are_a
             # When the queue had no message out, this consumer held none of them.
             known = replace(holder.deliveries, emptied=history.emptied)
             if alone:
-                # It holds all that the queue has out, a figure newer than the channel's; and what the queue lost
-                # without an ack was settled by this one: a reject.
+                # It holds everything that the queue has out, a figure newer than the channel's. If the queue lost
+                # messages without an ack, this holder settled them: a reject.
                 known = replace(known, held=max(holder.held, queue.held), released=history.released)
             return replace(holder, deliveries=known)
         if one_channel and history.as_of is not None:

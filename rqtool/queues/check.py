@@ -1,6 +1,6 @@
 """A snapshot of queues as one line and an exit code for Nagios, Icinga and compatible monitors. Pure.
 
-https://www.monitoring-plugins.org/doc/guidelines.html: a threshold is passed by what is greater than it.
+https://www.monitoring-plugins.org/doc/guidelines.html: only a value greater than a threshold exceeds it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ READY, HELD = "oldest_ready", "longest_held"
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The highest figure that is still OK, by metric; for all queues together. No entry: no limit.
-
-    `age` is in seconds, and for each message.
+    """The highest figure that is still OK, by metric, for all queues together. No entry: no limit. `age` is in seconds,
+    and applies to each message.
     """
 
     warn: Mapping[str, float] = field(default_factory=dict)
@@ -57,7 +56,7 @@ class Thresholds:
         return [limits["age"] for limits in (self.warn, self.crit) if "age" in limits]
 
     def judge(self, metric: str, value: float) -> tuple[Status, float]:
-        """The status, and the limit that the value is above: of two that for CRITICAL; infinity: it is above none."""
+        """The status, and the limit that the value exceeds: the CRITICAL one if it exceeds both; infinity: none."""
         for status, limits in ((Status.CRITICAL, self.crit), (Status.WARNING, self.warn)):
             if value > limits.get(metric, math.inf):
                 return status, limits[metric]
@@ -66,7 +65,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """`seconds` None: not known. `at_least`: it may be more, the broker remembers no longer."""
+    """`seconds` None: unknown. `at_least`: it may be more, because the broker does not remember longer."""
 
     metric: str
     seconds: float | None
@@ -76,8 +75,8 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result. `performance`: the figures for Nagios. `figures`: the same, None for unknown. `queues`: those that
-    were looked at.
+    """The result. `performance`: the figures for Nagios. `figures`: the same, None for unknown. `queues`: the queues
+    that were checked.
     """
 
     status: Status
@@ -100,8 +99,8 @@ def check(
     unseen: str,
     hint: Callable[[str], str] = lambda _: "",
 ) -> Check:
-    """Judge a snapshot. `names`: the queues asked for by name or glob, or empty for all; `diagnoses` may include their
-    dead queues too, which count as dead alone. `unseen`: what could not be seen, or empty. `hint`: what to add to the
+    """Judge a snapshot. `names`: the requested names and globs, or empty for all; `diagnoses` may include their dead
+    queues too, which count only as dead. `unseen`: what could not be seen, or empty. `hint`: returns what to add to the
     name of a queue that does not exist.
     """
     asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
@@ -155,7 +154,7 @@ def check(
 
 
 def ages_of(d: Diagnosis) -> Iterator[Age]:
-    """The age of its oldest ready message, unless messages are meant to lie there, and of the one held longest."""
+    """The ages of its oldest ready message, unless messages are meant to wait there, and of the one held longest."""
     queue = d.queue
     if queue.ready and not (queue.delays or queue.type == "stream" or queue.name.endswith(DEAD)):
         seconds = d.oldest_ready_seconds
@@ -182,7 +181,7 @@ def _most(metric: str, counted: Sequence[Diagnosis]) -> str:
 
 
 def _judge_age(age: Age, thresholds: Thresholds) -> tuple[Status, str]:
-    """What is not known to be within a limit is UNKNOWN."""
+    """An age that may or may not be within a limit is UNKNOWN."""
     if age.seconds is None:
         return Status.UNKNOWN, age.text
     status, limit = thresholds.judge("age", age.seconds)
@@ -193,7 +192,7 @@ def _judge_age(age: Age, thresholds: Thresholds) -> tuple[Status, str]:
 
 
 def _status(diagnosis: Diagnosis, limited: Mapping[str, Status]) -> Status:
-    """The worst of a queue's findings; `limited`: what the figures of all queues amount to."""
+    """The worst of a queue's findings; `limited`: the status of each figure, over all queues."""
     by_figure = dict.fromkeys(STUCK, limited["stuck"]) | {"dead letters": limited["dead"]}
     found = [(_STATUS | by_figure).get(each.verdict, Status.OK) for each in diagnosis.findings]
     return max(found, key=_SEVERITY.index)

@@ -20,9 +20,9 @@ from rqtool.queues.holders import Holder
 from rqtool.text import printable
 
 WIDE, VERY_WIDE = 96, 150
-"""From these widths of the terminal there is room for state and type, and for the reasons beside the figures."""
+"""Terminals of at least these widths have room for state and type, and for the reasons beside the figures."""
 ON_REQUEST = 1_000_000
-"""No terminal is as wide: the column is drawn for --columns alone."""
+"""No terminal is that wide: the column is drawn only for --columns."""
 STYLES: dict[Verdict, str] = (
     dict.fromkeys(VERDICTS, "yellow") | dict.fromkeys(("down", *STUCK), "bold red") | {"working": "cyan", "ok": "green"}
 )
@@ -61,7 +61,7 @@ class Column(Generic[T]):
     metric: str = ""
 
     def field(self, row: T) -> str:
-        """The value in TSV; a column that is not in it by default has the value of JSON there."""
+        """The value in TSV; a column that is not in TSV by default has its JSON value."""
         value = self.tsv(row) if self.tsv else self.json(row) if self.json else None
         if value is None or isinstance(value, str):
             return printable(value or "")
@@ -70,7 +70,7 @@ class Column(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class HolderRow:
-    """A holder, beside the queue whose messages it holds."""
+    """A holder, and the queue whose messages it holds."""
 
     diagnosis: Diagnosis
     holder: Holder
@@ -126,12 +126,12 @@ def choose(names: str) -> list[Column[Diagnosis]]:
 
 
 def ordered(diagnoses: Sequence[Diagnosis], by: str) -> list[Diagnosis]:
-    """Sorted by a key of SORT_KEYS; within the same value they stay in their order."""
+    """Sorted by a key of SORT_KEYS; the sort is stable."""
     return sorted(diagnoses, key=SORT_KEYS[by])
 
 
 def reasons(diagnosis: Diagnosis) -> str:
-    """Of the verdict, and of what else was found."""
+    """Includes the verdict and the other findings."""
     others = [f"{finding.verdict}: {finding.reason}" for finding in diagnosis.findings[1:]]
     return "; ".join([diagnosis.reason, *others])
 

@@ -1,4 +1,4 @@
-"""Figures → verdicts: what is wrong with a queue, and which client to ask about it. Pure.
+"""Figures → verdicts: what is wrong with a queue, and which client is responsible. Pure.
 
 Nobody is accused without proof: for a suspect the broker's own history shows that a message was delivered to it longer
 ago than `stuck_after`, is still held, and that nothing was acknowledged since.
@@ -60,9 +60,8 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What all diagnoses of a snapshot rest on. `stuck_after`: seconds without an ack.
-
-    `remembers`: how many seconds of history the broker keeps. `sees_all`: the user may see the consumers of others.
+    """The common basis of all diagnoses of a snapshot. `stuck_after`: seconds without an ack. `remembers`: how many
+    seconds of history the broker keeps. `sees_all`: the user may see the consumers of others.
     """
 
     stuck_after: float
@@ -103,7 +102,7 @@ class Diagnosis:
 
     @cached_property
     def suspects(self) -> list[Holder]:
-        """Those that have forgotten an ack."""
+        """The holders that have forgotten an ack."""
         return [each for each in self.holding if each.is_stuck(self.basis.stuck_after)] if self.basis.is_enough else []
 
     @cached_property
@@ -113,13 +112,13 @@ class Diagnosis:
             return min(self.queue.held, held_by(self.suspects))
         if not self.basis.is_enough or self.history.quiet_seconds() < self.basis.stuck_after:
             return 0
-        # The known holders may be at work on as many as they hold.
+        # The known holders may be working on all the messages that they hold.
         old = min(self.queue.held, self.history.held_longer_than(self.basis.stuck_after))
         return max(0, old - held_by(self.holders))
 
     @cached_property
     def undecided(self) -> list[Holder]:
-        """Those that may have forgotten an ack longer ago than the broker remembers."""
+        """The holders that may have forgotten an ack longer ago than the broker remembers."""
         return [] if self.basis.is_enough else [holder for holder in self.holding if holder.may_be_stuck]
 
     @property
@@ -135,7 +134,7 @@ class Diagnosis:
         """
         sent = self.queue.head_timestamp
         seconds = None if not sent else round(self.basis.clock.now.timestamp() - sent, 1)
-        # A timestamp in the future is in milliseconds, or from a clock that is wrong.
+        # A timestamp in the future is in milliseconds, or from a wrong clock.
         return None if not self.queue.ready or seconds is None or seconds < -SKEW else max(0.0, seconds)
 
     @cached_property

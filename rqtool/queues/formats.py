@@ -1,4 +1,4 @@
-"""A check for other monitors than Nagios. Pure.
+"""Reports of a check, for Nagios and other monitors. Pure.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
 """
@@ -16,7 +16,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def formatted(result: Check, form: str) -> str:
-    """All that is printed, without the last line end. `form`: nagios, prometheus or json."""
+    """The whole report, without the last line end. `form`: nagios, prometheus or json."""
     if form == "prometheus":
         return "\n".join(_prometheus(result))
     return _json(result) if form == "json" else result.line
@@ -35,7 +35,7 @@ def _json(result: Check) -> str:
 
 
 def _prometheus(result: Check) -> Iterator[str]:
-    """A gauge for each column that is a metric, with a sample for each queue of which it is known."""
+    """A gauge for each column that is a metric, with a sample for each queue whose value is known."""
     yield from _header("rqtool_check_status", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN")
     yield f"rqtool_check_status {result.status:d}"
     for column in QUEUE_COLUMNS:

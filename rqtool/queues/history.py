@@ -10,12 +10,10 @@ from rqtool.management.samples import LAG, Samples, last_change
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """Deliveries that need an ack, and acks, of one channel or one queue; `held`: delivered and not settled now.
-
-    `held` may be some seconds newer or older than the counters; both counters are sampled at the same moments.
-
-    `released`: when messages were last settled by something other than an ack (a reject). `emptied`: when nothing was
-    held. `idle_since`: from when on nothing happened at all. None: not known.
+    """Deliveries that need an ack, and acks, of one channel or one queue; `held`: delivered and not settled now. `held`
+    may be some seconds newer or older than the counters; both counters are sampled at the same moments. `released`:
+    when messages were last settled other than by an ack (a reject). `emptied`: when last nothing was held.
+    `idle_since`: since when nothing at all has happened. None: unknown.
     """
 
     held: int
@@ -32,7 +30,7 @@ class Deliveries:
 
     @property
     def _unacked(self) -> int:
-        """Delivered and not acked, by the counters: what is held, and what was settled without an ack."""
+        """Delivered and not acked, by the counters: held messages, and messages settled without an ack."""
         return self.delivered[0].value - (self.acked[0].value if self.acked else 0) if self.delivered else 0
 
     @property
@@ -42,14 +40,14 @@ class Deliveries:
 
     @property
     def _is_ambiguous(self) -> bool:
-        """Whether messages settled without an ack look the same as deliveries of a moment ago."""
+        """Whether messages settled without an ack can't be told from recent deliveries."""
         if self._unacked <= self.held or self.as_of is None:
             return False
         return self.idle_since is None or self.idle_since > self.as_of - 2 * LAG
 
     @property
     def held_since(self) -> float | None:
-        """Since when at least one message is held; None: none is, or the history does not tell.
+        """Since when at least one message has been held; None: none is held, or the history does not show it.
 
         This holds for acks, rejects and returns in any order: if more messages had been delivered by some time than
         are settled now, one that was delivered by then is still held.
@@ -62,7 +60,7 @@ class Deliveries:
 
     @property
     def exceeds_history(self) -> bool:
-        """Whether messages are held since the first sample, and perhaps for longer."""
+        """Whether messages have been held since the first sample, and perhaps for longer."""
         return bool(self.delivered) and self.held_since == self.delivered[-1].time
 
     @property
@@ -83,7 +81,7 @@ class Deliveries:
 
     @property
     def quiet_since(self) -> float | None:
-        """Since when messages are held and none is settled, for certain; None: unknown."""
+        """Since when, for certain, messages have been held and none was settled; None: unknown."""
         # A consumer that settles without acks is alive when it gets a new message: its prefetch may have been full.
         # If it rejected and got nothing new, its last sign of life is the moment its channel became idle.
         rejected = self._unacked > self.held
@@ -98,7 +96,7 @@ class Deliveries:
         return max(0.0, self.as_of - self.quiet_since - LAG)
 
     def held_longer_than(self, seconds: float) -> int:
-        """How many messages are certainly held for longer than that."""
+        """How many messages have certainly been held for longer than that."""
         if self._counted <= 0 or self._is_ambiguous:
             return 0
         before = self.delivered[0].time - seconds

@@ -48,12 +48,11 @@ class Holder:
         return not self.shared or self.channel_held is not None
 
     def is_stuck(self, stuck_after: float) -> bool:
-        """Whether it holds messages and settled none for so many seconds.
-
-        A worker of rqtool acks when its task is done, however long that takes; it is stuck when the broker hears
-        nothing from it for as long. A pause of some seconds, of the machine or the network, is not its fault. If it
-        stays silent the broker closes its connection after two or three heartbeats, before the default of 60 s, and
-        delivers its messages again. https://www.rabbitmq.com/docs/heartbeats
+        """Whether it has held messages and settled none for so many seconds. A worker of rqtool acks when its task is
+        done, however long that takes, so it is stuck only if the broker hears nothing from it for that time. A pause of
+        some seconds, of the machine or the network, is not its fault. If it stays silent the broker closes its
+        connection after two or three heartbeats, before the default of 60 s, and delivers its messages again.
+        https://www.rabbitmq.com/docs/heartbeats
         """
         if not self.held:
             return False
@@ -115,7 +114,7 @@ def channel_deliveries(row: Row) -> Deliveries:
 
 
 def queue_deliveries(row: Row) -> Deliveries:
-    """Of a row of queues, whose lengths also show what was settled without an ack."""
+    """The history of a queue, whose lengths also show messages that were settled without an ack."""
     lengths = read_samples(row, "messages_unacknowledged_details")
     emptied = next((sample.time for sample in lengths if sample.value == 0), None)
     return replace(channel_deliveries(row), released=last_change(lengths, operator.lt), emptied=emptied)

@@ -1,4 +1,4 @@
-"""Returning held messages to their queue: the connections that forgot them are closed, and the broker requeues them.
+"""Returns held messages to their queue: closes the connections that forgot them, and the broker requeues them.
 
 https://www.rabbitmq.com/docs/confirms#automatic-requeueing
 """
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be closed. `unseen`: as in a snapshot."""
+    """The connections to close. `unseen`: as in a snapshot."""
 
     diagnosis: Diagnosis
     targets: Sequence[Target]
@@ -47,8 +47,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The result. `closed` may be fewer than planned, and gave back `held` messages. `seen`: the broker's figures show
-    them.
+    """The result. `closed` may be fewer than planned; closing them returned `held` messages. `seen`: the broker's
+    figures show them.
     """
 
     closed: Sequence[Target]
@@ -58,7 +58,9 @@ class Released:
 
 
 class Release:
-    """Of one queue. `names`: close these, busy or not (client name, address or connection); empty: the suspects."""
+    """Releases the messages of one queue. `names`: close these clients, busy or not (client name, address or
+    connection); empty: the suspects.
+    """
 
     def __init__(self, api: Management, vhost: str, queue: str, names: Collection[str], stuck_after: float) -> None:
         self._api = api
@@ -68,9 +70,8 @@ class Release:
         self._stuck_after = stuck_after
 
     def plan(self) -> Plan:
-        """Say what would be closed.
-
-        Raises RqtoolError where there is no such queue or holder, or where the broker would delete messages with it.
+        """Return what would be closed. Raises RqtoolError if there is no such queue or holder, or if the broker would
+        delete messages with it.
         """
         plan = self._plan()
         missing = self._names.difference(*(holder.client.names for holder in plan.diagnosis.holding))
@@ -81,9 +82,8 @@ class Release:
         return plan
 
     def carry_out(self, plan: Plan) -> Released:
-        """Close those of the plan that still hold forgotten messages, and wait until the messages are back.
-
-        Raises AccessRefused, Unreachable; RqtoolError where the queue is gone, or would be deleted.
+        """Close those connections of the plan that still hold forgotten messages, and wait until the messages are back.
+        Raises AccessRefused, Unreachable; RqtoolError if the queue is gone, or would be deleted.
         """
         agreed = {target.client.connection for target in plan.targets}
         now = self._plan()
@@ -113,7 +113,7 @@ class Release:
         return Plan(diagnosis, targets, snapshot.unseen)
 
     def _refuse_deletion(self, diagnoses: Sequence[Diagnosis], closing: Collection[str]) -> None:
-        """Raise RqtoolError where the broker would delete a queue with messages along with these connections.
+        """Raise RqtoolError if closing these connections would make the broker delete a queue with messages.
 
         https://www.rabbitmq.com/docs/queues#properties: an auto-delete queue goes with its last consumer (one that
         never had any stays), an exclusive one with its connection.
@@ -155,8 +155,8 @@ class Release:
 
 
 def target_of(client: Client, diagnosis: Diagnosis, diagnoses: Sequence[Diagnosis]) -> Target:
-    """All that a connection holds of any queue: closing it ends all its channels. A shared channel counts once for each
-    queue, and for no more than that queue has out.
+    """All messages that a connection holds, of any queue, because closing it ends all its channels. A shared channel
+    counts once for each queue, with at most the messages that the queue has out.
     """
     held: dict[str, int] = {}
     busy: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What a release says: what it would close, and what came of it. Pure."""
+"""The text of a release: what it would close, and the result. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nothing(plan: Plan) -> str:
 
 
 def announced(plan: Plan) -> list[str]:
-    """Who holds how much, why that is suspicious, and what else comes back with the connection."""
+    """Say who holds how much, why that is suspicious, and what else comes back with the connection."""
     queue = plan.diagnosis.queue.name
     suspects = {holder.client.connection for holder in plan.diagnosis.suspects}
     lines = []

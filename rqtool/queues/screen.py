@@ -31,7 +31,7 @@ NUMBERS = ("ready", "unacked", "acks/s")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The last snapshot, when it was taken, and what has gone wrong since (or nothing)."""
+    """The last snapshot, its time, and any error since."""
 
     snapshot: Snapshot
     trends: Mapping[Key, Trend]
@@ -41,7 +41,7 @@ class Frame:
 
 
 class Screen:
-    """The whole terminal, while it is open; what was on it before comes back at the end."""
+    """Takes over the whole terminal while it is open, and restores it at the end."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -57,7 +57,7 @@ class Screen:
             yield
 
     def show(self, frame: Frame, now: datetime) -> None:
-        """Draw over the last frame, line by line: without clearing it nothing flickers."""
+        """Draw over the last frame, line by line: not clearing it first avoids flicker."""
         with self._console:  # one write for all of it
             self._console.control(Control.home())
             self._context.update(draw(frame, now, self._console))
@@ -71,7 +71,7 @@ def worst(diagnoses: Sequence[Diagnosis], room: int) -> list[Diagnosis]:
 
 
 def draw(frame: Frame, now: datetime, console: Console) -> RenderableType:
-    """Everything on the screen; never more lines than it has."""
+    """Everything on the screen, in at most as many lines as it has."""
     width, height = console.size
     diagnoses = frame.snapshot.diagnoses
     vhosts = len({each.queue.vhost for each in diagnoses}) > 1

@@ -24,11 +24,10 @@ def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Qu
 
 
 def shown(queues: Sequence[Queue]) -> list[Queue]:
-    """Without the queues that rqtool keeps beside another one and that say nothing: its marker of a new queue, and,
-    while they are empty, those for tasks that failed, are delayed, came back or were given up.
-
-    Until it has reported for the first time, one in which tasks wait says nothing either: the figure `waiting` of its
-    queue is unknown as long. Nor do the others while they are marked as new: the first worker of a queue is no alarm.
+    """Leave out the queues that rqtool keeps beside another one if they tell users nothing: the marker of a new queue,
+    and empty queues for failed, delayed, returned or dead tasks. Also leave out a wait queue until its first report
+    (until then the `waiting` of its queue is unknown), and the others while they are marked as new: the first worker of
+    a queue must not raise an alarm.
     """
     keys = {queue.key for queue in queues}
 
@@ -47,7 +46,7 @@ def shown(queues: Sequence[Queue]) -> list[Queue]:
 
 
 def _is_silent(queue: Queue) -> bool:
-    """Whether it has not reported yet, and is not out of reach."""
+    """Whether it has not reported yet, although it is not down."""
     return queue.messages_ready is None and queue.state in (None, "running")
 
 
@@ -69,7 +68,7 @@ def _waits_for(queue: Queue, keys: Collection[Key]) -> Key | None:
 
 
 def selects(patterns: Collection[str], name: str) -> bool:
-    """Whether one of these names and globs is, or matches, this name."""
+    """Whether one of these names equals, or one of these globs matches, this name."""
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -1,6 +1,6 @@
 """A snapshot of queues: their figures, the history that the broker keeps of them, and who holds their messages.
 
-It takes a few requests, and asks for the details of only those queues, channels and connections that hold something.
+It takes a few requests, and requests details only of those queues, channels and connections that hold something.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FINE_SECONDS, FINE_STEP = 600, 5
 COARSE_SECONDS, COARSE_STEP = 3600, 60
 """The broker keeps samples of 5 s for ten minutes, and of a minute for an hour."""
 SHORT_SECONDS = 120
-"""The first request asks for so many seconds where they are enough for a verdict."""
+"""The first request asks for so many seconds if they are enough for a verdict."""
 _SEES_ALL = {"monitoring", "administrator"}
 K = TypeVar("K")
 _DELIVERIES = (
@@ -97,9 +97,8 @@ def take_snapshot(
 
 
 def _selected(patterns: Collection[str], read_queues: Callable[[Collection[str] | None], list[Queue]]) -> list[Queue]:
-    """The queues with these names and matching these globs. A glob that is itself the name of a queue means that one.
-
-    A glob finds no queue that the list of all queues would hide.
+    """The queues with these names and matching these globs. A glob that is also the name of a queue means that queue.
+    Globs don't match queues that the list of all queues would hide.
     """
     globs = set(filter(is_glob, patterns))
     queues = read_queues(None if globs else patterns)
@@ -112,11 +111,9 @@ def _selected(patterns: Collection[str], read_queues: Callable[[Collection[str] 
 
 
 class _Window:
-    """How far back the history is asked for. Never farther than the broker remembers: for the time before it answers 0,
-    as if nothing had been delivered then.
-
-    `first`: enough for a verdict, and always fine samples, as the newest coarse one may be a minute old. `hour`: the
-    samples before these, where messages may be held for longer.
+    """How far back to request the history. Never farther than the broker remembers: for the time before that it answers
+    0, as if nothing had been delivered. `first`: enough for a verdict, and always fine samples, as the newest coarse
+    one may be a minute old. `hour`: the older samples, for messages that may be held for longer.
     """
 
     def __init__(self, stuck_after: float, remembers: float) -> None:
@@ -124,8 +121,8 @@ class _Window:
         seconds = min(SHORT_SECONDS if stuck_after <= SHORT_SECONDS / 2 else FINE_SECONDS, most)
         self.first = samples(seconds, FINE_STEP)
         self._hour = samples(most, COARSE_STEP)
-        # The hour is asked for a few, and for all where the verdict depends on it: another long list is not worth the
-        # exact time since when so many hold something.
+        # Request the hour for a few, or for all if the verdict depends on it. The exact times of many holders are not
+        # worth another long list.
         self._most_old = 0 if most <= FINE_SECONDS else FEW if stuck_after <= FINE_SECONDS * 0.9 else math.inf
 
     def extend(
@@ -144,8 +141,8 @@ def samples(seconds: int, step: int) -> dict[str, str]:
 
 
 def _decisive(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: float) -> set[Key]:
-    """The queues whose own history can change the verdict: it may clear a suspect; acks on a shared channel may be for
-    another queue; or no known holder has some of the messages.
+    """The queues whose own history can change the verdict: it may clear a suspect, acks on a shared channel may be for
+    another queue, or some of the messages may have no known holder.
     """
     by_queue = with_consumer(queues, holders)
     return {

@@ -71,7 +71,7 @@ def _cell(column: Column[T], row: T) -> Text:
 
 
 def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> RenderableType:
-    """A line per queue. Where the reasons don't fit beside it, they are below the table, unless all is as usual."""
+    """A line per queue. If the reasons don't fit beside it, they are below the table, unless all is well."""
     drawn = table(QUEUE_COLUMNS, diagnoses, vhosts=vhosts, width=width)
     if width >= VERY_WIDE:
         return drawn
@@ -81,7 +81,7 @@ def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> 
 
 
 def reason_lines(diagnoses: Sequence[Diagnosis], reason_of: Callable[[Diagnosis], str], *, vhosts: bool) -> list[Text]:
-    """`NAME: REASON`; of queues with the same verdict and reason only the first has a line, which names the others."""
+    """`NAME: REASON`; queues with the same verdict and reason share a line."""
     names: defaultdict[tuple[Verdict, str], list[str]] = defaultdict(list)
     for each in diagnoses:
         name = f"{each.queue.name} in {each.queue.vhost}" if vhosts else each.queue.name
@@ -95,7 +95,9 @@ def reason_lines(diagnoses: Sequence[Diagnosis], reason_of: Callable[[Diagnosis]
 def fitted(
     diagnoses: Sequence[Diagnosis], draw: Callable[[Sequence[Diagnosis]], RenderableType], console: Console
 ) -> RenderableType:
-    """All queues if they fit the screen; else those in trouble, as many of the healthy as fit, and the number left."""
+    """All queues if they fit the screen; else those in trouble, as many healthy ones as fit, and the number of the
+    others.
+    """
     room = console.height - 1  # the prompt
     healthy = [each for each in diagnoses if each.verdict in HEALTHY]
 

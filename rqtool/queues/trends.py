@@ -10,7 +10,7 @@ from rqtool.management.samples import Sample, Samples
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
 RATE_SECONDS = 15
-"""A rate is the mean of so many seconds; for workers with fewer acks it is the mean of a longer time."""
+"""A rate is the mean over so many seconds, or over a longer time if there are few acks."""
 SLOW_RATE_SECONDS = 120
 DRAIN_SECONDS = 30
 LONGEST = 100 * 86_400.0
@@ -31,7 +31,7 @@ class Trend:
         return now if now is None or now > 1 else rate(self.acked, SLOW_RATE_SECONDS)
 
     def acks(self) -> Samples:
-        """Acks from sample to sample; none where the counter began anew."""
+        """Acks from sample to sample; none where the counter was reset."""
         return tuple(Sample(new.time, max(0, new.value - old.value)) for new, old in pairwise(self.acked))
 
 
@@ -70,8 +70,8 @@ def empty_in(ready: int | None, samples: Samples) -> str:
 
 
 def short(number: float) -> str:
-    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`. Less than 0 is shown as 0: the rate
-    of a counter that began anew means nothing.
+    """A figure in at most five characters: `0.2`, `12`, `1,234`, `12.3k`, `4.5M`. Negative figures are shown as 0: the
+    rate of a counter that was reset means nothing.
     """
     number = max(0.0, number)
     if number < 10 and number != int(number):

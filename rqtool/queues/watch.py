@@ -1,6 +1,6 @@
 """`rqtool queues --watch`: the loop between the broker, the screen and the keyboard.
 
-The broker is asked in a thread, so that one that hangs holds up neither the keyboard nor the age on the screen.
+It queries the broker in a thread, so that a broker that hangs holds up neither the keyboard nor the age on the screen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TRENDS = (
 
 
 class Watch:
-    """Queues of a vhost (None: of all), or those in `names`, every so many seconds."""
+    """Shows the queues of a vhost (None: of all), or those in `names`, every so many seconds."""
 
     def __init__(
         self, endpoint: Endpoint, vhost: str | None, names: Sequence[str] | None, stuck_after: float, every: float
@@ -73,7 +73,7 @@ class Watch:
             if self._ended != signal.SIGTSTP:
                 return self._ended
             self._ended = None
-            os.kill(os.getpid(), signal.SIGSTOP)  # the terminal is as it was; `fg` continues here
+            os.kill(os.getpid(), signal.SIGSTOP)  # the terminal is restored; `fg` continues here
 
     def _received(self, number: int) -> None:
         if number != signal.SIGWINCH:
@@ -129,5 +129,5 @@ class Watch:
             keys = os.read(0, 100)
         if not keys:  # the terminal is gone
             asyncio.get_running_loop().remove_reader(0)
-        elif keys[:1] in (b"q", b"Q"):  # arrows and the like begin with ESC, and mean nothing here
+        elif keys[:1] in (b"q", b"Q"):  # arrow keys and the like begin with ESC; ignore them
             self._received(0)

@@ -1,8 +1,8 @@
-"""How tasks travel from a worker to a runner, and what they write from there to the worker: as datagrams.
+"""Carries tasks from a worker to a runner, and their output back to the worker, as datagrams.
 
-The runner takes tasks one by one. The worker keeps the runner's end of that socket open too: it takes back there what
-the runner has not taken. Only the worker writes to our stdout and stderr; what tasks write reaches it as whole lines,
-or as a whole task.
+The runner takes tasks one by one. The worker keeps the runner's end of that socket open too, to take back the tasks
+that the runner has not taken. Only the worker writes to our stdout and stderr; the output of tasks reaches it as whole
+lines, or as a whole at the end.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
 """Linux, macOS."""
 _TWO_FILES = socket.CMSG_SPACE(2 * 4)
 _LONGEST_OUTPUT = 212_992
-"""Bytes of a datagram; Linux takes no more, unless it was told to. What is longer goes as a file."""
+"""Bytes of a datagram, the most that Linux takes by default. Longer output goes as a file."""
 _BUFFER = memoryview(bytearray(_LONGEST_OUTPUT))
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def file_with(content: bytes) -> int:
-    """Return the descriptor of a file to be read from its start, in memory where that is possible. Raises OSError."""
+    """Return the descriptor of a file to be read from its start, in memory if possible. Raises OSError."""
     descriptor = _new_file()
     try:
         written = os.pwrite(descriptor, content, 0)
@@ -43,7 +43,7 @@ def file_with(content: bytes) -> int:
 def _new_file() -> int:
     try:
         return os.memfd_create("task")
-    except (AttributeError, PermissionError):  # macOS; a service that may not (SystemCallFilter=~memfd_create)
+    except (AttributeError, PermissionError):  # macOS; a service without the right (SystemCallFilter=~memfd_create)
         import tempfile
 
         with tempfile.TemporaryFile() as file:
@@ -77,8 +77,8 @@ def give(tasks: socket.socket, number: int, head: bytes, body: bytes) -> bool:
 class Taken:
     """A task that was taken out of the socket.
 
-    `file`: the descriptor of a long body, at its start; the taker closes it. `is_cut`: the files did not
-    come, since the process has as many as it may.
+    `file`: the descriptor of a long body, at its start; the taker closes it. `is_cut`: the files did not arrive,
+    because the process has no descriptors left.
     """
 
     number: int
@@ -101,7 +101,7 @@ class Taken:
         return self.body[:size] if self.file is None else os.pread(self.file, size, 0)
 
     def check(self) -> None:
-        """Raises OSError for a task that did not come whole."""
+        """Raises OSError for a task that arrived without its files."""
         if self.is_cut:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 

@@ -1,4 +1,4 @@
-"""Refuses a placeholder where a program would take the task for code, or for an option that brings code. Pure.
+"""Refuses a placeholder where a program would take the task for code, or for an option with code. Pure.
 
 A task comes from anyone who may send. As an argument it is data; in the text behind `sh -c` it would be a program.
 """
@@ -18,15 +18,15 @@ class _Program:
     """How a program takes code from its arguments. Options are one letter each."""
 
     safe: str
-    """What stands, behind its name, before a task that is data."""
+    """The arguments that go between the program's name and a task that is data."""
     code: str
     """Options whose value is code; of a shell, a flag that makes its first operand code."""
     values: str
-    """Those with another value."""
+    """Options with another value."""
     attached: str = ""
-    """Those that take the rest of their word for a value, even if there is none."""
+    """Options whose value is the rest of their word, even if that is empty."""
     code_is_last: bool = False
-    """Whether all that follows the code is data; else the program looks for more options there."""
+    """Whether everything after the code is data; else the program looks for more options there."""
 
 
 _SHELL = _Program("""-c 'work "$1"' sh""", code="c", values="oO", code_is_last=True)
@@ -77,7 +77,7 @@ def check_placeholders(command: list[str], placeholder: str) -> None:
 
 
 def _is_program(words: list[str], place: int) -> bool:
-    """Whether a word is the program, as far as one can see: before it are wrappers and their arguments alone."""
+    """Whether a word seems to be the program: only wrappers and their arguments are before it."""
     return not _is_value(words, place) and all(
         os.path.basename(words[at]) in _WRAPPERS
         or words[at].startswith("-")

@@ -1,8 +1,8 @@
-"""What a worker and its runners say to each other: frames of a number and a head. Pure.
+"""The protocol between a worker and its runners: frames of a number and a head. Pure.
 
-A head is marshalled: both ends are the same Python and the same rqtool, on a socket that only they have, and marshal
-takes a fraction of JSON's time. It never holds a body, which can come from anyone. Most answers are "done", and have an
-empty head.
+A head is marshalled: both ends are the same Python and the same rqtool, on a private socket, and marshal takes a
+fraction of JSON's time. It never holds a body, which can come from anyone. Most answers are "done", and have an empty
+head.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rqtool.run.task import Task
 PRETENDED = "rqtool.run.child.pretend:work"
 STEP = struct.Struct("ddd")
 IN_STEP, SINCE, BLOCKED = range(3)
-"""What the runner of an async function notes in the memory that it shares with the worker: the number of the task that
-is in a step (0: none), when that step began (time.monotonic), and how many seconds steps have blocked the event loop.
+"""The note of an async function's runner in the memory that it shares with the worker: the number of the task that is
+in a step (0: none), when that step began (time.monotonic), and how many seconds steps have blocked the event loop.
 """
 _FRAME = struct.Struct("!QI")
 _DONE = Done()
@@ -31,9 +31,9 @@ _VERDICTS = {kind.__name__: kind for kind in (CannotRun, Done, Failed, OutputGon
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What a runner does: `what` is a command with its arguments, or MODULE:FUNCTION alone; `timeout` in seconds,
-    `width` tasks at once, `placeholder` what stands for the task in the arguments. `output`: what becomes of what tasks
-    write; "direct": it goes to our own streams, else to the worker, line by line or at the end of the task, with the
-    task before each line where there is a `tag`.
+    `width` tasks at once, `placeholder` what stands for the task in the arguments. `output`: "direct" sends the output
+    of tasks to our own streams, the others to the worker, line by line or at the end of the task; with `tag`, the task
+    goes before each line.
     """
 
     kind: Literal["command", "function"]
@@ -46,7 +46,7 @@ class Spec:
 
     @property
     def runs(self) -> str:
-        """What the broker's lists may show of it; never the arguments, which can be secret."""
+        """The name that the broker may show; never the arguments, which can be secret."""
         if self.what == [PRETENDED]:
             return "dots"
         return os.path.basename(self.what[0]) if self.kind == "command" else self.what[0]
@@ -77,7 +77,7 @@ def unpack_task(head: bytes, body: bytes) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a runner says of a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
+    """A runner's answer about a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
     datagram with its output (see rqtool.run.channel); both 0 where stdout is ours.
     """
 

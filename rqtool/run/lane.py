@@ -1,7 +1,7 @@
 """The tasks of one runner: those at work, and short ones that wait behind them. Pure.
 
-The runner takes tasks in order, `width` of them at once. What it has not taken can be taken back, and which tasks those
-are is known only when they have been: every method that depends on it gets their numbers as `untaken`.
+The runner takes tasks in order, `width` of them at once. Tasks that it has not taken can be taken back. Which ones
+those are is known only afterwards, so the methods that depend on it get their numbers as `untaken`.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from rqtool.run.outcome import Outcome
 from rqtool.run.task import Task
 
 AHEAD = 0.01
-"""Seconds of work that may wait at a runner: unnoticed by people, and cheap to take back."""
+"""Seconds of work that may wait at a runner: too short to notice, and cheap to take back."""
 MOST_AHEAD = 64
 MOST_LOSSES = 3
-"""Runners that may end while they have a task that did not end them, or before they take it."""
+"""How many runners may end with a task that is not to blame, or before they take it."""
 MOST_TOGETHER = 3
-"""How often tasks run again beside each other for the sake of a suspect. It can be another one each time, and innocent:
-where a thread ends or blocks the runner, any coroutine may be running.
+"""How often tasks run again together because of a suspect. It can be a different one each time, and innocent: when a
+thread ends or blocks the runner, any coroutine may be running.
 """
 _WEIGHT = 0.1
 _REMEMBERED = 1000
-"""Suspects; more of them are as good as none."""
+"""The most suspects; more of them are as good as none."""
 
 
 class Run(Protocol):
-    """One run of a task. It hears `begun` and then `ended`; or `returned`. Called on the event loop."""
+    """One run of a task. The pool calls `begun` and then `ended`, or `returned`, on the event loop."""
 
     task: Task
 
@@ -36,7 +36,7 @@ class Run(Protocol):
         """The work begins."""
 
     def ended(self, outcome: Outcome, written: int) -> None:
-        """`written`: bytes of its stdout, as far as they went through our hands."""
+        """`written`: bytes of its stdout, as far as they passed through rqtool."""
 
     def returned(self) -> None:
         """It has not begun, and will not: it can be handed over again."""
@@ -49,13 +49,13 @@ class Entry:
     number: int
     run: Run
     group: int | None = None
-    """Only tasks of the same group may be at work beside it: it may have ended a runner, or blocked it."""
+    """Only tasks of the same group may run beside it, since it may have ended or blocked a runner."""
     losses: int = 0
-    """Runners that ended, and by nobody's doing."""
+    """Runners that ended with no task to blame."""
     begun: bool = False
     """Whether its run knows that it has begun."""
     again: int = 0
-    """How often it was at work before, and may have been done."""
+    """How often it was at work before, so that it may already be done."""
     ends_at: float | None = None
     """When its time is up; None: there is no limit, or it is not at work."""
 
@@ -78,7 +78,7 @@ class Lane:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether more is here than can be at work."""
+        """Whether more tasks are here than can be at work."""
         return len(self) > self.width
 
     def add(self, run: Run, *, alone: bool = False) -> None:
@@ -123,7 +123,7 @@ class Lane:
         return self.at_work.pop(number, None)
 
     def withdraw(self, untaken: set[int]) -> tuple[list[Entry], list[Entry]]:
-        """Take out what has not begun. Returns it, in order, and what turns out to have begun instead."""
+        """Take out the tasks that have not begun. Returns them, in order, and those that turn out to have begun."""
         waited = list(self._behind)
         self._take_back(untaken)
         back = [entry for entry in self._unsent if not entry.begun]
@@ -131,7 +131,7 @@ class Lane:
         return back, [entry for entry in waited if entry.number in self.at_work]
 
     def runner_ended(self, untaken: set[int]) -> list[Entry]:
-        """Keep what the runner had not taken for the next one; take out and return what was at work."""
+        """Keep the tasks that the runner had not taken for the next one; take out and return those at work."""
         back = self._take_back(untaken)
         ended = list(self.at_work.values())
         self.at_work.clear()
@@ -140,7 +140,7 @@ class Lane:
         return ended
 
     def _take_back(self, untaken: set[int]) -> list[Entry]:
-        """Return what was handed over and not taken, and have it handed over again. What was taken is at work."""
+        """Return the tasks that were handed over and not taken, to be handed over again. The others are at work."""
         handed_over = [*self.at_work.values(), *self._behind]
         self._behind.clear()
         back = [entry for entry in handed_over if entry.number in untaken]
@@ -149,15 +149,15 @@ class Lane:
         return back
 
     def run_again(self, entries: list[Entry]) -> None:
-        """Put tasks back that were at work when a runner ended, and did not end it, before all others."""
+        """Put back, before all others, the tasks that were at work when a runner ended and are not to blame."""
         for entry in entries:
             entry.losses += 1
         self._put_back_begun(entries)
 
     def run_apart(self, entries: list[Entry], suspect: Entry | None) -> None:
-        """Put tasks back that were at work when one of them ended their runner, before all others. The suspect runs
-        alone, after all that has begun. Without one, or after many, each half of the others runs apart: halved again
-        and again, the one that does it will be alone.
+        """Put back, before all others, the tasks that were at work when one of them ended their runner. The suspect
+        runs alone, after all that has begun. Without a suspect, or after many, the halves of the others run apart:
+        halved again and again, the culprit ends up alone.
         """
         others = [entry for entry in entries if entry is not suspect]
         half = len(others) // 2
@@ -186,7 +186,7 @@ class Lane:
             self._unsent.appendleft(entry)
 
     def take_lost(self) -> list[Entry]:
-        """Take out what has lost more runners than any task can by chance."""
+        """Take out the tasks that have lost more runners than can be chance."""
         lost = [entry for entry in self._unsent if entry.losses > MOST_LOSSES]
         for entry in lost:
             self._unsent.remove(entry)
@@ -201,7 +201,7 @@ class Lane:
 
     @property
     def _group(self) -> int | None:
-        """That of the tasks at work."""
+        """The group of the tasks at work."""
         return next(iter(self.at_work.values())).group if self.at_work else None
 
     def _new_group(self) -> int:
@@ -229,13 +229,13 @@ class Suspects:
 
     @staticmethod
     def _key(task: Task) -> tuple[str, bytes]:
-        """What tells tasks apart well enough to let one run alone."""
+        """Identifies a task well enough to let it run alone."""
         return task.message_id, task.body[:1000]
 
 
 class Pace:
-    """Learns from the seconds that tasks took how many may wait at a runner, so that it is never without one. A slow
-    task ends the handing over ahead for a while.
+    """Learns from the durations of tasks how many may wait at a runner, so that it is never idle. After a slow task,
+    none are handed over in advance for a while.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from rqtool.run.runner import Runner
 
 
 class Launcher:
-    """`is_async` and `wants_task`: what the first runner says of its function; None: nothing yet."""
+    """`is_async` and `wants_task`: what the first runner reports about its function; None: nothing yet."""
 
     def __init__(self, spec: Spec, stdout: int | None) -> None:
         self.spec = spec

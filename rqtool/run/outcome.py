@@ -1,7 +1,7 @@
-"""How one run of a task ended, and what the end of a command says about its task. Pure.
+"""How a run of a task ended, and what a command's exit code means for its task. Pure.
 
-`why` is one line for people; `detail` the last lines of what the task wrote to stderr, or of a traceback; `exit_code` a
-command's own, None where there is none.
+`why` is one line for people; `detail` the last lines of the task's stderr, or of a traceback; `exit_code` is the
+command's, None if there is none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """The task asks to be tried again, after `delay` seconds where it says so."""
+    """The task asks to be tried again, after `delay` seconds if it gives any."""
 
     why: str
     delay: float | None = None
@@ -62,15 +62,15 @@ class CannotRun:
 
 @dataclass(frozen=True, slots=True)
 class OutputGone:
-    """What the task wrote to our output can't be written: no verdict on the task, and the end of the worker."""
+    """The task's output can't be written: no verdict on the task, and the end of the worker."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """No process, descriptor, memory or disk was left for the task: no verdict on it, since it has not begun, or what
-    it wrote could not be kept.
+    """No process, descriptor, memory or disk was left for the task: no verdict on it, since it has not begun, or its
+    output could not be kept.
     """
 
     why: str
@@ -108,7 +108,7 @@ def judge_exit(program: str, code: int, detail: str) -> Outcome:
 
 
 def shortage(error: OSError | MemoryError) -> Shortage:
-    """Name the resource that a task needs to begin and the system has no more of."""
+    """Name the resource that a task needs to begin and that the system has run out of."""
     return Shortage((getattr(error, "strerror", None) or "out of memory").lower())
 
 

@@ -1,8 +1,8 @@
 """Runs tasks in runner processes: a command, or a Python function, for each.
 
-Beside the worker a task can hold the interpreter, block or crash, and costs the worker neither its heartbeats nor its
-life. Short tasks are handed over ahead, since the way there and back takes longer than they do; they are taken back
-when the task before them turns out to be slow, and when the worker is to stop.
+In another process, a task can hold the interpreter, block or crash without costing the worker its heartbeats or its
+life. Short tasks are handed over in advance, since the round trip takes longer than they do; the pool takes them back
+when the task before them turns out to be slow, and when the worker should stop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rqtool.run.supervisor import SLOW, Supervisor
 
 class Pool:
     """Runs `jobs` tasks at once. A function has a runner per job, an async one has one for all; commands have as many
-    as there are processors, each for its share of the jobs. What tasks write goes to `output`, unless the spec says
+    as there are processors, each for its share of the jobs. The output of tasks goes to `output`, unless the spec says
     "direct".
     """
 
@@ -39,7 +39,7 @@ class Pool:
 
     @property
     def capacity(self) -> int:
-        """How many tasks it can use now: those it works on, and short ones ahead."""
+        """How many tasks it can use now: those at work, and short ones in advance."""
         ahead = self._pace.depth - 1
         return self.jobs + ahead * sum(not each.is_slow for each in self._supervisors) if ahead else self.jobs
 
@@ -56,22 +56,21 @@ class Pool:
             self._supervisors += [Supervisor(self._launcher, self._pace, 1, self._output) for _ in range(1, self.jobs)]
 
     def begin(self, run: Run) -> None:
-        """Take a task over. It begins at once where fewer tasks are in our hands than there are jobs."""
+        """Accept a task. It begins at once if fewer tasks are here than there are jobs."""
         best = min(self._supervisors, key=lambda each: (each.is_slow, len(each.lane) - each.lane.width))
         best.begin(run)
         if self._watch is None and best.lane.is_ahead:
             self._watch = asyncio.get_running_loop().call_later(SLOW, self._look)
 
     def withdraw(self) -> None:
-        """Return what has not begun."""
+        """Return the tasks that have not begun."""
         for each in self._supervisors:
             each.withdraw()
 
     def output_changed(self) -> None:
-        """The output has room again, or can't be written any more.
-
-        A task that writes without end fills it at once: what has ended is reported before that, and a caller that waits
-        for room has its turn. Then each runner is the first one at some time.
+        """The output has room again, or can't be written any more. A task that writes without end fills it at once, so
+        ended tasks are reported first, and a caller that waits for room gets a turn. Then each runner is the first one
+        at some time.
         """
         for each in self._supervisors:
             each.relay.report()
@@ -97,7 +96,7 @@ class Pool:
         await asyncio.gather(*(each.close() for each in self._supervisors))
 
     def _look(self) -> None:
-        """Let nothing wait any longer behind a slow task."""
+        """Take back the tasks that wait behind a slow one."""
         for each in self._supervisors:
             each.give_way()
         self._watch = None

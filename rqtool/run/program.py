@@ -1,4 +1,4 @@
-"""Why a program can't be run: what the system says of a script is about its interpreter, or next to nothing."""
+"""Explains why a program can't be run: for a script, the system's error says little, or is about its interpreter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def why_not(program: str, error: OSError | None = None) -> str:
 
 
 def _of_script(program: str, path: str, number: int | None) -> str:
-    """Return what is wrong with the first line of a script. Empty: that line is all right, or there is none to see."""
+    """Return what is wrong with the first line of a script. Empty: nothing, or it can't be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD)

@@ -1,4 +1,4 @@
-"""Hands on what the tasks of one lane write, and keeps each result until what its task wrote has been written."""
+"""Passes on the output of one lane's tasks, and holds each result back until its task's output has been written."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rqtool.run.outcome import Done, OutputGone
 from rqtool.run.runner import Runner
 
 _AT_ONCE = 64
-"""Pieces of output between two looks at other things."""
+"""Pieces of output before other work gets a turn."""
 _TOGETHER = 65_536
-"""Bytes that are written at once, where they come in short pieces."""
+"""Bytes to which short pieces are joined before they are written."""
 
 
 class WorkOutput(Protocol):
@@ -25,16 +25,16 @@ class WorkOutput(Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something has not been written yet; when it has, `Pool.output_changed` is called."""
+        """Whether some output has not been written yet; `Pool.output_changed` is called when it has been."""
 
     error: RqtoolError | None
     """Why nothing can be written any more."""
 
     def hand_on(self, stream: int, content: Content) -> None:
-        """Write what a task wrote to its stdout (1) or stderr (2)."""
+        """Write a task's output to stdout (1) or stderr (2)."""
 
     def fail(self, why: str) -> None:
-        """Some of what a task wrote is lost."""
+        """Some of a task's output is lost."""
 
 
 class Relay:
@@ -53,12 +53,12 @@ class Relay:
         return self._output is None or not self._output.is_waiting
 
     def follow(self, runner: Runner) -> None:
-        """Hand on from now on what the tasks of this runner write."""
+        """From now on, pass on the output of this runner's tasks."""
         self._runner, self._handed_on = runner, 0
         self.go_on()
 
     def leave(self) -> None:
-        """Hand on what a runner that has ended has left: no more than its socket holds."""
+        """Pass on what an ended runner has left: no more than its socket holds."""
         while self._output is not None and self._take(self._output):
             pass
         self._close()
@@ -66,7 +66,7 @@ class Relay:
         self.go_on()
 
     def ended(self, entry: Entry, answer: Answer) -> None:
-        """A task has ended; its output may be there and unread."""
+        """A task has ended; its output may still be unread."""
         if not answer.last or self._output is None:
             self._end(entry, answer)
             return
@@ -74,11 +74,11 @@ class Relay:
         self.go_on()
 
     def go_on(self) -> None:
-        """Hand on what is there and has room, and `report`."""
+        """Pass on as much output as there is room for, and `report`."""
         if (output := self._output) is None:
             return
         if output.error is not None:
-            self._close()  # so that the runner has its commands get a SIGPIPE
+            self._close()  # so that the runner's commands get a SIGPIPE
         takes = 0
         while not output.is_waiting and takes < _AT_ONCE and self._take(output):
             takes += 1
@@ -107,7 +107,7 @@ class Relay:
             self._runner = None
 
     def _take(self, output: WorkOutput) -> bool:
-        """Hand on what comes next, short pieces together. Returns whether there was anything."""
+        """Pass on the next output, with short pieces joined. Returns whether there was any."""
         pieces: list[bytes] = []
         stream = size = 0
         while size < _TOGETHER and (taken := self._receive(output)) is not None:

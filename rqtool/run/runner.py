@@ -1,8 +1,8 @@
-"""A runner process, as the worker sees it: started, given tasks, heard, ended.
+"""A runner process, as the worker sees it: starts it, gives it tasks, gets its answers and ends it.
 
 Tasks go there as datagrams and can be taken back. Answers are a stream, which ends when the runner ends. The lifeline
-is a pipe: at its end the worker is gone, and a byte there says that the worker wants the runner gone. Either way the
-runner ends what it runs, and itself.
+is a pipe: end of file means that the worker is gone, a byte that the runner should end at once. In both cases the
+runner ends its tasks and itself.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ spec.loader.exec_module(package)
 from rqtool.run.child.process import main
 main()
 """
-"""Imports the very rqtool that runs here, however that was found, and changes nothing about other imports."""
+"""Imports the same rqtool that runs here, however it was found, and leaves other imports alone."""
 
 
 class Runner:
     """A process that runs tasks, in a process group of its own.
 
-    In memory that it shares with us it notes the process groups of its commands, so that we can kill what it leaves,
-    or which task of an async function is in a step, so that we know who blocks it or has ended it.
+    In memory that it shares with us it records the process groups of its commands, so that we can kill what it leaves
+    behind, or which task of an async function is in a step, so that we know which one blocks or ended it.
     """
 
     def __init__(self, spec: Spec, stdout: int | None) -> None:
@@ -81,12 +81,12 @@ class Runner:
         return int(self._step[0])
 
     def blocked_beside(self, number: int) -> float:
-        """Seconds in which the steps of other tasks than this one have blocked the process of an async function."""
+        """Seconds for which steps of other tasks have blocked the process of an async function."""
         in_step, since, blocked = self._step
         return blocked + (time.monotonic() - since if in_step not in (0, number) else 0.0)
 
     def is_blocked_by(self, number: int, since: float) -> bool:
-        """Whether a task of an async function has been in the same step ever since."""
+        """Whether a task of an async function has been in the same step since then."""
         in_step, began, _ = self._step
         return in_step == number and began <= since
 
@@ -96,7 +96,7 @@ class Runner:
         return (0.0, 0.0, 0.0) if none else STEP.unpack_from(self._shared)
 
     async def hello(self) -> dict[str, Any]:
-        """Wait until it is ready, and return what it says of itself. Raises EOFError or OSError.
+        """Wait until it is ready, and return what it reports about itself. Raises EOFError or OSError.
 
         Not in a thread: a module can take forever to import, and there are not many threads.
         """
@@ -131,18 +131,18 @@ class Runner:
         return self._answers.feed(piece)
 
     def retire(self) -> None:
-        """Have it end when it has done what it has taken. Nothing more can be received."""
+        """Make it end when its current tasks are done. Nothing more can be received."""
         for each in (self._tasks, self._untaken, self._socket):
             each.close()
 
     def cut(self) -> None:
-        """Have it end at once, with what it runs."""
+        """Make it end at once, with its tasks."""
         if self._lifeline >= 0:
             with suppress(BrokenPipeError):
                 os.write(self._lifeline, b"x")
 
     async def end(self, seconds: float = 1.0) -> None:
-        """Wait so long for an end that is near, then kill it; and close all that belongs to it."""
+        """Wait so long for it to exit, then kill it; and close all that belongs to it."""
         if not await self._ends(seconds):
             self.kill()
         await self._close()
@@ -184,7 +184,7 @@ class Runner:
         await self._ends(CLOSE_SECONDS)
         self._kill_commands()
         self._shared.close()
-        await asyncio.sleep(0)  # what waits for its `hello` sees the end before the socket is closed
+        await asyncio.sleep(0)  # the code that waits for its `hello` sees the end before the socket is closed
         self.retire()
         if self._lifeline >= 0:
             os.close(self._lifeline)

@@ -1,5 +1,5 @@
-"""Keeps one runner at work on the tasks of its lane: hands them over, hears how they ended, minds their time, and
-replaces the runner when it ends.
+"""Keeps one runner busy with the tasks of its lane: hands them over, receives their results, enforces their timeouts,
+and replaces the runner when it ends.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rqtool.run.relay import Relay, WorkOutput
 from rqtool.run.runner import CLOSE_SECONDS, Runner
 
 SLOW = 0.05
-"""Seconds that a task takes before what waits behind it is taken back."""
+"""Seconds that a task may take before the tasks behind it are taken back."""
 CUT_SECONDS = 0.2
 """How long a runner may take to end at once by itself."""
 _RETRY = 0.02
-"""Seconds until a full socket is tried again: nothing reports that it has room."""
+"""Seconds until a full socket is tried again, since nothing signals that it has room."""
 _LOOK = 0.5
 """Seconds between two looks at the process of an async function, where time does not pass for all tasks alike."""
 
@@ -39,14 +39,14 @@ class Supervisor:
         self.lane = Lane(width)
         self.relay = Relay(output, self._answered)
         self.is_slow = False
-        """Whether nothing is to wait behind what is at work."""
+        """Whether no task may wait behind the running ones."""
         self._since = 0.0
         """When the last answer came, or, after a pause, the first task."""
         self._suspects = Suspects()
         self._runner: Runner | None = None
         self._is_ready = False
         self._over: asyncio.Future[bool] | None = None
-        """Resolved when the runner has ended, or is to be ended since it can't end a task whose time is up (True)."""
+        """Resolved when the runner has ended, or must be ended because it can't end a task whose time is up (True)."""
         self._life: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -64,7 +64,7 @@ class Supervisor:
         return runner
 
     def supervise(self) -> None:
-        """Have tasks run from now on, in the runner that was started, or in one that is started now."""
+        """Run tasks from now on, in the runner that was started, or in a new one."""
         if self._life is None:
             self._life = asyncio.ensure_future(self._live())
 
@@ -86,16 +86,16 @@ class Supervisor:
         self._go_on()
 
     def give_way(self) -> None:
-        """Return what has been waiting too long behind a slow task."""
+        """Return the tasks that have been waiting too long behind a slow one."""
         seconds = time.monotonic() - self._since
         if self.lane.is_ahead and seconds > SLOW:
-            if self._is_ready:  # else it is no task that takes so long
+            if self._is_ready:  # else it is not a task that takes so long
                 self._pace.add(seconds)
             self.is_slow = True
             self.withdraw()
 
     def kill(self) -> None:
-        """End the runner at once, and all that it runs."""
+        """End the runner at once, with its tasks."""
         if self._runner is not None:
             self._runner.cut()
             asyncio.get_running_loop().call_later(CUT_SECONDS, self._runner.kill)
@@ -120,7 +120,9 @@ class Supervisor:
     # The tasks.
 
     def _go_on(self) -> None:
-        """Hand over what the runner has room for. What begins is reported first: its output comes after that."""
+        """Hand over as many tasks as the runner has room for. Report first which tasks begin, since their output comes
+        after that.
+        """
         while self._is_ready and (entry := self.lane.begin_next()) is not None:
             self._begun(entry)
         while self._is_ready and self._runner is not None and (entry := self.lane.next_to_send()) is not None:
@@ -221,7 +223,7 @@ class Supervisor:
             self._alarm = loop.call_at(at, self._check_time)
 
     def _late(self, entries: Collection[Entry]) -> list[Entry]:
-        """Return those whose time is up. What others took of it by blocking their process is given back."""
+        """Return the tasks whose time is up. Time in which others blocked their process does not count."""
         now, late = asyncio.get_running_loop().time(), []
         for entry in entries:
             if entry.ends_at is not None and self._runner is not None:
@@ -237,13 +239,13 @@ class Supervisor:
     # The runner.
 
     def _give_up(self, *, expired: bool) -> None:
-        """Have the runner replaced."""
+        """Cause the runner to be replaced."""
         self._is_ready = False
         if self._over is not None and not self._over.done():
             self._over.set_result(expired)
 
     async def _live(self) -> None:
-        """Have a runner for as long as there are tasks, or as long as it does not end."""
+        """Keep a runner as long as there are tasks, or until it ends."""
         try:
             while self._runner is not None or len(self.lane):
                 await self._supervise(self._runner or await self.start())
@@ -254,7 +256,7 @@ class Supervisor:
             self._life = None
 
     async def _supervise(self, runner: Runner) -> None:
-        """Let a runner that is ready work until it has ended."""
+        """Serve a ready runner until it has ended."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
         self._is_ready = True
@@ -287,7 +289,7 @@ class Supervisor:
             self._end(entry, Failed("the processes that should have run it ended, again and again"))
 
     def _judge(self, at_work: list[Entry], guilty: list[Entry], outcome: Outcome) -> None:
-        """End the tasks that have ended their runner or were late, and run those again that merely ran beside them."""
+        """End the tasks that ended their runner or were late, and run again those that merely ran beside them."""
         self.lane.run_again([entry for entry in at_work if entry not in guilty])
         for entry in guilty:
             self._end(entry, outcome)

@@ -1,4 +1,4 @@
-"""Finds the function that `--call MODULE:FUNCTION` names, and refuses one that would fail with every task."""
+"""Finds the function that `--call MODULE:FUNCTION` names, and refuses one that would fail for every task."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def _is(kind: Callable[[object], bool], function: Any) -> bool:
 
 
 def _kind(function: Callable[..., Any]) -> type | None:
-    """Return what to call it with: bytes or Task, None where it wants neither. Raises TypeError where one is too few
-    or too many.
+    """Return the type of its argument: bytes or Task, None for any other. Raises TypeError if it can't be called with
+    one argument.
     """
     try:
         signature = _signature(function)
     except ValueError:
-        return bytes  # some that are written in C don't say what they take
+        return bytes  # some functions in C don't have a signature
     signature.bind(b"")
     first = next(iter(signature.parameters.values()))
     return _fitting(_evaluated(first.annotation, function))
@@ -95,7 +95,7 @@ def _kind(function: Callable[..., Any]) -> type | None:
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     if sys.version_info >= (3, 14):
-        # There a signature fails if one of its names is imported for type checkers only.
+        # Otherwise a signature fails if one of its names is imported only for type checkers.
         from annotationlib import Format
 
         return inspect.signature(function, annotation_format=Format.FORWARDREF)

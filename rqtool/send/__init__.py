@@ -1,1 +1,1 @@
-"""Handing out tasks."""
+"""Sends tasks."""

@@ -1,13 +1,13 @@
-"""Delays as sums of waits: the delay queues that a task passes, and the routing key that leads it through them. Pure.
+"""Delays as sums of waits: the delay queues that a task passes, and the routing key that takes it through them. Pure.
 
 Messages expire at the head of a queue only. So every delay queue `NAME.delay.LEVEL.DIGIT` holds all of its messages for
-the same time, DIGIT times the seconds of its level, and a longer delay passes one queue per digit, the longest first.
-64 digits a level, and not two, since a quorum queue passes on a few thousand messages a second: what is due within a
-minute leaves 64 queues side by side.
+the same time, DIGIT times the seconds of its level, and a longer delay passes one queue per digit, the longest first. A
+level has 64 digits, and not two, since a quorum queue passes on only a few thousand messages a second: tasks due within
+a minute leave 64 queues in parallel.
 
-A level's exchange `NAME.delay.LEVEL` has the digits for routing key, `5.0.12`; where its own digit is 0 it hands on to
-the exchange below. The last digit is never 0 but 1 to 64: the last queue sends home by the name of NAME, which works
-for a NAME that was deleted and made anew, too.
+The routing key holds the digits, as in `5.0.12`. If a level's digit is 0, its exchange `NAME.delay.LEVEL` routes to the
+exchange below. The last digit is never 0 but 1 to 64: the last queue dead-letters to NAME by name, which also works
+after NAME was deleted and created again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ are that long each, with the digits 0 and 1, and a year passes seven of them."""
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What `source` hands on to `target`, an exchange or a queue: the routing keys that match `pattern`."""
+    """A binding from `source` to `target`, an exchange or a queue, for routing keys that match `pattern`."""
 
     source: str
     pattern: str
@@ -36,8 +36,7 @@ class Binding:
 @dataclass(frozen=True, slots=True)
 class Route:
     """How a task is published: through an exchange with a routing key; without an exchange the key is the queue.
-
-    `queues`: those that it waits in, in this order.
+    `queues`: where it waits, in this order.
     """
 
     key: str
@@ -56,12 +55,12 @@ def route(queue: str, seconds: int) -> Route:
 
 
 def longest_name(queue: str) -> str:
-    """The longest name beside `queue`. Raises UsageError if the broker takes none as long."""
+    """The longest name beside `queue`. Raises UsageError if it is too long for the broker."""
     return check_queue_name(route(queue, LONGEST).queues[0].name)
 
 
 def bindings(queue: str, seconds: int) -> list[Binding]:
-    """What leads a task with this delay from exchange to exchange, and from there into its delay queues."""
+    """The bindings that take a task with this delay from exchange to exchange, and into its delay queues."""
     found = []
     for level, digit in enumerate(_digits(seconds)):
         exchange, below = delay_exchange(queue, level), ".*" * level

@@ -1,4 +1,4 @@
-"""What a run of `send` shows while it sends."""
+"""The output of `send` while it runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rqtool.output import LAST_SECONDS, OutputError, emit, is_writable, put, tal
 
 
 class Display:
-    """Prints a `line` for each task that is confirmed, or shows a figure, on a terminal."""
+    """Prints a `line` for each confirmed task, or shows progress on a terminal."""
 
     def __init__(self, line: Callable[[Message], str] | None, *, quiet: bool, progress: bool) -> None:
         self.say = talker(quiet=quiet)
         self.warning = ""
-        """Said with the first confirmed task: until then an error may be all that there is to say."""
+        """Printed with the first confirmed task: until then, an error may be the only thing to print."""
         self._warned: set[str] = set()
         self._line = line
         self._lines: list[str] = []
@@ -59,7 +59,7 @@ class Display:
             self.error = error
 
     def flush(self, *, at_once: bool) -> None:
-        """Print what has not been written; `at_once`: unless its reader would block us."""
+        """Print what has not been written yet; `at_once`: unless its reader would block us."""
         if at_once and self.error is None and not is_writable(1, LAST_SECONDS):
             self.error = OutputError("nobody reads it")
         if self._lines:

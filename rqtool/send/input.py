@@ -15,7 +15,7 @@ from rqtool.errors import UsageError
 
 CHUNK = 256 * 1024
 LARGEST_TASK = 512 * 1024 * 1024
-"""Bytes. No RabbitMQ takes a larger message, so a larger task is a sign that the line ends are missing."""
+"""Bytes. No RabbitMQ takes a larger message, so a larger task probably lacks line ends."""
 BATCHES_AHEAD = 2
 
 Batch = list[bytes]
@@ -37,13 +37,13 @@ def open_input(name: str) -> int:
 
 def chunks(descriptor: int) -> Iterator[bytes]:
     """Yield input as it arrives: the lines of an open pipe must not wait for a full buffer."""
-    os.set_blocking(descriptor, True)  # a process that shares our stdin may have made it non-blocking
+    os.set_blocking(descriptor, True)  # another process that shares our stdin may have made it non-blocking
     while chunk := os.read(descriptor, CHUNK):
         yield chunk
 
 
 def split(pieces: Iterable[bytes], *, null: bool = False) -> Iterator[Batch]:
-    """Cut pieces into tasks: at NUL, or at `\\n` and `\\r\\n`. An empty line is no task; the last needs no end.
+    """Split pieces into tasks: at NUL, or at `\\n` and `\\r\\n`. Skips empty lines; the last task needs no end.
 
     Yields one batch per piece that completes at least one task. Raises UsageError above LARGEST_TASK.
     """
@@ -118,7 +118,7 @@ class ReadAhead:
         return self.ended and self.error is None
 
     def take(self) -> bytes | None:
-        """Return the next task; None if there is none yet, or none left."""
+        """Return the next task; None if there is none yet, or no more."""
         while not self._tasks:
             if not self._batches:
                 return None
@@ -133,7 +133,7 @@ class ReadAhead:
                 for batch in self._source:
                     self._slots.acquire()
                     loop.call_soon_threadsafe(self._arrived, batch)
-            except Exception as problem:  # of any kind: without an end the sender would wait for one forever
+            except Exception as problem:  # any error, or the sender would wait forever for an end
                 error = problem
             loop.call_soon_threadsafe(self._end, error)
 

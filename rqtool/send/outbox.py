@@ -30,16 +30,16 @@ class Outbox:
         self._skip = skip
         self._position = 0
         self._answered = skip
-        """Everything before this position is confirmed or refused; what comes behind it and is so, too, is here."""
+        """Everything before this position is confirmed or refused; later positions that are so too are here."""
         self._answered_ahead: dict[int, Message | None] = {}
         self._waiting: deque[Message] = deque()
         self._window = Window(0, 0)
         self.confirmed = 0
         self.nacked: list[Message] = []
-        """Rejected for now (a full queue). Nothing else is published until `retry_nacked`."""
+        """Nacked for now (a full queue). Nothing else is published until `retry_nacked`."""
         self.refused: list[Refusal] = []
         self.queue_gone = False
-        """The queue was deleted, and the confirmed tasks with it: nothing new is taken from the input."""
+        """The queue was deleted, with its confirmed tasks: take nothing new from the input."""
         self.stopped = False
         """Set it to take nothing new from the input."""
         self.size_limit: int | None = None
@@ -47,7 +47,7 @@ class Outbox:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing that was read waits, for the broker or to be sent again."""
+        """Whether no task that was read is waiting, for the broker or to be sent again."""
         return not (self._window or self._waiting or self.nacked)
 
     def connected(self, window: Window) -> None:
@@ -55,7 +55,9 @@ class Outbox:
         self._window = window
 
     def disconnected(self) -> None:
-        """The broker's answers are lost with the channel: what was in its window or nacked waits to be sent again."""
+        """The broker's answers are lost with the channel: the tasks in its window, and the nacked ones, wait to be sent
+        again.
+        """
         self._resend([*self._window.abandon(), *self.nacked])
         self.nacked = []
 
@@ -76,11 +78,11 @@ class Outbox:
         return None
 
     def put_back(self, message: Message) -> None:
-        """Take back what `next` returned and can't be published now."""
+        """Take back a message that `next` returned and that can't be published now."""
         self._waiting.appendleft(message)
 
     def read(self) -> tuple[int, bytes] | None:
-        """Take a task past the outbox, with its position; None if there is none now."""
+        """Take a task and its position, bypassing the outbox; None if there is none now."""
         while (body := self._take()) is not None:
             position = self._position
             self._position += 1
@@ -91,8 +93,7 @@ class Outbox:
     def settle(self, settled: Settled) -> list[Message]:
         """Record what the broker answered about messages of the window.
 
-        Returns what is confirmed, in the order of the input: each message once, and none before all that precede it are
-        confirmed or refused.
+        Returns the confirmed messages in input order: each once, and only when all before it are confirmed or refused.
         """
         self.confirmed += len(settled.confirmed)
         self._answered_ahead.update((message.position, message) for message in settled.confirmed)
@@ -108,7 +109,7 @@ class Outbox:
         return confirmed
 
     def confirmed_ahead(self) -> list[Message]:
-        """Return, in order, what is confirmed behind a message that is neither confirmed nor refused."""
+        """Return, in order, the messages that are confirmed while one before them is neither confirmed nor refused."""
         return _in_order([message for message in self._answered_ahead.values() if message is not None])
 
     def retry_nacked(self) -> None:
@@ -116,7 +117,7 @@ class Outbox:
         self.nacked = []
 
     def unconfirmed(self) -> list[Message]:
-        """Return everything that was read and is not confirmed, in the order of the input."""
+        """Return all tasks that were read and are not confirmed, in input order."""
         refused = (refusal.message for refusal in self.refused)
         return _in_order([*refused, *self._window, *self.nacked, *self._waiting])
 

@@ -14,7 +14,7 @@ from rqtool.text import plural, quoted, start_of
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`problem` is None where every task of the input was confirmed (guarantee none: read by the broker).
+    """`problem` is None if every task of the input was confirmed (guarantee none: read by the broker).
 
     `resume_at` tasks from the start were confirmed or skipped; `unconfirmed` counts those that were read and not
     confirmed; `killed_by` is the signal that ended the run, 0 for none; `complete`: the input was read to its end;
@@ -35,7 +35,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 where a task is not confirmed, 128 + signal after a second signal."""
+        """0; 1 if a task is not confirmed; 128 + signal after a second signal."""
         if self.problem is None:
             return 0
         return 128 + self.killed_by if self.killed_by else RqtoolError.exit_code
@@ -47,7 +47,7 @@ class Report:
         return f" [x] {sent} ({how if self.problem is None else 'not all'}{rate})"
 
     def error(self, unsent: Path | None) -> RqtoolError | None:
-        """What went wrong, and how to send the rest, which is in `unsent` where that was written."""
+        """What went wrong, and how to send the rest, which is in `unsent` if that was written."""
         if self.problem is None:
             return None
         verb = "sent" if self.guarantee == "none" else "confirmed"
@@ -94,7 +94,7 @@ def json_line(message: Message) -> str:
 
 
 def why_incomplete(refused: list[Refusal], error: Exception | None, *, ended: bool) -> str | None:
-    """Why not every task was sent; None where each was. `error` is why the input could not be read to its end."""
+    """Why not every task was sent; None if all were. `error`: why the input could not be read to its end."""
     if refused:
         first = refused[0]
         return f"task {first.message.position + 1:,} was not taken: {first.why}"

@@ -1,4 +1,4 @@
-"""`rqtool send`: connect, publish what the outbox gives, settle what the broker answers, report."""
+"""`rqtool send`: connect, publish the outbox's messages, settle them by the broker's answers, report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NACK_DELAY = 0.5
 
 
 class Sender:
-    """One run. It sends every task of `batches`; what it can't send goes to `unsent`."""
+    """One run. It sends every task of `batches`; those that it can't send go to `unsent`."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Sender:
         self._started = time.monotonic()
 
     async def run(self) -> Report:
-        """Send, and report how it went. Raises RqtoolError where nothing could begin."""
+        """Send, and report the result. Raises RqtoolError if it could not even begin."""
         self._input.start()
         problem: str | None = None
         with self._signals:
@@ -151,7 +151,7 @@ class Sender:
         connection = await connect(self._endpoint, "send")
         connection.on_blocked(self._block_changed)
         try:
-            # First: to see how old a queue is takes a message, after which a broker in alarm answers nothing more.
+            # First: checking a queue's age takes a message, after which a broker in alarm answers nothing more.
             publisher = await Publisher.open(connection, self._options.guarantee, self._settled)
             found = await self._target.declare(connection, again=self._outbox.confirmed > 0)
         except BaseException:
@@ -177,10 +177,10 @@ class Sender:
             raise (GaveUp(error.what) if self._outbox.confirmed else error) from None
         if new is not None:
             await self._outwait_newness(new)
-        self._give_up.restart()  # the broker has answered; what is not due yet is no trouble
+        self._give_up.restart()  # the broker has answered; waiting for a due time is not a failure
 
     async def _outwait_newness(self, new: bool) -> None:
-        """Publish nothing that the queue would lose in a crash of the broker."""
+        """Wait until the queue is old enough to survive a crash of the broker."""
         if not new:
             return
         if sys.stderr.isatty():
@@ -190,7 +190,7 @@ class Sender:
             self._started = time.monotonic()
 
     async def _recover(self, lost: Lost) -> None:
-        """Prepare to send again what the lost channel leaves unknown. Raises GaveUp where that would fail again."""
+        """Prepare to resend the tasks of the lost channel. Raises GaveUp if that would fail again."""
         self._took_nothing = False
         if self._outbox.settled:
             self._give_up.restart()
@@ -223,7 +223,7 @@ class Sender:
         return done
 
     def _publish(self, publisher: Publisher) -> bool:
-        """Publish what the window has room for. Returns False where the next task needs to be prepared for."""
+        """Publish as many tasks as the window has room for. Returns False if the next one needs preparation."""
         if self._outbox.settled:
             self._give_up.restart()
         route = self._target.route
@@ -252,7 +252,7 @@ class Sender:
         self._wake.set()
 
     async def _judge_returned(self, connection: Connection) -> None:
-        """Refuse what no queue took where it was deleted. Raises Lost where its node is down, or was: send it again."""
+        """Refuse unroutable tasks if their queue was deleted. Raises Lost if its node is or was down: try again."""
         self._took_nothing = False
         if not await self._target.gone(connection):
             raise Lost(0, "no queue took a task")

@@ -1,4 +1,4 @@
-"""Where the tasks of a run go: to the queue, or for a time to its delay queues; and declaring these."""
+"""Where the tasks of a run go: to the queue, or first to its delay queues. Declares them."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rqtool.send.delays import Binding, Route, bindings, route
 from rqtool.send.options import SendOptions
 
 HELD = 6.0
-"""Seconds before their time in which tasks wait here, and not in delay queues, which may be too new until then."""
+"""Tasks due within so many seconds wait here, and not in delay queues, which may be too new until then."""
 AHEAD = 12
-"""For how many seconds delay queues are declared where every second needs others."""
+"""With --at, every second needs other delay queues: declare them for so many seconds in advance."""
 
 
 class GaveUp(Exception):
-    """No further tries; the text says why."""
+    """No more attempts; the text says why."""
 
 
 class QueueGone(GaveUp):
-    """A queue was deleted, and the confirmed tasks in it: a new one would be empty, and they would count as sent."""
+    """A queue was deleted, with confirmed tasks in it. A new one would be empty, but they would count as sent."""
 
     def __init__(self, queue: str) -> None:
         super().__init__(f"queue {queue!r} is gone, and its confirmed tasks with it")
 
 
 def why_refused(lost: Lost, queue: str, *, confirmed: bool) -> GaveUp | AccessRefused | None:
-    """Why sending again would fail again; None where it may succeed. `confirmed`: some tasks are."""
+    """Why sending again would fail again; None if it may succeed. `confirmed`: some tasks are confirmed."""
     error = refusal(lost.code, lost.text, f"tasks for queue {queue!r}")
     if isinstance(error, AccessRefused):
         return GaveUp(error.what) if confirmed else error
@@ -42,7 +42,7 @@ def why_refused(lost: Lost, queue: str, *, confirmed: bool) -> GaveUp | AccessRe
 
 
 class Target:
-    """The queue and the delay queues of a run, as far as they are declared on the connection of the moment."""
+    """The queue and the delay queues of a run, as far as they are declared on the current connection."""
 
     def __init__(self, options: SendOptions) -> None:
         self._options = options
@@ -65,7 +65,7 @@ class Target:
         return replace(found, new=new)
 
     async def gone(self, connection: Connection) -> str:
-        """The queue of this run that was deleted; empty: none. Raises Lost where the node of one is down."""
+        """The queue of this run that was deleted; empty: none. Raises Lost if the node of one is down."""
         for name in (self._options.queue, *self._used):
             if not await is_there(connection, name):
                 return name
@@ -83,8 +83,8 @@ class Target:
         return found
 
     async def prepare(self, connection: Connection) -> bool | None:
-        """Declare the delay queues of the task that is published next, and return whether one is new. Where its time is
-        near, wait for that and return None. Raises as `declare`.
+        """Declare the delay queues of the task that is published next, and return whether one is new. If it is due
+        soon, wait for that and return None. Raises as `declare`.
         """
         if self._seconds > HELD:
             return await self._declare_delays(connection)

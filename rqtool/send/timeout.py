@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 GIVE_UP = 30.0
-"""Seconds, where the user gave none."""
+"""Seconds, if the user gave none."""
 SHORTEST_TRY = 1.0
 """Seconds that a try to connect gets, however little time is left."""
 

@@ -11,10 +11,10 @@ from rqtool.errors import RqtoolError, UsageError
 
 
 class UnsentFile:
-    """Written beside FILE and moved into its place at the end: FILE may be the very input that is being read."""
+    """Written beside FILE and renamed to FILE at the end, since FILE may be the input that is being read."""
 
     def __init__(self, path: Path, end: bytes) -> None:
-        """`end` follows every task. Raises UsageError where the file can't be made; nothing is written yet."""
+        """`end` follows every task. Raises UsageError if the file can't be created; nothing is written yet."""
         self.path = path
         self.error: RqtoolError | None = None
         """Why the tasks could not be written to it."""
@@ -43,10 +43,10 @@ class UnsentFile:
             raise self._failed(error) from None
 
     def finish(self, *, complete: bool) -> None:
-        """Move it into place; where everything was confirmed it is empty.
+        """Move it into place; it is empty if everything was confirmed.
 
-        An existing FILE may be the input. Where that was not read to its end (not `complete`), FILE is kept, and `path`
-        names another file. Raises RqtoolError where it can't be written.
+        An existing FILE may be the input. If that was not read to its end (not `complete`), FILE is kept, and `path`
+        names another file. Raises RqtoolError if it can't be written.
         """
         try:
             if not complete and self._target.exists():

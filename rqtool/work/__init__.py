@@ -1,1 +1,1 @@
-"""Taking tasks, and settling each one."""
+"""Takes tasks, and settles each one."""

@@ -15,7 +15,7 @@ from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
 
 _LOOK, _LOOKS = 0.025, 3
-"""Seconds between two looks whether tasks go on, and after how many it is clear that they don't."""
+"""Seconds between two checks that tasks make progress, and after which it is clear that they don't."""
 _REASON = "a slow task"
 
 
@@ -63,7 +63,7 @@ class AdaptivePrefetch:
         return False
 
     async def _narrow(self, subscription: Subscription) -> None:
-        """Give back what waits, and take as much as the jobs have room for. Raises Lost."""
+        """Give back the waiting tasks, and take as many as there are free jobs. Raises Lost."""
         self.prefetch.forget()
         await subscription.pause(_REASON)
         if self.session.usable is not subscription:
@@ -75,7 +75,7 @@ class AdaptivePrefetch:
         while self.session.usable is subscription:
             seen = self.lifecycle.changes
             slow = [job for job in slow if job.is_at_work]
-            # What the slow ones hold is not counted on the consumers' new channels.
+            # Messages held by slow tasks don't count on the consumers' new channels.
             free = min(self.prefetch.jobs - len(slow), self.prefetch.most)
             if free > subscription.prefetch:
                 subscription.prefetch = free

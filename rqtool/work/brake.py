@@ -1,7 +1,7 @@
-"""When a worker pauses, since what its tasks need is broken or short. Pure.
+"""When a worker pauses, because something that its tasks need is broken or scarce. Pure.
 
-A broken downstream fails every task. Without a pause a worker would use up all attempts of a whole queue in the time
-that it takes to notice.
+A broken downstream service fails every task. Without pauses, a worker would use up all attempts of a whole queue before
+anyone notices.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ FIRST, LONGEST = 1.0, 30.0
 
 
 class Brake:
-    """Pauses that grow up to `longest` while one failure follows the other, from the one after `tolerated` on; None:
-    never.
+    """Pauses that grow up to `longest` while failures follow each other, after `tolerated` in a row; None: never.
 
-    What fails during a pause had begun before it, and does not prolong it. Times are in seconds, of any clock that only
-    goes forward.
+    A task that fails during a pause began before it, and does not prolong it. Times are in seconds, of any clock that
+    only goes forward.
     """
 
     def __init__(self, tolerated: int | None = 0, longest: float = LONGEST) -> None:
@@ -39,15 +38,15 @@ class Brake:
         return self._pause > 0
 
     def left(self, now: float) -> float:
-        """How long nothing is to begin, in seconds."""
+        """For how many seconds no task may begin."""
         return max(self._until - now, 0.0) if self.is_on else 0.0
 
     def failed(self, now: float, *, again: bool = False) -> float:
         """Count a failure; `again`: of a task that has failed before. Returns the length of the pause that begins with
         it, 0 for none.
 
-        What has failed before is likely to fail again, and comes together at the end of a queue: it prolongs pauses,
-        and alone begins none.
+        Tasks that have failed before are likely to fail again, and come together at the end of a queue: they prolong
+        pauses, but alone begin none.
         """
         self.in_a_row += 1
         self._fresh_in_a_row += not again

@@ -1,6 +1,7 @@
-"""Replaces consumers that the broker no longer serves: on RabbitMQ 3.10 those of a quorum queue that was made anew.
+"""Replaces consumers that the broker no longer serves: on RabbitMQ 3.10, those of a quorum queue that was deleted and
+created again.
 
-What comes into the new queue either stays ready, or is held for a consumer that never gets it.
+Messages in the new queue either stay ready, or are held for a consumer that never gets them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ QUIET, LONGEST_QUIET = 15.0, 300.0
 
 
 async def watch_consumers(session: Session, jobs: Jobs, dispatcher: Dispatcher, events: Events) -> None:
-    """Consume anew where tasks are ready and don't come, and from time to time where nothing comes. Never ends."""
+    """Consume again if tasks are ready but don't arrive, and from time to time if nothing arrives. Never ends."""
     seen, since, quiet, stalled = -1, 0.0, QUIET, False
     while True:
         await asyncio.sleep(POLL)

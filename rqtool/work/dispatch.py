@@ -1,4 +1,4 @@
-"""Decides what becomes of each delivery, hands jobs to the pool, and hears from the pool how they end."""
+"""Decides about each delivery, hands jobs to the pool, and gets their results from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rqtool.work.subscription import Subscription
 
 
 class Dispatcher:
-    """Every job's way: `receive`, `begin_jobs`, and then the pool calls `begun`, `ended` or `withdrawn`."""
+    """Each job passes `receive` and `begin_jobs`; then the pool calls `begun`, `ended` or `withdrawn`."""
 
     def __init__(
         self, options: WorkOptions, jobs: Jobs, pool: Pool, settler: Settler, events: Events, lifecycle: Lifecycle
@@ -37,13 +37,13 @@ class Dispatcher:
         self._lifecycle = lifecycle
         self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._shortage = Brake()
-        """On while the machine is short of what a task needs to begin."""
+        """On while the machine lacks a resource that a task needs to begin."""
         self._failures = Brake(TOLERATED if options.brake else None, options.longest_pause)
-        """On while what the tasks need seems to be broken."""
+        """On while something that the tasks need seems to be broken."""
         self._probe: Job | None = None
-        """The task that shows whether it still is."""
+        """The task that tests whether it still is."""
         self.suspended = False
-        """Set while a task of the quarantine is to run alone."""
+        """Set while a task of the quarantine runs, or waits to run, alone."""
 
     # What the broker delivers.
 
@@ -68,13 +68,13 @@ class Dispatcher:
             self._settler.bury(job)
         elif job.step is Step.TO_QUARANTINE:
             self._settler.move_to_quarantine(job, job.starts + 1)
-        elif job.returns:  # a new copy, since who excuses it next may not know of as many interruptions
+        elif job.returns:  # a new copy, since the next worker may not know of all these interruptions
             self._settler.move_to_quarantine(job, job.starts)
         else:
             self._begin(job)
 
     def _is_new(self, job: Job) -> bool:
-        """Whether nothing is known of the task yet; else a result that it has already settles it."""
+        """Whether the task is unknown here; else its result, if it has one already, settles it."""
         known = job.state != "received"
         if known or (job.delivery.redelivered and job.source is None):
             self._events.redelivered(job.task, in_hand=known)
@@ -92,7 +92,7 @@ class Dispatcher:
 
     @property
     def pause_left(self) -> float:
-        """For how many seconds a brake lets no task begin."""
+        """For how many more seconds a brake lets no task begin."""
         now = time.monotonic()
         return max(self._shortage.left(now), self._failures.left(now))
 
@@ -111,7 +111,7 @@ class Dispatcher:
             pass
 
     def _begin_next(self, subscription: Subscription | None) -> bool:
-        """Begin the next task, or move it to where it is taken ahead of all. Returns whether there was one."""
+        """Begin the next task, or move it to a queue from which it is taken first. Returns whether there was one."""
         if subscription is None:
             return False
         ahead, behind = self._jobs.ahead, self._jobs.behind
@@ -130,13 +130,13 @@ class Dispatcher:
 
     @property
     def _has_room(self) -> bool:
-        # Behind a failure nothing is handed over ahead: it would begin before it is known whether to go on.
+        # After a failure nothing is handed over in advance: it would begin before it is clear whether to go on.
         most = self._pool.jobs if self._failures.in_a_row else self._pool.capacity
         return self._jobs.in_pool < most and self._may_begin
 
     @property
     def _may_begin(self) -> bool:
-        """Whether no brake keeps the next task from beginning; one that is on lets one at a time begin, as a probe."""
+        """Whether the brakes let the next task begin; an active brake allows one at a time, as a probe."""
         if self.pause_left:
             return False
         return not self._failures.is_on or self._probe is None or not self._probe.is_in_pool
@@ -149,18 +149,18 @@ class Dispatcher:
     # What goes back.
 
     def return_withdrawn(self) -> None:
-        """Give back what was handed over and has not begun."""
+        """Give back the tasks that were handed over and have not begun."""
         self._pool.withdraw()
         for job in list(self._jobs.withdrawn):
             self._settler.return_to_queue(job)
 
     def return_waiting(self) -> None:
-        """Give back what was not handed over."""
+        """Give back the tasks that were not handed over."""
         for job in self._jobs.waiting:
             self._settler.return_to_queue(job)
 
     async def cut_off(self, seconds: float) -> None:
-        """Kill what runs. It is not the task's fault: there are `seconds` to give it back so that it does not count."""
+        """Kill the running tasks. They are not to blame: there are `seconds` to give them back uncounted."""
         self._pool.kill()
         for job in self._jobs.working:
             self._settler.return_to_queue(job)
@@ -190,11 +190,11 @@ class Dispatcher:
                 self._events.failed(job.task, outcome, seconds)
             if isinstance(outcome, Failed):
                 self._failed(outcome.why, again=job.task.attempt > 1)
-            self._pool.withdraw()  # nothing begins before it is known that this one can be stored
+            self._pool.withdraw()  # nothing begins before it is clear that this one can be stored
         self._settler.conclude(job, outcome, seconds)
 
     def _wait_for_room(self, job: Job, reason: str) -> None:
-        """Try again what could not begin here, after a pause that grows."""
+        """After a growing pause, try again a task that could not begin here."""
         if not self._shortage.is_on:
             self._events.shortage(reason)
         self._wake_after(self._shortage.failed(time.monotonic()))
@@ -208,8 +208,9 @@ class Dispatcher:
         self._failures.release()
 
     def _failed(self, reason: str, *, again: bool) -> None:
-        """Brake, or halt, where failures follow each other: what the tasks need is broken. A task that asks for another
-        attempt, or says that none can succeed, speaks of itself, and counts neither as a failure nor as a success.
+        """Brake or halt if failures follow each other: something that the tasks need is broken. A task that asks for
+        another attempt, or says that none can succeed, speaks only for itself, and counts neither as a failure nor as a
+        success.
         """
         was_on = self._failures.is_on
         self._wake_after(self._failures.failed(time.monotonic(), again=again))

@@ -1,5 +1,5 @@
-"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry, nor
-for a time that is near.
+"""When a queue is truly empty: nothing ready, nothing unacknowledged on any worker, nothing waiting for a retry or due
+soon.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 
 LAG = 6.0
-"""Seconds that nothing must be seen where others may hold tasks of a quorum queue: it reports its totals every 5 s."""
+"""Seconds without any sign of tasks, if others may hold tasks of a quorum queue: it reports its totals every 5 s."""
 MOVING = 2.0
-"""The same where tasks are on their way between queues, unseen for a moment."""
+"""The same, if tasks may be moving between queues, invisible for a moment."""
 POLL = 0.5
 """Seconds between two looks."""
 
 
 class Drain:
-    """Asks about a worker's queue and the wait queues beside it: AMQP for what is ready, the management API for what
-    workers hold.
+    """Checks a worker's queue and the wait queues beside it: AMQP tells what is ready, the management API what workers
+    hold.
     """
 
     def __init__(self, api: Management, vhost: str, options: WorkOptions, jobs: Jobs, events: Events) -> None:
@@ -56,13 +56,13 @@ class Drain:
         while True:
             await asyncio.sleep(POLL)
             if (self._jobs.received, session.subscription) != (seen, subscription):
-                self._empty_since = None  # what was seen before is out of date
+                self._empty_since = None  # earlier observations are out of date
             seen, subscription = self._jobs.received, session.subscription
             if subscription is None or subscription.lost.done() or not self._jobs.idle:
                 continue
             self._movement |= self._jobs.has_moved_some
             empty = await self._is_empty(subscription.connection)
-            now = time.monotonic()  # behind the look, which may have taken long
+            now = time.monotonic()  # after the check, which may have taken long
             self._empty_since = (self._empty_since or now) if empty else None
             surely = self._empty_since is not None and now - self._empty_since >= self._pause
             if surely and self._jobs.idle and self._jobs.received == seen:
@@ -73,7 +73,7 @@ class Drain:
                 return
 
     async def _is_empty(self, connection: Connection) -> bool:
-        """Whether nothing is left. Without the management API it goes by what it can see, and says so."""
+        """Whether nothing is left. Without the management API, it relies on what it can see, and says so."""
         try:
             return await self._nothing_there(connection)
         except (Unreachable, AccessRefused) as error:
@@ -84,12 +84,12 @@ class Drain:
         return False
 
     async def _nothing_there(self, connection: Connection) -> bool:
-        # A task goes from ready to held, from held to a queue beside, and from there to ready: looked at in this order,
-        # and twice, it does not slip through.
+        # A task goes from ready to held, from there to a queue beside, and back to ready: checking in this order, and
+        # twice, misses none.
         if await count_ready(connection, self._queue):
             return False
-        # A worker that runs a suspect, or ends, consumes nothing; but a quorum queue counts who holds one of its
-        # messages among its consumers, and at once.
+        # A worker that runs a suspect, or is ending, consumes nothing; but a quorum queue immediately counts clients
+        # that hold its messages as consumers.
         for queue, ours in ((self._queue, 1), (returned(self._queue).name, 1), (quarantine(self._queue).name, 0)):
             _, consumers = await look(connection, queue) or (0, 0)
             self._company |= consumers > ours
@@ -100,7 +100,7 @@ class Drain:
             count = ready if figures is None else ready + figures.leaving
             is_delay = kind_beside(self._queue, name) == "delay"
             if is_delay and figures is not None and (figures.ttl or 0) > self._near:
-                later += count  # it waits for longer than a task that failed
+                later += count  # these wait for longer than a failed task
             elif count:
                 self._movement = True
                 what = "sent for later" if is_delay else "to be tried again"
@@ -114,8 +114,8 @@ class Drain:
         return await count_ready(connection, self._queue) == 0
 
     async def _ask(self) -> tuple[Mapping[str, Queue | None], int]:
-        """The queues beside, by their names, and how many tasks workers hold, as far as that can be seen. Raises
-        Unreachable, AccessRefused where it could be seen before.
+        """The queues beside, by name, and how many tasks workers hold, as far as that is visible. Raises Unreachable or
+        AccessRefused if it was visible before.
         """
         try:
             found = await in_thread(partial(self._api.queues, self._vhost, [self._queue]))
@@ -135,11 +135,11 @@ class Drain:
             places = [place for place in self._places if place != dead(self._queue)]
             spares = [spare(place) for place in places if place.wait is not None]
             return dict.fromkeys(place.name for place in (*places, *spares)), 0
-        if not self._saw:  # a short run is over before it is looked at for the first time
+        if not self._saw:  # a short run is over before the first check
             await warn_now(self._api, self._vhost, [self._queue], self._events.say_once)
         self._saw = True
         beside = {each.name: each for each in found if kind_beside(self._queue, each.name) in ON_THEIR_WAY}
-        # What this worker alone took from the queues beside is known.
+        # Only what this worker took from the queues beside is known.
         lagging = any(queue.type != "classic" for queue in (main, *(beside.values() if self._company else ())))
         self._pause = LAG if lagging else MOVING if beside and self._movement else 0.0
         return beside, sum(queue.messages_unacknowledged or 0 for queue in (main, *beside.values()))

@@ -1,9 +1,9 @@
 """A job: one task in a worker's hands, from its delivery until it is settled. Pure.
 
 A task that succeeds is received → waiting → handed over (to the pool) → running → settled. One that failed is
-"settling" while its copy is stored elsewhere; one that goes to another queue without having run is "moving". What the
-pool returns without having begun it is "withdrawn"; what the broker gets back is "returned". A job whose result is
-known from an earlier delivery is "ended" from the start.
+"settling" while its copy is stored elsewhere; one that goes to another queue without having run is "moving". A task
+that the pool returns unbegun is "withdrawn"; one that the broker gets back is "returned". A job whose result is known
+from an earlier delivery is "ended" from the start.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _AT_WORK = ("handed over", "running", "withdrawn")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a task failed, after a run of `seconds`, and where its copy must be stored before the ack.
+    """How a task failed, after running for `seconds`, and where its copy must be stored before the ack.
 
     `delay` names the pause before the next attempt; empty: the task is dead.
     """
@@ -57,7 +57,7 @@ class Result:
 
 
 class Owner(Protocol):
-    """Hears how its jobs fare in the pool."""
+    """Gets the pool's events about its jobs."""
 
     def begun(self, job: Job, *, first: bool) -> None: ...
 
@@ -67,7 +67,7 @@ class Owner(Protocol):
 
 
 class Job:
-    """A task of the queue `home`, and the delivery to settle: the last one, if the task came again.
+    """A task of the queue `home`, and the delivery to settle: the last one, if the task was redelivered.
 
     It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
     """
@@ -78,12 +78,12 @@ class Job:
         self.delivery = delivery
         self.home = home
         self.excused = excused
-        """How many returns of this copy don't count."""
+        """How many returns of this copy are excused."""
         self.state: State = "received"
         self.number = self.written = 0
-        """Among those that this worker began, from 1; and the bytes of its stdout, where they are known."""
+        """Its number among the jobs that this worker began, from 1; and the bytes of its stdout, if known."""
         self.result: Result | None = None
-        """What is left to do before the ack."""
+        """What must happen before the ack."""
         own = headers.of_the_sender(delivery.headers) if delivery.headers else {}
         self.task = Task(
             body=delivery.body,
@@ -98,13 +98,13 @@ class Job:
 
     @property
     def source(self) -> Kind | None:
-        """What the queue that it came from is for; None: it came from its home."""
+        """The purpose of the queue that it came from; None: its home."""
         queue = self.delivery.queue
         return None if queue == self.home else kind_beside(self.home, queue)
 
     @property
     def step(self) -> Step:
-        """What to do with it first."""
+        """The first thing to do with it."""
         delivery = self.delivery
         if delivery.queue == self.home and not delivery.headers:  # nearly all of them
             return Step.TO_RETURNED if delivery.redelivered else Step.RUN
@@ -113,7 +113,7 @@ class Job:
 
     @property
     def returns(self) -> int:
-        """How often this copy came back, where the broker counts it."""
+        """How often this copy came back, if the broker counts that."""
         return headers.count(self.delivery.headers, "x-delivery-count")
 
     @property
@@ -123,7 +123,7 @@ class Job:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether it counts as taken on by the worker, and has no result yet."""
+        """Whether the worker has taken it on, and it has no result yet."""
         return self.state in _AT_WORK
 
     @property

@@ -1,9 +1,9 @@
-"""All jobs of a worker: what is next, how many are at work, and whether a task is here already. Pure.
+"""All jobs of a worker: which is next, how many are at work, and whether a task is already here. Pure.
 
-A task that was in hand when the connection was lost, and comes again, is settled by the one result that it has or
-gets: a lost ack must not cost the work a second time. Nothing confirms an ack: those of a connection are certain only
-while it lasts. Within one connection every delivery is a task of its own, whatever id it has. So a key that two of
-them had belongs to several tasks, and a result under it says nothing of the next one.
+If a task was in hand when the connection was lost and is redelivered, its one result settles it: a lost ack must not
+cost the work a second time. The broker does not confirm acks: those of a connection are certain only while it lasts.
+Within one connection every delivery is a separate task, whatever its id. So a key that two of them had belongs to
+several tasks, and a result for it says nothing about the next one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rqtool.amqp.consumer import Delivery
 
 REMEMBERED = 10_000
-"""How many results are remembered whose ack may be lost."""
+"""How many results are remembered, in case their ack is lost."""
 _NEVER, _SHARED = -1, -2
 _MOST_INTERRUPTIONS = 1_000
 
@@ -39,10 +39,10 @@ class Jobs:
         self.behind: deque[Job] = deque()
         self._orphans: dict[Hashable, Job] = {}  # in hand when a connection was lost
         self._results: OrderedDict[Hashable, tuple[Result | None, int]] = OrderedDict()
-        """And the connection of the ack; _NEVER, or _SHARED where several tasks have the key."""
+        """The result, and the connection of the ack; _NEVER, or _SHARED if several tasks have the key."""
         self._connection = self._taken_on = self._begun = self.received = 0
         self.interruptions: deque[float] = deque(maxlen=_MOST_INTERRUPTIONS)
-        """When the broker or the network went, in seconds since 1970: that is why tasks in hand come again."""
+        """When the broker or the network failed, in seconds since 1970: that explains why tasks in hand come again."""
         self.has_moved_some = False  # to another queue
 
     # Questions.
@@ -71,12 +71,12 @@ class Jobs:
 
     @property
     def waiting(self) -> list[Job]:
-        """All that wait, in the order in which they would begin."""
+        """All waiting jobs, in the order in which they would begin."""
         return [*self.ahead, *self.behind]
 
     @property
     def working(self) -> list[Job]:
-        """Those that count in `at_work`."""
+        """The jobs that count in `at_work`."""
         return [job for job in self.in_hand if job.is_at_work]
 
     # What happens to a job.
@@ -112,12 +112,12 @@ class Jobs:
         job.number = self._begun
 
     def withdraw(self, job: Job) -> None:
-        """The pool has not begun it: it is the first to be handed over again."""
+        """The pool has not begun it: it will be the first to be handed over again."""
         self._enter(job, "withdrawn")
         self.withdrawn.appendleft(job)
 
     def move(self, job: Job) -> None:
-        """It is on its way to another queue: as the result says, or, without one, to be begun there."""
+        """It is on its way to another queue: the one in its result, or, without one, where it will begin."""
         self.has_moved_some = True
         self._enter(job, "moving" if job.result is None else "settling")
 
@@ -128,15 +128,15 @@ class Jobs:
             self._remember(key, job.result, _SHARED if self._is_shared(key) else self._connection if acked else _NEVER)
 
     def give_back(self, job: Job) -> None:
-        """The broker has the task again, and it is to begin anew."""
+        """The broker has the task again, and it will start over."""
         self._enter(job, "returned")
 
     def interrupted(self, at: float) -> None:
-        """The broker or the network went, in seconds since 1970."""
+        """The broker or the network failed at this time, in seconds since 1970."""
         self.interruptions.append(at)
 
     def connection_lost(self) -> None:
-        """Forget what waits, since the broker has it again; what is in hand or was acked may come again."""
+        """Forget the waiting jobs: the broker has their tasks again. Tasks in hand or acked may be redelivered."""
         for key, tasks in Counter(job.delivery.key for job in self.in_hand).items():
             if key is not None and (tasks > 1 or self._is_shared(key)):
                 self._remember(key, None, _SHARED)
@@ -156,7 +156,7 @@ class Jobs:
             self._results.popitem(last=False)
 
     def _excused(self, delivery: Delivery) -> int:
-        """How many returns of a delivery are explained by interruptions: one by each since the copy was made."""
+        """How many returns of a delivery are explained by interruptions: one for each since the copy was made."""
         made = copied_at(delivery.copy_token)
         return sum(made < at for at in self.interruptions)
 

@@ -1,4 +1,4 @@
-"""Whether a worker goes on: signals, errors, and what runs beside its loop, where an error is never silent."""
+"""Whether a worker goes on: signals, errors, and coroutines beside its loop, whose errors are never silent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Lifecycle:
 
     @property
     def stopping(self) -> bool:
-        """Whether nothing is to begin any more, not even what was handed over to the pool."""
+        """Whether nothing may begin any more, not even tasks that were handed over to the pool."""
         return self.signals.finish or self.error is not None or self._drained
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -38,7 +38,7 @@ class Lifecycle:
         return task
 
     def fail(self, error: Exception) -> None:
-        """End the worker with this error, unless there was one before, once the tasks at work are done."""
+        """End the worker with this error when the running tasks are done, unless there was an earlier error."""
         self.error = self.error or error
         self.changed()
 
@@ -48,7 +48,7 @@ class Lifecycle:
         self.changed()
 
     def changed(self) -> None:
-        """Wake all that wait for a change."""
+        """Wake everything that waits for a change."""
         self.changes += 1
         self._changed.set()
 

@@ -33,8 +33,8 @@ class WorkOptions:
 
     @property
     def longest_pause(self) -> float:
-        """Seconds between two probes of what tasks need while all fail. A user whose failed tasks wait for moments, or
-        don't come again at all, does not expect it to be away for minutes, and more likely has a batch of bad tasks.
+        """The longest pause between two probes while all tasks fail, in seconds. Users with short retry delays, or no
+        retries, don't expect long outages, and more likely have a batch of bad tasks.
         """
         return min(max((delay.seconds for delay in self.retry_delays), default=FIRST), LONGEST)
 

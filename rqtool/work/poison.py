@@ -1,8 +1,8 @@
-"""Finding the task that kills its worker, without blaming those that were merely in hand beside it. Pure.
+"""Finds the task that kills its worker, without blaming the tasks that the worker merely held beside it. Pure.
 
 The broker flags every task as redelivered that a dead worker held, begun or not
-(https://www.rabbitmq.com/docs/consumers), and after a crash of its own the whole backlog of a classic queue. One flag
-says little, so a task that comes back gets less and less company, until a delivery proves that it was begun:
+(https://www.rabbitmq.com/docs/consumers), and after a crash of its own the whole backlog of a classic queue. A flag
+says little, so a task that comes back is isolated more and more, until a delivery proves that it was begun:
 
 NAME             What is flagged is moved to NAME.returned.
 NAME.returned    Taken ahead of NAME, and run beside others as usual. It is a quorum queue, which counts: what comes
@@ -11,9 +11,9 @@ NAME.quarantine  A task is taken alone, and begun at once. What comes back was b
                  of the queue, so that workers that are killed for other reasons don't blame the same task every time.
                  After the third time it is dead: with its tenth delivery, and the fifth worker that it may have killed.
 
-A crash of the broker or the network returns all that was in hand, too. A worker knows of those that cost it its own
-connection; one that has just begun asks the management API when the broker started. Each explains one return of a copy
-that is older: it delays the finding of a killer by one worker.
+A crash of the broker or the network also returns all tasks in hand. A worker knows about those that cost it its own
+connection; a new worker asks the management API when the broker started. Each crash excuses one return of an older
+copy, so finding a killer can take one more worker.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rqtool.topology import Kind
 MOST_RETURNS = 1
 MOST_STARTS = 3
 DEATHS = 1 + MOST_RETURNS + MOST_STARTS
-"""Workers that a task was with when they went, before it is given up."""
+"""How many workers must die with a task in quarantine before it is given up."""
 UNTOLD = "a task that kills its workers can't be told from others"
-"""What to say where one of these queues can't be used."""
+"""What to say if one of these queues can't be used."""
 
 
 class Step(Enum):
-    """What is to be done with a delivery."""
+    """What to do with a delivery."""
 
     RUN = auto()
     TO_RETURNED = auto()

@@ -1,8 +1,8 @@
-"""The prefetch where the user gives none: enough to keep the jobs busy, little behind a slow task. Pure.
+"""The prefetch if the user gives none: enough to keep the jobs busy, but little behind a slow task. Pure.
 
-A prefetch that is no more than the jobs costs a round trip to the broker between two tasks: half the time of a short
-one. More of it must not wait behind a slow one, which another worker could do meanwhile. So it begins with as many as
-there are jobs, grows when tasks turn out to be short, and when one is slow what waits goes back to the broker.
+With a prefetch of one per job, each task costs a round trip to the broker: half the time of a short task. With more,
+tasks may wait behind a slow one although another worker could run them. So it begins with one per job and grows when
+tasks turn out to be short; when one is slow, the waiting tasks go back to the broker.
 https://www.rabbitmq.com/docs/consumer-prefetch
 """
 
@@ -11,17 +11,17 @@ from __future__ import annotations
 AHEAD = 0.1
 """Seconds of work that may wait in a worker."""
 SHORT = 0.02
-"""Seconds that a task takes beside which a round trip to the broker counts."""
+"""Tasks of up to so many seconds are short: a round trip to the broker matters beside them."""
 MOST = 400
 _LEARNT = 20
-"""Tasks from which the duration of the next ones can be told."""
+"""So many tasks are enough to predict the duration of the next ones."""
 _SHARE = 4
-"""Of so many short tasks in a row one may be given back."""
+"""One of so many short tasks in a row may be given back."""
 _WEIGHT = 0.1
 
 
 class Prefetch:
-    """How many tasks to hold for so many `jobs` at once, at `most`, by the seconds that tasks took."""
+    """Learns from the durations of tasks how many to hold for so many `jobs` at once, `most` at most."""
 
     def __init__(self, jobs: int, most: int) -> None:
         self.jobs = jobs
@@ -30,7 +30,7 @@ class Prefetch:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: the tasks have changed."""
+        """Start over: the tasks have changed."""
         self._seconds = 0.0
         self._count = 0
 

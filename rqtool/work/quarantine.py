@@ -19,12 +19,12 @@ from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
 
 LOOK = 1.0
-"""Seconds between two looks into the quarantine."""
+"""Seconds between two checks of the quarantine."""
 PATIENCE = 5.0
-"""Seconds that a busy worker leaves to those that have nothing to do."""
+"""Seconds that a busy worker leaves the quarantine to idle workers."""
 SPELL = 10.0
-"""Seconds that a worker gives to the quarantine before it goes on with its queue, if there is more there; twice as many
-each time that its tasks did not end within them, so that no suspect starves beside jobs that never end together.
+"""Seconds that a worker spends on the quarantine before it returns to its queue. Doubled each time that its running
+tasks did not end within them, so that no suspect starves beside jobs that never end at the same time.
 """
 MOST_ASKING = 8.0
 """Seconds: a node says how long it has been up five seconds after it started."""
@@ -32,7 +32,7 @@ MOST_ASKING = 8.0
 
 @dataclass(slots=True)
 class Quarantine:
-    """While one of its tasks is to run, the dispatcher is `suspended`."""
+    """While one of its tasks runs, or waits to run, the dispatcher is `suspended`."""
 
     api: Management
     jobs: Jobs
@@ -43,7 +43,7 @@ class Quarantine:
     _in_vain: int = field(default=0, init=False)
 
     async def run(self) -> None:
-        """Look into the quarantine again and again. Never ends."""
+        """Check the quarantine again and again. Never ends."""
         while True:
             await asyncio.sleep(LOOK * random.uniform(0.5, 1.5))  # noqa: S311
             with suppress(Lost):  # the worker opens another connection
@@ -66,7 +66,7 @@ class Quarantine:
             self.lifecycle.changed()
 
     async def _learn_of_a_crash(self) -> None:
-        """Ask once for the broker's last start, unless this worker has lost its connection since it began."""
+        """Ask once when the broker last started, unless this worker has lost its connection since it began."""
         if not (self._asked or self.jobs.interruptions):
             with suppress(TimeoutError, AccessRefused):
                 self.jobs.interrupted(await asyncio.wait_for(self._last_start(), MOST_ASKING))
@@ -80,7 +80,7 @@ class Quarantine:
             await asyncio.sleep(LOOK)
 
     async def _run_alone(self, subscription: Subscription) -> None:
-        await subscription.pause("quarantine")  # what came meanwhile would wait here, and others may have room for it
+        await subscription.pause("quarantine")  # another worker may have room for the rest
         try:
             if await self._until_alone(subscription):
                 # Tasks that wait here would be suspected as well, if the suspect kills this worker.
@@ -91,7 +91,7 @@ class Quarantine:
             await subscription.resume("quarantine")
 
     async def _until_alone(self, subscription: Subscription) -> bool:
-        """Wait until nothing is at work. Returns whether that came in time, and before others took the suspects."""
+        """Wait until nothing is at work. Returns whether that happened in time, and before others took the suspects."""
         until = time.monotonic() + SPELL * 2**self._in_vain
         while self.jobs.at_work:
             await self._change()

@@ -17,14 +17,16 @@ MOST_DELAYS = 50
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """A pause in seconds, and its name, which the wait queue bears."""
+    """A pause in seconds, and its name, which is part of the wait queue's name."""
 
     name: str
     seconds: float
 
 
 Verdict = Delay | Literal["done", "dead", "return"]
-"""Done; another attempt after the delay; to the dead queue; or back to the queue as it was: the task had no chance."""
+"""Done; another attempt after the delay; to the dead queue; or back to the queue unchanged, since the task had no
+chance.
+"""
 
 
 def parse_delays(text: str) -> tuple[Delay, ...]:
@@ -47,10 +49,8 @@ def parse_delays(text: str) -> tuple[Delay, ...]:
 
 
 def round_delay(seconds: float) -> Delay:
-    """Return the next longer pause that has a round name.
-
-    Every pause costs a wait queue, and a task may ask for any: tenths of a second up to one, then whole seconds,
-    minutes and hours, so that their number stays small.
+    """Round a pause up to tenths of a second up to one, then to whole seconds, minutes and hours. Every pause needs a
+    wait queue, and a task may ask for any, so this keeps their number small.
     """
     wanted = min(max(seconds, 0.0), LONGEST_DELAY)
     step = next((step for most, step in ((1.0, 0.1), (60.0, 1.0), (3600.0, 60.0)) if wanted <= most), 3600.0)
@@ -59,7 +59,7 @@ def round_delay(seconds: float) -> Delay:
 
 
 def judge(outcome: Outcome, attempt: int, delays: Sequence[Delay]) -> Verdict:
-    """Judge how the `attempt`th one (from 1) ended; there is one more than there are delays."""
+    """Judge the outcome of attempt number `attempt`, from 1; there is one attempt more than there are delays."""
     match outcome:
         case Done():
             return "done"

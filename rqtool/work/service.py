@@ -1,4 +1,4 @@
-"""Lets a service manager see that a worker is alive: systemd's notify protocol, and a file for liveness probes.
+"""Shows a service manager that a worker is alive: systemd's notify protocol, and a file for liveness probes.
 
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
@@ -25,8 +25,8 @@ POLL = 0.2
 
 
 class ServiceManager:
-    """The systemd that started us, if one did. Its variables are removed from the environment: they are not meant for
-    our commands.
+    """The systemd that started us, if any. Its variables are removed from the environment: they are not meant for our
+    commands.
     """
 
     def __init__(self) -> None:
@@ -38,8 +38,8 @@ class ServiceManager:
         """Seconds between two signs of life."""
 
     def tell(self, *lines: str) -> bool:
-        """Send `NAME=VALUE` lines. Returns whether there is nobody to tell, or they are on their way: a manager that is
-        gone, or busy, is no reason to stop.
+        """Send `NAME=VALUE` lines. Returns whether they were sent, or there is nobody to tell: a manager that is gone
+        or busy is no reason to stop.
         """
         if not self._address:
             return True
@@ -52,8 +52,8 @@ class ServiceManager:
 
 
 async def report_health(path: Path | None, session: Session, jobs: Jobs, lifecycle: Lifecycle) -> None:
-    """Give signs of life for as long as the event loop turns. Never ends. `path`: a file that exists while the worker
-    does; its modification time is the last sign of life. Raises UsageError if it can't be written.
+    """Give signs of life as long as the event loop runs. Never ends. `path`: a file that exists while the worker does;
+    its modification time is the last sign of life. Raises UsageError if it can't be written.
     """
     manager = ServiceManager()
     if path is not None:

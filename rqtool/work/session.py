@@ -1,4 +1,4 @@
-"""A worker's subscription, opened anew after each lost connection."""
+"""A worker's subscription, reopened after each lost connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rqtool.work.subscription import Subscription
 
 
 class Session:
-    """The subscription of the moment, which `subscribe` opens, and whether more tasks are wanted from it."""
+    """The current subscription, which `subscribe` opens, and whether more tasks are wanted from it."""
 
     def __init__(
         self, subscribe: Callable[[], Awaitable[Subscription]], jobs: Jobs, events: Events, lifecycle: Lifecycle
@@ -49,13 +49,13 @@ class Session:
         return self.subscription is not None and not (self._stopped or self.lost)
 
     async def open(self) -> None:
-        """Connect, declare, consume. The first failure ends the worker; later it tries until it succeeds."""
+        """Connect, declare, consume. The first failure ends the worker; later ones are retried."""
         before = self.subscription
         if before is not None:
             self._jobs.connection_lost()
             if before.connection.lost.done():
                 self._jobs.interrupted(time.time())
-            if before.lost.done():  # else the worker had taken on enough, and gave some of it back
+            if before.lost.done():  # else the worker had taken on enough, and returned some of it
                 self._events.connection_lost(str(before.lost.result()))
             await before.connection.close()
         if self._lifecycle.stopping:
@@ -85,7 +85,7 @@ class Session:
                 self._events.say_once(warning)
 
     async def stop(self) -> None:
-        """Ask for no more tasks. A frozen broker does not answer: neither a second signal nor the end waits for it."""
+        """Ask for no more tasks. Neither a second signal nor the end waits for a broker that is frozen."""
         if self.subscription is not None and not self._stopped:
             self._stopped = True
             stopping = asyncio.wait_for(self.subscription.pause("the end"), CLOSE_SECONDS)

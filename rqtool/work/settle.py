@@ -1,4 +1,4 @@
-"""From a result to the broker: an ack, or first a confirmed copy elsewhere and then the ack. Never the other way.
+"""Settles results: with an ack, or first a confirmed copy elsewhere and then the ack. Never the other way round.
 
 A crash between the two makes a duplicate; the other order would lose the task.
 """
@@ -33,9 +33,9 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.retry import judge
 
 _TRIES = 2
-"""One failed try may only mean that the connection or the queue has gone since the last copy; after so many something
-is wrong, and a wait queue or a quarantine that does not answer is done without. RabbitMQ up to 4.0 leaves a quorum
-queue without a leader for good if it is killed within a tenth of a second after it made the queue."""
+"""One failed try may only mean that the connection or the queue has gone since the last copy. After so many, something
+is wrong, and we do without a wait queue or a quarantine that does not answer. If RabbitMQ up to 4.0 is killed within a
+tenth of a second after it created a quorum queue, the queue never gets a leader."""
 
 
 class Settler:
@@ -50,7 +50,7 @@ class Settler:
         self._events = events
         self._lifecycle = lifecycle
         self._moves: dict[str, asyncio.Task[None]] = {}
-        """Under way, by the tokens of the copies."""
+        """Moves under way, by the tokens of the copies."""
         self._spares: dict[str, Destination] = {}
         self.has_quarantine = True
         """Whether suspects can be moved there."""
@@ -59,19 +59,19 @@ class Settler:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether no further task is to begin, since it may fail as well: some copy can't be stored for now, or as many
-        copies as there are slots are not confirmed yet.
+        """Whether no further task may begin, since it may fail too: some copy can't be stored for now, or as many
+        copies as there are slots are unconfirmed.
         """
         if self._in_trouble or self._jobs.count["settling"] >= self._options.jobs:
             return True
         return self._republisher.blocked and self._jobs.leaving > 0
 
     def is_unacked_copy(self, job: Job) -> bool:
-        """Whether it is a copy whose original is not acknowledged yet: begun now, it might kill us before that."""
+        """Whether it is a copy whose original is not acknowledged yet: it might kill us before that."""
         return job.delivery.copy_token in self._moves
 
     def conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Settle a job whose run ended so, after so many seconds."""
+        """Settle a job whose run ended with this outcome, after so many seconds."""
         try:
             self._events.ended(job, outcome, seconds)
         except RqtoolError as error:
@@ -101,14 +101,14 @@ class Settler:
         self.settle(job)
 
     def settle(self, job: Job) -> None:
-        """Do what is left to do for a job that has ended: store a copy where its `result` says, if any, and ack."""
+        """Finish an ended job: store a copy where its `result` says, if it has one, and ack."""
         if job.result is None:
             self._acknowledge(job)
         else:
             self._start_move(job, job.result.place, _failed_headers(job, job.result))
 
     def return_to_queue(self, job: Job) -> None:
-        """Give back a task that did not begin, or was cut off, in a way that does not count against it."""
+        """Give back a task that did not begin, or was cut off, without counting it against the task."""
         if job.source is None or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
@@ -127,7 +127,7 @@ class Settler:
         self._start_move(job, quarantine(job.home), headers.started(job.delivery.headers, starts=starts))
 
     async def finish(self, seconds: float) -> None:
-        """Wait for the moves under way, but no longer than that; the rest goes back with its connection."""
+        """Wait so many seconds for the moves under way; the rest goes back with its connection."""
         deadline = time.monotonic() + seconds
         while self._moves and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(self._moves.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -177,9 +177,8 @@ class Settler:
             self._events.dead(result)
 
     async def _store(self, job: Job, place: Destination, copy: Message) -> bool:
-        """Try until the copy is confirmed, or the original is not ours any more. Returns whether it is confirmed.
-
-        Raises AccessRefused, UnsafeQueue where no further try can succeed.
+        """Try until the copy is confirmed, or the original is no longer ours. Returns whether it is confirmed. Raises
+        AccessRefused, UnsafeQueue if no further try can succeed.
         """
         tries = 0
         try:
@@ -191,7 +190,7 @@ class Settler:
                 except AccessRefused:
                     if target == place:
                         raise
-                    self._spares[place.name] = place  # this user may not make the spare
+                    self._spares[place.name] = place  # this user may not create the spare
                 except (Lost, NotTaken, Unreachable) as problem:
                     tries += 1
                     self._in_trouble += tries == _TRIES

@@ -21,13 +21,13 @@ from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import UNTOLD
 
 LOW_DELIVERY_LIMIT = 20
-"""RabbitMQ 4's own. Up to 4.2 it counts tasks that come back without having been begun."""
+"""RabbitMQ 4's default. Up to 4.2 it counts tasks that are returned without having been begun."""
 
 
 class Subscription:
     """Consumers on one connection. `lost` resolves (it never raises) when the connection or one of them goes.
 
-    Where NAME.returned or NAME.quarantine is missing, and this user may not make it, or while NAME.returned does not
+    If NAME.returned or NAME.quarantine is missing and this user may not create it, or while NAME.returned does not
     answer, `counts_returns` is false and neither is used.
     """
 
@@ -35,7 +35,7 @@ class Subscription:
         self.connection = connection
         self.lost: asyncio.Future[Lost] = asyncio.get_running_loop().create_future()
         self.warnings: list[str] = []
-        """What the user must know about the queues, in a line each."""
+        """Notices for the user about the queues."""
         self._may_count = self._returned_answers = True
         self._has_limit = self._has_low_limit = False
         self._young_until = 0.0
@@ -83,17 +83,17 @@ class Subscription:
     @property
     def _consumed(self) -> list[str]:
         queues = [self._options.queue, *([self._returned] if self._may_count else [])]
-        return queues[::-1] if self._has_limit else queues  # NAME last, since then its deliveries can be moved at once
+        return queues[::-1] if self._has_limit else queues  # NAME last, so that its deliveries can be moved at once
 
     @property
     def may_give_back(self) -> bool:
-        """Whether tasks may be given back now and then: another worker can move them on at once, and they don't come
-        near the broker's delivery limit.
+        """Whether tasks may be given back now and then: another worker can take them at once, and they stay far below
+        the broker's delivery limit.
         """
         return not self._has_low_limit and time.monotonic() >= self._young_until
 
     async def pause(self, reason: str) -> None:
-        """Ask for no more deliveries; those in hand stay here."""
+        """Ask for no more deliveries, but keep those in hand."""
         self._pauses.add(reason)
         async with self._switching:
             await self._cancel()
@@ -118,7 +118,7 @@ class Subscription:
                 raise
 
     async def _consume(self, queue: str) -> None:
-        """Raises Lost, but where NAME.returned alone does not answer: the next `renew` tries again."""
+        """Raises Lost, unless only NAME.returned does not answer: the next `renew` tries again."""
         try:
             consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
         except NoAnswer as lost:
@@ -136,7 +136,7 @@ class Subscription:
         consumers, self._consumers = self._consumers, []
         for consumer in consumers:
             await consumer.cancel()
-        # The deliveries in hand are acknowledged on the channel that they came on.
+        # Deliveries in hand must be acknowledged on their own channel.
         self._retired = [each for each in (*self._retired, *consumers) if not each.close_if_settled()]
 
     async def count_ready(self) -> int:
@@ -165,7 +165,7 @@ class Subscription:
         found = await ensure_queue(self.connection, queue, kind, accept_loss=self._options.accept_loss)
         if found.made:
             self.warnings.append(f"queue {queue!r} did not exist; made it")
-        # What comes back must be on its way to NAME.returned at once: each death of a worker before that counts.
+        # A task that comes back must move to NAME.returned at once: each death of a worker before that counts.
         returns = most_returns(found.arguments, self.connection.default_limit)
         self._has_limit = returns is not None and returns < UNREACHED_LIMIT
         limit = found.arguments.get("x-delivery-limit")
@@ -176,7 +176,7 @@ class Subscription:
                 is_new |= (await ensure_sibling(self.connection, place, kind)).new
             except AccessRefused:
                 missing.add(place.name)
-        # The broker logs an error for each look at a queue that is missing.
+        # The broker logs an error for each passive declare of a missing queue.
         self._waits = [each.name for each in self._options.places if each.wait is not None and each.name not in missing]
         counted = {self._returned, self._quarantine}
         self._may_count = not missing & counted
@@ -188,7 +188,8 @@ class Subscription:
             without += [] if self._may_count else [UNTOLD]
             names = ", ".join(repr(place.name) for place in self._options.places if place.name in missing)
             self.warnings.append(f"this user may not create {names}: {', and '.join(without)}")
-        # Whether others have made one is not looked for: a connection that has published is not read from in an alarm.
+        # Don't check whether others have created one: in an alarm, the broker stops reading a connection that has
+        # published.
         if is_new:
             self._young_until = time.monotonic() + NEW_SECONDS
 

@@ -1,4 +1,4 @@
-"""`rqtool work`: deliver → run → settle. An ack only after the work; heartbeats go on whatever the work does."""
+"""`rqtool work`: deliver → run → settle. Acks only after the work; heartbeats continue whatever the work does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription
 
 LAST_SECONDS = 2.0
-"""How long a worker that must leave at once still takes to put its tasks back."""
+"""How long a worker that must stop at once may take to put its tasks back."""
 _WAITING = "waiting for tasks in {!r}; Ctrl-C stops after the current task, a second one at once"
 _PRETENDING = "no command: pretending, one second for each dot in a task, and acknowledging it"
 
@@ -57,9 +57,8 @@ class Worker:
         self._session = Session(subscribe, jobs, events, lifecycle)
 
     async def run(self) -> Tally:
-        """Work until a signal, until drained, or until `max_tasks`. Returns what was done.
-
-        Raises RqtoolError where it can't begin, or can't go on; Stopped after a second signal.
+        """Work until a signal, until drained, or until `max_tasks`. Returns what was done. Raises RqtoolError if it
+        can't begin or go on; Stopped after a second signal.
         """
         began = time.monotonic()
         self._events.out.on_change(self._output_changed)
@@ -77,7 +76,7 @@ class Worker:
                 await self._pool.close()
                 if self._session.subscription is not None:
                     await self._session.subscription.connection.close()
-                    if self._events.out.error is None:  # else its reader has left, and the error is all there is to say
+                    if self._events.out.error is None:  # else its reader is gone, and only the error matters
                         line = self._settler.tally.line(time.monotonic() - began)
                         early = self._options.drain and signals.finish
                         self._events.say(f"{line}; stopped before the queue was drained" if early else line)
@@ -86,7 +85,7 @@ class Worker:
         return self._settler.tally
 
     def _start_the_rest(self) -> None:
-        """Start what runs beside the loop."""
+        """Start the coroutines beside the loop."""
         options, vhost, start = self._options, self._endpoint.vhost, self._lifecycle.start
         start(report_health(options.health_file, self._session, self._jobs, self._lifecycle))
         start(Quarantine(self._api, self._jobs, self._session, self._dispatcher, self._lifecycle).run())
@@ -141,7 +140,7 @@ class Worker:
             running = plural(self._jobs.at_work, "task")
             text = f"stopping after the running work ({running}); a second signal kills it"
             self._events.say_once(text, topic="stopping")
-        await self._session.stop()  # first of all, so that what goes back is not delivered to us again
+        await self._session.stop()  # first of all, so that returned tasks are not delivered to us again
         self._dispatcher.return_waiting()
         if gives_back_all:
             self._dispatcher.return_withdrawn()

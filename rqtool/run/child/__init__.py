@@ -1,1 +1,1 @@
-"""What runs in a runner process: commands and functions, and where what they write goes."""
+"""The code of a runner process: it runs commands and functions, and passes on their output."""

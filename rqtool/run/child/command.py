@@ -1,8 +1,8 @@
 """Runs commands in a runner process, each in a process group of its own: one loop that blocks as long as it likes.
 
-The body is on stdin, as a file: a command that never reads it blocks nothing, at any size. Placeholders
-in the arguments are replaced by it. What the command writes to stderr is passed on to our own, where its stdout is our
-own too; else both go to the worker.
+The body is on stdin, as a file, so a command that never reads it blocks nothing, at any size. It also replaces
+placeholders in the arguments. If the command's stdout is our own, its stderr is passed on to our own too; else both go
+to the worker.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rqtool.run.placeholders import Template
 from rqtool.run.process_group import KILL_AFTER, signal_group
 
 END_OF_STDERR = 0.2
-"""Seconds that stderr may stay open behind a command that failed: what it left running may hold it forever."""
+"""Seconds that stderr may stay open after a command failed: processes that it left behind may hold it forever."""
 _LOOK = 0.02
-"""Seconds between two looks at a process group that is to end."""
+"""Seconds between two checks of a process group that should end."""
 _LONGEST_POLL = 86_400.0
 """Seconds; poll() takes 24 days at most."""
 
@@ -41,8 +41,8 @@ def serve_commands(worker: Worker, spec: Spec, groups: mmap) -> None:
 
 
 class Commands:
-    """At most `width` commands at once. The group of each is noted in `groups`, so that the worker can kill what is
-    left when the runner itself is killed.
+    """At most `width` commands at once. `groups` holds the process group of each, so that the worker can kill what is
+    left if the runner itself is killed.
     """
 
     def __init__(self, worker: Worker, spec: Spec, groups: mmap) -> None:
@@ -53,15 +53,15 @@ class Commands:
         self._groups = memoryview(groups).cast("i")
         self._free = list(range(spec.width))
         self._running: set[CommandProcess] = set()
-        """Those that have not been answered for."""
+        """The commands that have not been answered for."""
         self._by_pid: dict[int, CommandProcess] = {}
         self._deadlines: dict[CommandProcess, float] = {}
-        """When there is something to do for a command though nothing happens."""
-        self._unanswered = False  # whether the output of a command that has ended has had no room
+        """When a command needs attention even if nothing happens."""
+        self._unanswered = False  # whether output of an ended command had no room
         worker.outputs.setblocking(False)
         self._stderr, self._outlet = Output(2), Outlet(worker.outputs, spec)
         self._is_direct = spec.output == "direct"
-        # A worker that is itself a command has variables of its own task, which say nothing about ours.
+        # A worker that is itself a command has the variables of its own task, which don't describe ours.
         self._environment = {n: value for n, value in os.environb.items() if not n.startswith(PREFIX)}
         self._poll = select.poll()
         self._streams = Streams[CommandProcess](self._poll, self._stderr if self._is_direct else self._outlet)
@@ -75,7 +75,7 @@ class Commands:
         self._is_taking = False
 
     def serve(self) -> None:
-        """Serve until the worker is gone, or wants no more. Nothing is left running."""
+        """Serve until the worker is gone or wants no more. Leaves nothing running."""
         at_once = True
         try:
             at_once = self._serve()
@@ -85,7 +85,7 @@ class Commands:
             self._end_all(at_once=at_once)
 
     def _serve(self) -> bool:
-        """Returns whether what still runs is to end at once."""
+        """Returns whether the running commands should end at once."""
         answers, lifeline = self._worker.answers.fileno(), self._worker.lifeline
         for descriptor in (self._wakeups, answers, lifeline):
             self._poll.register(descriptor, select.POLLIN)
@@ -98,7 +98,7 @@ class Commands:
                     if self._streams.have_room:
                         self._read(*read)
                 elif descriptor == self._wakeups:
-                    some_have_ended = True  # looked at when all that they wrote before has been read
+                    some_have_ended = True  # handled when all their earlier output has been read
                 elif descriptor == lifeline:
                     return bool(os.read(descriptor, 1))
                 elif descriptor == answers:
@@ -112,7 +112,7 @@ class Commands:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Write what had no room, and answer for those whose output it was."""
+        """Write the output that had no room, and answer for the commands that wrote it."""
         while self._unanswered or not (self._streams.are_read and self._streams.have_room):
             self._streams.go_on()
             if not (self._unanswered and self._streams.have_room):
@@ -176,7 +176,7 @@ class Commands:
     # The commands.
 
     def _read(self, command: CommandProcess, stream: Stream) -> None:
-        """Hand on what comes, as long as anything holds the pipe: what a command left behind gets no SIGPIPE."""
+        """Pass on output as long as any process holds the pipe, so that processes left behind get no SIGPIPE."""
         data = stream.read()
         if not data:
             self._streams.close(stream)
@@ -191,11 +191,11 @@ class Commands:
         command.output.write(stream.number, data)
         if command.output.trouble:
             for each in command.streams:
-                if each.number == 1 and each.is_open:  # SIGPIPE, as without us
+                if each.number == 1 and each.is_open:  # a SIGPIPE, as it would get without rqtool
                     self._streams.close(each)
 
     def _reap(self) -> None:
-        """Find out which commands have ended, and answer for those whose end is known in full."""
+        """Find the commands that have ended, and answer for those whose output is complete."""
         os.read(self._wakeups, 4096)
         while self._by_pid:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -205,18 +205,18 @@ class Commands:
             command.code = os.waitstatus_to_exitcode(status)
             if command.kill_at is None:
                 self._deadlines[command] = time.monotonic() + END_OF_STDERR
-                # From here on others can get the number, unless the group has other members.
+                # From here on, the number can be reused unless the group has other members.
                 self._groups[command.slot] = 0
                 self._finish(command)
 
     def _finish(self, command: CommandProcess) -> None:
-        """Answer for a command that has ended, unless something of it is still to come."""
+        """Answer for a command that has ended, unless more of its output is still to come."""
         code = command.code
         if code is None or command.kill_at is not None:
             return
         if command not in self._running:
             if command.output is not None:
-                command.output.end()  # of what it left behind
+                command.output.end()  # of processes that it left behind
             return
         if code and command.stderr.is_open and time.monotonic() < self._deadlines.get(command, 0.0):
             return
@@ -227,7 +227,7 @@ class Commands:
         self._answer(command, self._judge(command, code))
 
     def _is_on_its_way(self, command: CommandProcess, output: TaskOutput) -> bool:
-        """Hand over all that a command that has ended wrote. Returns whether it is on its way."""
+        """Pass on all output of a command that has ended. Returns whether it is on its way."""
         for stream in command.streams:
             stream.measure()
             while stream.due and self._streams.have_room:
@@ -268,7 +268,7 @@ class Commands:
                 self._deadlines[command] = now + _LOOK
 
     def _see_it_end(self, command: CommandProcess, now: float) -> None:
-        """Wait for the whole group of a command whose time is up, and kill what is left of it in the end."""
+        """Wait for the whole group of a command whose time is up, and finally kill what is left of it."""
         if now >= (command.kill_at or 0.0):
             signal_group(command.pid, signal.SIGKILL)
             command.kill_at = inf

@@ -1,4 +1,4 @@
-"""The process of one command: how it is started, what it finds in its environment, and what is known of it."""
+"""The process of one command: its start, its environment and its state."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from rqtool.run.task import Task
 LAST_BYTES = 2000
 LAST_LINES = 10
 PREFIX = b"RQTOOL_TASK_"
-"""How the names of a task's variables begin. No option's environment twin does: a command that runs rqtool itself must
-not inherit options that its own line doesn't give."""
+"""The prefix of a task's variables. No option's environment variable has it: a command that runs rqtool itself must not
+inherit options that its own command line doesn't give.
+"""
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
 _NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 MOST_HEADERS = 128 * 1024
 """Bytes of variables with headers: Linux takes no more in a single variable, and about 2 MB of arguments and variables
-together. A binary header or a long list can be several times as large as text as it was in its frame."""
+together. As text, a binary header or a long list can be several times as large as in its frame."""
 
 
 def variables_of(task: Task) -> dict[bytes, bytes]:
@@ -53,10 +54,9 @@ def _value(text: str) -> bytes:
 
 
 def ignore_stops() -> list[signal.Signals]:
-    """Ignore the signals that would end or stop us, and return those that were not ignored before.
-
-    The worker alone decides when we end; a service manager signals all that it finds. And a terminal may stop a process
-    that writes to it from the background (stty tostop), where we are.
+    """Ignore the signals that would end or stop us, and return those that were not ignored before. Only the worker
+    decides when we end, but a service manager signals every process that it finds. A terminal may stop us too, since we
+    write to it from the background (stty tostop).
     """
     handled = [
         number
@@ -80,7 +80,7 @@ def spawn(
     Returns its pid and a pipe from each of its `streams` (1, 2). posix_spawn takes half the processor time of
     subprocess.Popen.
 
-    A program without a slash is looked for in our PATH. Raises OSError, with a filename where the program is at fault;
+    A program without a slash is searched for in our PATH. Raises OSError, with a filename if the program is at fault;
     ValueError for a NUL in an argument.
     """
     # A path goes to the system as it is: macOS would have posix_spawnp hand a script without `#!` to a shell.
@@ -133,7 +133,7 @@ class CommandProcess:
         self.code: int | None = None
         """None: it has not ended."""
         self.kill_at: float | None = None
-        """Not None: its time is up, and it has until then to end by itself."""
+        """If its time is up: until when it may still end by itself."""
         self.is_late = False
         """Whether its time was up before it ended."""
         self._tail = b""

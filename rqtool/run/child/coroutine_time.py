@@ -1,4 +1,4 @@
-"""The time of coroutines that share an event loop, where one that blocks it takes the time of all others."""
+"""Times coroutines that share an event loop, where one that blocks it costs the others their time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BLOCKING = 0.1
 
 
 class Timed(Generic[Result]):
-    """Runs the coroutine of a task, and measures its time without that in which others blocked the loop. What is in
-    asyncio tasks that it starts itself is not seen.
+    """Runs the coroutine of a task, and measures its time without the time in which others blocked the loop. It does
+    not see asyncio tasks that the coroutine starts.
     """
 
     shared: ClassVar[memoryview[float]] = memoryview(bytearray(STEP.size)).cast("d")
@@ -39,7 +39,7 @@ class Timed(Generic[Result]):
 
     @property
     def left(self) -> float:
-        """Seconds that it still has."""
+        """The seconds left to it."""
         return self._ends_at + Timed.shared[BLOCKED] - time.monotonic()
 
     def __await__(self) -> Generator[Any, Any, Result]:
@@ -58,7 +58,7 @@ class Timed(Generic[Result]):
             finally:
                 if (seconds := time.monotonic() - began) >= BLOCKING:
                     self._blocked(seconds)
-                Timed.shared[IN_STEP] = 0  # last: the worker must not miss the time that it took
+                Timed.shared[IN_STEP] = 0  # last, so that the worker does not miss the time that it took
             try:
                 step, value = coroutine.send, (yield awaited)
             except BaseException as error:  # cancelled

@@ -1,4 +1,4 @@
-"""What an exception of the user's code says about its task: a verdict, and a traceback without rqtool's own frames."""
+"""Turns an exception of the user's code into a verdict on its task, and a traceback without rqtool's own frames."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _judge(error: BaseException) -> Outcome:
             return Postponed(why, delay=None if delay is None else float(delay))
         line = f"Retry({delay!r}): no delay between 0 and {format_duration(LONGEST_DELAY)}{report.place()}"
     full = report.full()
-    # What is cancelled was mostly out of time, and the outcome says so.
+    # A cancelled task mostly ran out of time, and the outcome says so.
     if type(error).__name__ != "CancelledError":
         with suppress(Exception):
             print(full, end="", file=sys.stderr, flush=True)  # noqa: T201 - for the function's developer
@@ -54,7 +54,7 @@ def _reason(error: Reject | Retry) -> str:
 
 
 class Report:
-    """An exception in words. Its own str() may fail, as the user's code may in any other way."""
+    """Describes an exception. Its own str() may fail, like any of the user's code."""
 
     def __init__(self, error: BaseException) -> None:
         self._name = type(error).__qualname__

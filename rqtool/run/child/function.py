@@ -79,7 +79,7 @@ def _argument(taken: Taken, target: Target) -> object:
 
 
 def _begin(taken: Taken, captured: FunctionOutput | None, *, is_async: bool) -> TaskOutput | None:
-    """Return where a task writes, None for our own streams. Those that a task before it has closed are opened anew."""
+    """Return where a task writes, None for our own streams. Reopens streams that an earlier task has closed."""
     if captured is not None:
         return captured.begin(taken, is_async=is_async)
     if is_closed(sys.stdout):
@@ -163,7 +163,7 @@ def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOut
 
     async def run(argument: object, number: int) -> Outcome:
         timed = Timed(partial(_finish, partial(target.function, argument)), timeout, number)
-        # A task of its own: a function that cancels itself must not cancel what answers for it.
+        # An asyncio task of its own: a function that cancels itself must not cancel the code that answers for it.
         work = asyncio.ensure_future(timed)
         while not work.done() and timed.left > 0.0:
             await asyncio.wait({work}, timeout=timeout and timed.left)
@@ -171,7 +171,7 @@ def _serve_all(worker: Worker, target: Target, spec: Spec, captured: FunctionOut
         if not work.done():
             work.cancel()
             await asyncio.wait({work})
-        # One that has cancelled itself, and then ended all the same, has no result.
+        # A function that has cancelled itself and still ended normally has no result.
         outcome = Failed("CancelledError") if work.cancelled() else work.result()
         if is_late and timeout is not None:
             return timed_out(timeout, getattr(outcome, "detail", ""))

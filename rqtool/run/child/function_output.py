@@ -1,8 +1,8 @@
-"""stdout and stderr of a function's process, where what tasks write goes to the worker.
+"""stdout and stderr of a function's process, whose output goes to the worker.
 
-Output of Python code is handed on at once, under its task's name; context variables tell the tasks of an async function
-apart. Output of other code, such as a process that the function starts, waits in a file for the next line or for the
-end of the task. A pipe would need a thread, and could fill up while the function keeps that thread from reading.
+Output of Python code is passed on at once, under its task's name; context variables tell the tasks of an async function
+apart. Output of other code, such as a process that the function starts, waits in a file for the next line or the end of
+the task. A pipe would need a thread, and could fill up while the function keeps that thread from reading.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _LARGE = 1 << 26
-"""Bytes of the file after which it is emptied: at that moment what others write there could be lost."""
+"""Bytes of the file after which it is emptied: output that arrives at that very moment could be lost."""
 
 
 class FunctionOutput:
@@ -48,8 +48,8 @@ class FunctionOutput:
         signal.signal(signal.SIGTERM, self._terminate)
 
     def begin(self, taken: Taken, *, is_async: bool) -> TaskOutput:
-        """A task begins, in the current context, or, if it is not async, in the whole process. Streams that one before
-        it has closed are opened anew.
+        """A task begins, in the current context, or, if it is not async, in the whole process. Reopens streams that an
+        earlier task has closed.
         """
         if is_closed(sys.stdout):
             sys.stdout = line_buffered(_Stream(self, 1), sys.__stdout__)
@@ -57,7 +57,7 @@ class FunctionOutput:
             sys.stderr = line_buffered(_Stream(self, 2), sys.__stderr__)
         for stream in (sys.stdout, sys.stderr):
             if is_async and isinstance(stream, io.TextIOWrapper):
-                # What waited in a buffer would belong to whichever task fills it.
+                # Buffered output would be attributed to whichever task fills the buffer.
                 stream.reconfigure(write_through=True)
         output = self._outlet.of_task(taken)
         self._unfinished.add(output)
@@ -68,7 +68,7 @@ class FunctionOutput:
         return output
 
     def end(self, output: TaskOutput) -> None:
-        """Hand over what is left of a task that has ended."""
+        """Pass on the rest of a finished task's output."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # the function can have replaced it
                 stream.flush()
@@ -90,21 +90,21 @@ class FunctionOutput:
             raise OutputError(output.trouble.why)
 
     def _terminate(self, number: int, frame: object) -> None:  # noqa: ARG002
-        """End by a signal, as without us, when what tasks have written so far is handed over: their time is up."""
+        """Die of a signal, as without rqtool, but only after passing on the output of tasks so far."""
         for output in list(self._unfinished):
             self.end(output)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
     def _leave(self) -> None:
-        """A fork has no way to the worker: what it writes goes to the file, or to the worker's stderr."""
+        """A fork can't reach the worker: its output goes to the file, or to the worker's stderr."""
         if signal.getsignal(signal.SIGTERM) == self._terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
         sys.stderr = line_buffered(Unbuffered(2), sys.stderr)
 
     def _take_file(self) -> None:
-        """Hand on what others wrote to our stdout."""
+        """Pass on what other code wrote to our stdout."""
         size = os.fstat(1).st_size
         while self._read_to < size:
             data = os.pread(1, min(size - self._read_to, 65536), self._read_to)

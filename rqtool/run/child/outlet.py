@@ -1,6 +1,6 @@
-"""A runner's end of the way that what tasks write takes to the worker: see rqtool.run.channel.
+"""The runner's end of the channel that carries the output of tasks to the worker: see rqtool.run.channel.
 
-Its datagrams are numbered from 1: an answer says which one was the last of its task.
+It numbers its datagrams from 1; an answer says which one was the last of its task.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rqtool.run.encoding import Spec
 from rqtool.run.outcome import OutputGone, Shortage, shortage
 
 IN_MEMORY = 131_072
-"""Bytes, two reads of a pipe; what is longer waits in an unlinked temporary file."""
+"""Bytes, two reads of a pipe; longer output waits in an unlinked temporary file."""
 LONGEST_TAG = 256
 
 
 class Outlet:
-    """A runner's end. Where the socket blocks, nothing is ever waiting here."""
+    """The runner's end. With a blocking socket, nothing ever waits here."""
 
     def __init__(self, outputs: socket.socket, spec: Spec) -> None:
         self._socket = outputs
@@ -31,9 +31,9 @@ class Outlet:
         self._waiting: deque[tuple[int, Content]] = deque()
         self._last = 0
         self.sent = 0
-        """The number of the last one that is on its way."""
+        """The number of the last datagram sent."""
         self.gone = ""
-        """Why the worker takes no more."""
+        """Why the worker accepts no more."""
         if spec.output != "direct":
             import tempfile  # 20 ms
 
@@ -54,7 +54,7 @@ class Outlet:
         return self._socket.fileno()
 
     def write(self, stream: int, content: Content) -> int:
-        """Hand it over now, or as soon as `flush` can. Returns its number."""
+        """Send it now, or as soon as `flush` can. Returns its number."""
         self._last += 1
         if not self.gone:
             self._waiting.append((stream, content))
@@ -74,7 +74,7 @@ class Outlet:
 
 
 class TaskOutput:
-    """What one task writes to stdout (1) and stderr (2)."""
+    """The output of one task, on stdout (1) and stderr (2)."""
 
     __slots__ = ("_outlet", "_spools", "_trouble", "last")
 
@@ -82,7 +82,7 @@ class TaskOutput:
         self._outlet = outlet
         self._spools = Spool(tag, whole=whole), Spool(tag, whole=whole)
         self.last = 0
-        """The number of the last datagram that holds something of it; 0: none does."""
+        """The number of the last datagram with output of this task; 0: none."""
         self._trouble: OutputGone | Shortage | None = None
 
     @property
@@ -92,7 +92,7 @@ class TaskOutput:
 
     @property
     def is_on_its_way(self) -> bool:
-        """Whether nothing of it waits any more."""
+        """Whether none of it is waiting any more."""
         return self._outlet.sent >= self.last or self.trouble is not None
 
     @property
@@ -105,7 +105,7 @@ class TaskOutput:
         self._hand_over(stream, self._spools[stream - 1].feed, data)
 
     def end(self) -> None:
-        """Hand over what is left, unless some of it is lost: the task will be done again. Idempotent."""
+        """Send the rest, unless some of it is lost, since then the task runs again. Idempotent."""
         if self._trouble:
             return
         for stream, spool in enumerate(self._spools, start=1):
@@ -123,9 +123,9 @@ class TaskOutput:
 
 
 class Spool:
-    """What a task wrote to one of its streams and is still to be handed on: up to a line end, or all of it at its end.
+    """Output of a task on one stream that is yet to be passed on: at the next line end, or all of it at the end.
 
-    `tag` goes before each line. `whole`: nothing is handed on before `end`, and then as it was written.
+    `tag` goes before each line. `whole`: nothing is passed on before `end`, and then as it was written.
     """
 
     def __init__(self, tag: bytes, *, whole: bool) -> None:
@@ -138,7 +138,7 @@ class Spool:
         """Bytes that were fed."""
 
     def feed(self, data: bytes) -> Content | None:
-        """Take what was written; return what is to be handed on. Raises OSError."""
+        """Take new output; return the part that can be passed on. Raises OSError."""
         self.size += len(data)
         if self._tag and data:
             data = self._tagged(data)
@@ -155,7 +155,7 @@ class Spool:
         return ready
 
     def end(self) -> Content | None:
-        """Return what is left. What comes after the end is handed on line by line. Raises OSError."""
+        """Return the rest. Output after the end is passed on line by line. Raises OSError."""
         if not self._whole and (self._memory or self._file):
             self._keep(b"\n")  # or the first line of another task would join this one
         self._whole = self._is_in_line = False

@@ -1,4 +1,4 @@
-"""The pipes from stdout and stderr of commands, which are read while there is room for what comes."""
+"""The pipes from stdout and stderr of commands, which are read while there is room for their output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Stream:
         self.descriptor = descriptor
         self.is_open = True
         self.due: int | None = None
-        """Bytes that a command that has ended left in it; what comes behind them is not its own. None: it goes on."""
+        """Bytes that an ended command left in the pipe; any later ones are not its own. None: it is still running."""
 
     def measure(self) -> None:
         """Find out how many bytes are in it, now that the command has ended."""
@@ -47,7 +47,7 @@ class Stream:
 
 
 class Streams(Generic[Owner]):
-    """Registers streams with `poll`, each with its owner, unless `out`, where what they hold goes, takes nothing."""
+    """Registers streams with `poll`, each with its owner, unless their destination `out` has no room."""
 
     def __init__(self, poll: select.poll, out: Output | Outlet) -> None:
         self._poll = poll
@@ -73,7 +73,7 @@ class Streams(Generic[Owner]):
         stream.close()
 
     def go_on(self) -> None:
-        """Write what waits, and read nothing more before all is written."""
+        """Write what is waiting, and read nothing more until all is written."""
         with suppress(OSError):
             self._out.flush()
         if self.have_room is self.are_read:

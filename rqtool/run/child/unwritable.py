@@ -1,6 +1,6 @@
-"""Why our stdout can't be written, as far as that shows without writing to it.
+"""Finds out why our stdout can't be written, without writing to it.
 
-A command that writes to it says no more than that it failed. Not seen: a quota, and what has changed since.
+A command that writes to it only reports that it failed. This misses quotas, and anything that has changed since.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SPARE = 65_536
 
 
 def why_unwritable(descriptor: int) -> str:
-    """Return in a few words why a stream can't be written. Empty: it seems that it can."""
+    """Return in a few words why a stream can't be written. Empty: it seems writable."""
     if reader_is_gone(descriptor):
         return _words(errno.EPIPE)
     status = os.fstat(descriptor)

@@ -36,7 +36,7 @@ class Worker:
                 return None
 
     def hello(self, **values: object) -> None:
-        """Say that we are ready, or why we can't be."""
+        """Report that we are ready, or why we can't be."""
         self.answers.sendall(pack(0, pack_values(**values)))
 
     def answer(self, number: int, answer: Answer) -> None:

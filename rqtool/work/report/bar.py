@@ -10,15 +10,15 @@ from rqtool.durations import clock
 from rqtool.work.report.tally import rate
 
 RATE_SECONDS, ETA_SECONDS = 10.0, 30.0
-"""The time from which the rate of this worker, and that of the whole queue, are taken."""
+"""Seconds over which the rates of this worker, and of the whole queue, are measured."""
 SHORTEST, LONGEST = 8, 40
 """Characters of the bar itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """`left`: tasks that may begin, None: not known yet. `pause`: for how many seconds none is to begin. `waiting`:
-    failed tasks whose next attempt has its time.
+    """`left`: tasks that may begin, None: not known yet. `pause`: for how many seconds none may begin. `waiting`:
+    failed tasks that wait for their next attempt.
     """
 
     done: int
@@ -37,7 +37,7 @@ class Trend:
         self._seen: deque[tuple[float, int]] = deque()
 
     def add(self, now: float, figure: int) -> float:
-        """Returns the change per second, 0 where too little is known."""
+        """Returns the change per second, 0 if too little is known."""
         self._seen.append((now, figure))
         while len(self._seen) > 2 and self._seen[1][0] <= now - self._seconds:
             self._seen.popleft()
@@ -46,8 +46,8 @@ class Trend:
 
 
 class Bar:
-    """A line for each set of figures. The ETA comes from how fast the queue empties, other workers included; the bar
-    shows how much is gone of the most that was there.
+    """Makes a line for each set of figures. The ETA comes from how fast the queue empties, thanks to other workers too;
+    the bar compares the queue with its longest length so far.
     """
 
     def __init__(self) -> None:

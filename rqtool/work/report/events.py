@@ -28,7 +28,7 @@ class Events:
         self._said: set[str] = set()
 
     def say_once(self, text: str, topic: str = "") -> None:
-        """Say it unless something was said on this topic before; without a topic, unless the same was said."""
+        """Say it unless something was already said on this topic; without a topic, unless the same was said."""
         if (topic or text) not in self._said:
             self._said.add(topic or text)
             self.say(text)
@@ -38,7 +38,7 @@ class Events:
             self.out.emit(f" [x] Received {quoted(task.body)}")
 
     def redelivered(self, task: Task, *, in_hand: bool) -> None:
-        """The task was delivered before; `in_hand`: it is here, or its result is, and it does not run again."""
+        """The task was delivered before; `in_hand`: it, or its result, is here, so it does not run again."""
         if in_hand:
             self.say(f"{quoted(task.body)} came again while it was in hand: it is not done twice")
 
@@ -52,7 +52,7 @@ class Events:
             self.job_log.add(job, outcome, seconds)
 
     def failed(self, task: Task, outcome: Outcome, seconds: float) -> None:
-        """The attempt failed. Lines for people wait for what becomes of the task."""
+        """The attempt failed. Lines for people are printed only when the task's fate is known."""
 
     def retry(self, end: Result) -> None:
         happened = "asks for another attempt" if isinstance(end.outcome, Postponed) else "failed"
@@ -68,7 +68,7 @@ class Events:
         self.complain(f"no task can be started here for now ({why}); trying again")
 
     def braked(self, in_a_row: int, why: str, longest: float) -> None:
-        """One attempt after the other fails: from now on one at a time begins, with pauses of up to `longest`."""
+        """Attempts keep failing: from now on one at a time begins, with pauses of up to `longest`."""
         then = f"one at a time from now on, with pauses of up to {format_duration(longest)}, until one succeeds"
         then += " (--no-brake stays at full speed)"
         self.say(f"{in_a_row} attempts failed in a row (the last one: {why}); {then}")

@@ -1,4 +1,4 @@
-"""The job log of `--joblog`: a line for each attempt that has ended, as GNU parallel writes it."""
+"""The job log of `--joblog`: a line for each finished attempt, in GNU parallel's format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HERE = ":"
 """What GNU parallel calls this machine."""
 _CODES = {Done: 0, CannotRun: 127, Rejected: os.EX_DATAERR, Postponed: os.EX_TEMPFAIL}
 _MOST = 1000
-"""Bytes of a task behind the name of a function."""
+"""Bytes of a task after the name of a function."""
 
 
 class JobLog:
@@ -80,13 +80,13 @@ class JobLog:
         return os.fsencode(shlex.join(map(os.fsdecode, words)))
 
     def _write(self, line: bytes) -> None:
-        """Write it in one piece, or what others write would come between."""
+        """Write it in one piece, or other workers' lines could come between."""
         if os.write(self._file, line) < len(line):
             raise OSError("no space left on device")
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether the last line has no end: a disk that was full cut it."""
+    """Whether the last line has no end, because a full disk cut it."""
     with suppress(PermissionError), path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
@@ -94,7 +94,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def exit_status(outcome: Outcome) -> tuple[int, int]:
-    """Return exit code and signal, as GNU parallel has them: a signal goes with 0, or with -1 where the time was up. A
+    """Return exit code and signal, as GNU parallel has them: a signal goes with 0, or with -1 after a timeout. A
     function has the exit code that a command with the same verdict has.
     """
     code: int | None = getattr(outcome, "exit_code", None)

@@ -1,4 +1,4 @@
-"""A worker's stdout and stderr: written at once where they can be, without ever waiting for their readers."""
+"""A worker's stdout and stderr: written at once if possible, without ever waiting for their readers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from rqtool.output import Content, Output, explain, unwritable
 from rqtool.text import printable
 
 SAID_AFTER = 10.0
-"""Seconds without a reader before the user hears of it."""
+"""Seconds without a reader before the user is told."""
 
 
 class WorkerOutput:
-    """stdout is data; stderr is talk, of which `quiet` leaves out what `say` is given.
-
-    `error`: why stdout can't be written; no call here raises it. `data_only`: what tasks write to their stdout would be
-    noise on ours, and goes to stderr.
+    """stdout is for data, stderr for messages; `quiet` suppresses those of `say`. `error`: why stdout can't be written;
+    no call here raises it. `data_only`: the stdout of tasks would be noise on ours, and goes to stderr.
     """
 
     def __init__(self, *, quiet: bool, data_only: bool = False) -> None:
         self._quiet = quiet
         self._stdout = Output(1)
-        # Where both are one, as after 2>&1, what waits on one must not be torn by the other.
+        # If both are the same, as after 2>&1, output waiting on one must not be torn by the other.
         self._stderr = self._stdout if os.path.sameopenfile(1, 2) else Output(2)
         self._stdout_of_work = self._stderr if data_only else self._stdout
         self._waiting: set[Output] = set()
@@ -37,11 +35,11 @@ class WorkerOutput:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something that was written is still unread."""
+        """Whether written output is still unread."""
         return bool(self._waiting)
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed` when all was read, or when stdout can't be written."""
+        """Call `changed` when everything has been read, or when stdout can't be written."""
         self._changed = changed
 
     def emit(self, line: str) -> None:
@@ -61,11 +59,11 @@ class WorkerOutput:
             self._wait_for(self._stderr)
 
     def hand_on(self, stream: int, content: Content) -> None:
-        """Write what a task wrote to its stdout (1) or stderr (2)."""
+        """Write a task's output to stdout (1) or stderr (2)."""
         self._write(self._stdout_of_work if stream == 1 else self._stderr, content)
 
     def fail(self, why: str) -> None:
-        """Some of what should be on stdout is lost."""
+        """Some output for stdout is lost."""
         self.error = self.error or unwritable(why)
         self._changed()
 
@@ -83,7 +81,7 @@ class WorkerOutput:
             self.complain(text)
 
     def _look_for_a_reader(self) -> None:
-        """Say it if nothing is read for long; a slow reader is one."""
+        """Say so if nothing is read for long; a slow reader is fine."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -96,13 +94,13 @@ class WorkerOutput:
 
     def _wait_for(self, output: Output) -> None:
         if output.is_waiting and output not in self._waiting:
-            with suppress(RuntimeError):  # before the loop and after it nothing waits for what is written
+            with suppress(RuntimeError):  # before the loop and after it, nothing waits for the output
                 self._go_on_later(output)
                 self._waiting.add(output)
                 self._look_for_a_reader()
 
     def _go_on_later(self, output: Output) -> None:
-        """Raises RuntimeError where no loop runs."""
+        """Raises RuntimeError if no loop is running."""
         loop = asyncio.get_running_loop()
         try:
             loop.add_writer(output, self._go_on, output)

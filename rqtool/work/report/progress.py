@@ -1,7 +1,6 @@
-"""Draws a worker's progress on the last line of the terminal, which it takes out of the part that scrolls.
-
-So what is printed, by us or by commands that write to the terminal themselves, scrolls above it and tears nothing.
-Codes: https://vt100.net/docs/vt510-rm/DECSTBM.html, DECSC, DECRC.
+"""Draws a worker's progress on the last line of the terminal, outside the scrolling region. So output, ours or that of
+commands that write to the terminal themselves, scrolls above it and tears nothing. Codes:
+https://vt100.net/docs/vt510-rm/DECSTBM.html, DECSC, DECRC.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from rqtool.work.report.tally import Tally
 from rqtool.work.session import Session
 
 DRAW, ASK = 0.2, 1.0
-"""Seconds between two looks at the worker, and between two questions to the broker."""
+"""Seconds between two updates from the worker, and between two requests to the broker."""
 _FEWEST_LINES, _FEWEST_COLUMNS, _NO_ROOM = 3, 20, os.terminal_size((0, 0))
-"""A terminal that is smaller, or that does not know its size, has no bar."""
+"""A smaller terminal, or one that does not know its size, has no bar."""
 SAVE, RESTORE = "\x1b7", "\x1b8"
 _MARGINS, _ALL, _CLEAR = "\x1b[1;{}r", "\x1b[r", "\x1b[{};1H\x1b[K"
 
 
 def can_draw() -> bool:
-    """Whether stderr is a terminal that knows such codes."""
+    """Whether stderr is a terminal that supports these codes."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -49,7 +48,7 @@ class Progress:
     _size: os.terminal_size | None = None
 
     async def ask(self) -> None:
-        """Ask the broker again and again how much is ready, and waits for another attempt. Never ends."""
+        """Ask the broker again and again how many tasks are ready, and how many wait for a retry. Never ends."""
         while True:
             if (subscription := self.session.subscription) is not None:
                 with suppress(Lost):  # the worker opens another connection

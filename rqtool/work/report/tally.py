@@ -1,4 +1,4 @@
-"""What a worker did, counted and in a line. Pure."""
+"""What a worker did, as counts and as a line. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rqtool.durations import clock
 
 @dataclass(slots=True)
 class Tally:
-    """`dead` tasks went to the dead queue; `retried` counts attempts that another one followed, `failed` those of both
-    that failed and did not merely ask for another.
+    """`dead` tasks went to the dead queue; `retried` counts attempts that another one followed; `failed` counts those
+    of both that failed and did not merely ask for another attempt.
     """
 
     done: int = 0

@@ -234,7 +234,9 @@ def _watch(endpoint: Endpoint, where: str | None, names: list[str], stuck_after:
     if seconds < SHORTEST_WATCH:
         raise UsageError(f"--watch {every} is too short", "Give it 200ms or more")
     if not sys.stdout.isatty():
-        raise UsageError("--watch needs a terminal, and stdout is not one", "Leave it out, and run rqtool queues again")
+        raise UsageError(
+            "--watch draws on a terminal, and stdout is not one", "Leave it out, and run rqtool queues again"
+        )
     from rqtool.queues.watch import Watch
 
     return Watch(endpoint, where, names or None, stuck_after, seconds).run()

@@ -88,8 +88,8 @@ class Jobs:
         if key is not None and (orphan := self._orphans.pop(key, None)) is not None:
             orphan.delivery = delivery
             return orphan
-        counts = bool(self.interruptions) and delivery.queue != self.queue
-        job = Job(delivery, self.queue, owner, self._excused(delivery) if counts else 0)
+        excused = 0 if delivery.queue == self.queue else self._excused(delivery)
+        job = Job(delivery, self.queue, owner, excused)
         result, acked_on = self._results.get(key, (None, _SHARED))
         if acked_on not in (self._connection, _SHARED):
             del self._results[key]

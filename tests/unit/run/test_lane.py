@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rqtool.run.lane import MOST_LOSSES, Entry, Lane
+from rqtool.run import lane as module
+from rqtool.run.lane import AHEAD, MOST_AHEAD, MOST_LOSSES, Entry, Lane, Pace, Suspects
 from rqtool.run.task import Task
 from tests.driven import Run
 
@@ -247,11 +249,69 @@ class TestTakenBack:
         assert _numbers(lane.take_lost()) == [1]
         assert (_hand_over(lane), list(lane.at_work)) == ([2], [2])
 
+    def test_its_time_begins_anew(self) -> None:
+        """Whatever brought it back: taken back, at work beside a suspect, or a suspect itself."""
+        lane = _lane(3, 3)
+        for entry in lane.at_work.values():
+            entry.ends_at = 1.0
+        ended = lane.runner_ended({3})
+        lane.run_apart(ended, ended[0])
+        assert {entry.number: entry.ends_at for entry in lane.take_all()} == {1: None, 2: None, 3: None}
+
     def test_take_all(self) -> None:
         """Where there is no runner any more, all are taken out, those first that had begun."""
         lane = _lane(2, 4)
         lane.run_again(lane.runner_ended({3, 4}))
         assert (_numbers(lane.take_all()), len(lane), _hand_over(lane)) == ([1, 2, 3, 4], 0, [])
+
+
+class TestSuspects:
+    """Which tasks have ended a runner, or blocked it."""
+
+    def test_who_is_one(self) -> None:
+        """The task with this id and this body, until it ends well."""
+        suspects = Suspects()
+        one, other = (Task(body, "q", "id", 1, False) for body in (b"1", b"2"))
+        suspects.add(one)
+        assert [task in suspects for task in (one, other, replace(one, message_id="else"))] == [True, False, False]
+        suspects.discard(other)
+        assert one in suspects
+        suspects.discard(one)
+        assert one not in suspects
+
+    def test_the_oldest_are_forgotten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And not the one that has just done it."""
+        monkeypatch.setattr(module, "_REMEMBERED", 2)
+        suspects = Suspects()
+        tasks = [Task(body, "q", "", 1, False) for body in (b"1", b"2", b"3")]
+        for task in tasks:
+            suspects.add(task)
+        assert [task in suspects for task in tasks] == [False, True, True]
+
+
+class TestPace:
+    """How many tasks a runner has: the one at work, and AHEAD seconds of others."""
+
+    @pytest.mark.parametrize(
+        ("seconds", "depth"),
+        [
+            ([], 1),
+            ([0.0], MOST_AHEAD),
+            ([AHEAD / MOST_AHEAD], MOST_AHEAD),
+            ([AHEAD / 4], 4),
+            ([AHEAD], 1),
+            ([60.0], 1),
+            ([AHEAD / 4] * 100, 4),
+            ([0.0, 1.0], 1),
+            ([0.0, 1.0, *[0.0] * 100], MOST_AHEAD),
+        ],
+    )
+    def test_depth(self, seconds: list[float], depth: int) -> None:
+        """By what tasks took of late: a slow one ends the handing over ahead, for a while."""
+        pace = Pace()
+        for each in seconds:
+            pace.add(each)
+        assert pace.depth == depth
 
 
 class LaneAndRunner(RuleBasedStateMachine):

@@ -223,6 +223,20 @@ def test_a_lost_connection_resends_in_the_order_of_the_input() -> None:
     assert positions(run.publish()) == [0, 2, 3, 4]
 
 
+def test_what_can_not_be_published_now_is_the_next_again() -> None:
+    """Before what else is to be sent again, and before the rest of the input."""
+    run = Run(b"0", b"1")
+    run.publish()
+    run.outbox.disconnected()
+    run.input.append(b"2")
+    run.connect()
+    message = run.outbox.next()
+    assert message is not None
+    run.outbox.put_back(message)
+    assert positions(run.outbox.unconfirmed()) == [0, 1]
+    assert positions(run.publish()) == [0, 1, 2]
+
+
 def test_nothing_is_published_while_nacked_tasks_wait() -> None:
     """A full queue is given time; then the nacked tasks go before new ones."""
     run = Run(b"a", b"b")

@@ -55,6 +55,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[object] = []
+        self.seconds = -1.0
 
     def begun(self, job: Job, *, first: bool) -> None:
         job.state = "running"
@@ -62,6 +63,7 @@ class Heard:
 
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
         self.events.append(outcome)
+        self.seconds = seconds
 
     def withdrawn(self, job: Job) -> None:
         self.events.append("withdrawn")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
 from rqtool.run.outcome import CannotRun, Done, Failed, Shortage
 from rqtool.topology import Kind
+from rqtool.work import job as module
 from rqtool.work.job import NEXT, State
 from rqtool.work.jobs import Jobs
 from rqtool.work.poison import Step
@@ -77,6 +79,28 @@ class TestStates:
             held.hand_over(job)
             job.ended(outcome, 0)
             assert heard.events == ([outcome] if isinstance(outcome, Shortage) else ["begun", outcome])
+
+    @pytest.mark.parametrize("has_begun", [True, False])
+    def test_a_shortage_after_the_beginning(self, held: Jobs, has_begun: bool) -> None:
+        """The task goes back as one that may have been done; one that could not begin goes back as it was."""
+        job = receive(held, Delivery("a"), Heard())
+        held.hand_over(job)
+        if has_begun:
+            job.begun()
+        job.ended(Shortage("no process"), 0)
+        assert job.task.redelivered is has_begun
+
+    def test_the_seconds_are_those_of_the_last_run(self, held: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not from the beginning of one that was cut short, for another task's sake."""
+        times = iter([10.0, 20.0, 23.0])
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        heard = Heard()
+        job = receive(held, Delivery("a"), heard)
+        held.hand_over(job)
+        job.begun()
+        job.begun()
+        job.ended(Done(), 5)
+        assert (heard.seconds, job.written) == (3.0, 5)
 
     def test_the_pool_is_not_heard_after_the_end(self, held: Jobs) -> None:
         """What was cut off has gone back: its end, when the pool finds it killed, is no verdict."""

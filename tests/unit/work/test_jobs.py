@@ -32,19 +32,23 @@ class TestReturnsThatAreExcused:
     """By crashes of the broker or the network."""
 
     @pytest.mark.parametrize(
-        ("made", "interruptions", "returns", "step"),
+        ("kind", "made", "interruptions", "returns", "step"),
         [
-            (10, [], 1, Step.TO_QUARANTINE),
-            (10, [20], 1, Step.RUN),
-            (10, [20], 2, Step.TO_QUARANTINE),
-            (10, [20, 30], 2, Step.RUN),
-            (25, [20], 1, Step.TO_QUARANTINE),
+            ("returned", 10, [], 1, Step.TO_QUARANTINE),
+            ("returned", 10, [20], 1, Step.RUN),
+            ("returned", 10, [20], 2, Step.TO_QUARANTINE),
+            ("returned", 10, [20, 30], 2, Step.RUN),
+            ("returned", 20, [20], 1, Step.TO_QUARANTINE),
+            ("quarantine", 10, [20], 2, Step.TO_QUARANTINE),
+            ("quarantine", 10, [20, 30], 1, Step.RUN),
         ],
     )
-    def test_one_for_each(self, held: Jobs, made: int, interruptions: list[int], returns: int, step: Step) -> None:
+    def test_one_for_each(
+        self, held: Jobs, kind: str, made: int, interruptions: list[int], returns: int, step: Step
+    ) -> None:
         """Of the returns of a copy that was made before; what came back otherwise still counts."""
         held.interruptions.extend(interruptions)
-        delivery = Delivery("a", queue=f"{QUEUE}.returned")
+        delivery = Delivery("a", queue=f"{QUEUE}.{kind}")
         delivery.headers = {"x-delivery-count": returns}
         delivery.copy_token = f"c0ffee-{made * 1000:x}"
         assert receive(held, delivery).step is step
@@ -121,6 +125,12 @@ class TestResults:
             held.settle(job, acked=True)
             assert held.idle
         take(held, Delivery("a", 4))
+
+    def test_a_result_is_that_of_one_task(self, held: Jobs) -> None:
+        """Where two deliveries of a connection have its key, the second one is work: perhaps it is the other's."""
+        held.settle(take(held, Delivery("a", 1)), acked=True)
+        held.connection_lost()
+        assert [receive(held, Delivery("a", again)).state for again in (2, 3)] == ["ended", "received"]
 
     def test_a_result_outlives_connections(self, held: Jobs) -> None:
         """The broker can find out late that it never got the ack; and results are not mixed up."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from rqtool.amqp.window import Message, Settled, Window
+from rqtool.amqp.window import ANSWER_SECONDS, Message, Settled, Window
 
 MOST_MESSAGES, MOST_BYTES = 8, 100
 
@@ -166,6 +166,14 @@ def test_one_message_of_any_size_is_let_in() -> None:
     assert window.full
     window.ack_all()
     assert not window.full
+
+
+def test_an_answer_may_take_longer_the_more_is_under_way() -> None:
+    """A slow line needs ten seconds for a megabyte."""
+    window = Window(10, 10_000_000)
+    assert window.answer_seconds == ANSWER_SECONDS
+    window.add(_message(0, 1_000_000))
+    assert window.answer_seconds == ANSWER_SECONDS + 10
 
 
 def test_full_by_messages_or_by_bytes() -> None:

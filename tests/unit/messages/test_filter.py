@@ -23,6 +23,8 @@ def task(body: bytes = b"", error: str = "", at: int | None = FAILED_AT) -> Dead
     [
         ("b.d", b"a bad one", True),
         ("^two$", b"one\ntwo\nthree", True),
+        ("^a.b$", b"a\x0cb", True),
+        ("^$", b"", True),
         ("^wo", b"two", False),
         ("[é]", "café".encode(), True),
         ("\udcff", b"\x00\xff", True),
@@ -42,6 +44,12 @@ def test_grep(pattern: str, body: bytes, found: bool) -> None:
 def test_reason(pattern: str, found: bool) -> None:
     """In the reason, and in what is kept of stderr."""
     assert Filter(reason=parse_pattern(pattern)).matches(task(error="exit code 3\nline\nno such file"), b"") == found
+
+
+def test_what_the_broker_gave_up() -> None:
+    """Its reason is found by the words in which `list` shows it."""
+    expired = read_dead_task("q", "id", FAILED_AT, {"x-death": [{"reason": "expired"}]}, b"")
+    assert Filter(reason=parse_pattern("^given up by the broker: expired$")).matches(expired, b"")
 
 
 def test_older_than() -> None:
@@ -118,12 +126,19 @@ def test_not_every_candidate_is_named() -> None:
     assert ids.ambiguous == {"a": [*(f"a{number}" for number in range(CANDIDATES)), "…"]}
 
 
+def test_what_waited_is_in_order() -> None:
+    """That of the queue, and not that in which the ids were given."""
+    ids: Ids[str] = Ids(["b", "a"])
+    assert not any(ids.chooses(name, name, 1) for name in ("a1", "b1", "a1"))
+    assert ids.waiting() == ["a1", "b1", "a1"]
+
+
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """By number and by bytes; a single task may be of any size, and tasks of different ids don't wait."""
     with pytest.raises(RqtoolError, match="Give the whole id"):
         chosen(["a"], ["ab"] * (MOST_HELD + 1))
     assert len(chosen(["ab"], ["ab"] * (MOST_HELD * 2))[0]) == MOST_HELD * 2
-    monkeypatch.setattr(meant, "MOST_BYTES", 1)
+    monkeypatch.setattr(meant, "MOST_BYTES", 0)
     assert chosen(["a"], ["ab"])[0] == [0]
     assert chosen(["a"], ["ab", "ac", "ad"])[0] == []
     with pytest.raises(RqtoolError):

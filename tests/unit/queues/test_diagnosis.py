@@ -9,7 +9,7 @@ import pytest
 
 from rqtool.management.client import Client
 from rqtool.management.queue import Key, Queue
-from rqtool.management.samples import Sample, Samples
+from rqtool.management.samples import LAG, Sample, Samples
 from rqtool.queues.attribution import attribute
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
@@ -103,10 +103,20 @@ class TestHeld:
         assert found.stuck == 5
         assert "name-2" in found.reason
         assert found.reason.endswith("; and 2 more")
+        assert "more" not in judged(replace(QUEUE, messages_unacknowledged=3), *crowd[:3]).reason
+
+    def test_a_crowd_at_work(self) -> None:
+        """The one with the oldest message is named; the others are counted by their channels."""
+        work = holder(1, 10.0)
+        assert "more" not in judged(QUEUE, work, replace(work, consumer_tag="another")).reason
+        found = judged(QUEUE, work, holder(1, 30.0, Client("d", "slow")), replace(work, channel="another"))
+        assert found.reason == "1 held for 30 s by slow; and 2 more"
 
     def test_a_shared_channel(self) -> None:
-        """Says that its figure is of the channel."""
-        found = judged(replace(QUEUE, messages_unacknowledged=2), holder(5, shared=True))
+        """Says that its figure is of the channel, and names no more than the queue has out."""
+        queue = replace(QUEUE, messages_unacknowledged=2)
+        assert judged(queue, holder(5, 10.0, shared=True)).reason.startswith("2 held for 10 s by")
+        found = judged(queue, holder(5, shared=True))
         assert found.stuck == 2
         assert found.reason.endswith("(one of several consumers on its channel, which holds 5)")
 
@@ -143,6 +153,10 @@ class TestNobodyKnown:
     def test_what_those_in_sight_hold_accuses_nobody_else(self) -> None:
         """Our own long task explains all of it."""
         assert judged(QUEUE, holder(client=OURS), of_queue=flow(3, 720.0), sees=False).verdict == "working"
+
+    def test_no_more_than_are_held_now(self) -> None:
+        """The live figure wins against a history that is seconds old."""
+        assert judged(replace(QUEUE, messages_unacknowledged=2), of_queue=flow(3, 720.0)).stuck == 2
 
     def test_fresh_messages_beside_old_work(self) -> None:
         """Two that came just now, with figures of the channel that are still those of before."""
@@ -344,6 +358,11 @@ class TestShortMemory:
         )
         assert Diagnosis(QUEUE, Deliveries(0), [silent], Basis(50.0, CLOCK, 60.0)).verdict == "forgotten ack?"
 
+    @pytest.mark.parametrize(("remembers", "is_enough"), [(60.0 + 2 * LAG, True), (59.9 + 2 * LAG, False)])
+    def test_how_long_a_memory_is_enough(self, remembers: float, is_enough: bool) -> None:
+        """The figures at both of its ends may be late."""
+        assert Basis(60.0, CLOCK, remembers).is_enough is is_enough
+
     def test_who_is_seen_at_work(self) -> None:
         """An ack, a fresh delivery, and a worker of rqtool's that is heard, need no long memory."""
         for seen in (
@@ -356,8 +375,9 @@ class TestShortMemory:
 
     def test_no_memory_at_all(self) -> None:
         """Without deliveries that are counted, or without statistics."""
-        assert self.short(QUEUE, holder(deliveries=Deliveries(3)), remembers=0.0).verdict == "unknown"
-        assert self.short(QUEUE, remembers=0.0).reason == "3 held; by whom and since when is not known"
+        for holders in ([holder(deliveries=Deliveries(3))], []):
+            found = self.short(QUEUE, *holders, remembers=0.0)
+            assert (found.verdict, found.reason) == ("unknown", "3 held; by whom and since when is not known")
         assert self.short(replace(QUEUE, messages_unacknowledged=0), remembers=0.0).verdict == "ok"
 
 

@@ -82,11 +82,36 @@ class TestDeliveries:
     def test_a_reject_ends_the_quiet_too(self) -> None:
         """It is no ack, but the queue has fewer out since then."""
         assert flow(2, samples(3, 3, 3, 3), samples(0, 0, 0, 0), START + 15).quiet_seconds() == 0.0
+        assert flow(3, samples(3, 3, 3, 3), samples(0, 0, 0, 0), START + 10).quiet_since == START + 10
+
+    def test_a_new_delivery_ends_no_quiet(self) -> None:
+        """Where nothing was rejected the old one is still held."""
+        assert flow(2, samples(2, 2, 1, 1)).quiet_since == START
 
     def test_new_deliveries_at_a_full_prefetch_end_the_quiet(self) -> None:
         """One at a time, rejected one by one: what is held now is the newest."""
         seen = flow(1, samples(9, 9, 8, 8, 7), samples(0, 0, 0, 0, 0))
         assert seen.held_since == START + 15
+
+    @pytest.mark.parametrize(("seconds", "held"), [(5.0, 3), (5.1, 2), (15.0, 2), (15.1, 0)])
+    def test_how_many_are_held_for_so_long(self, seconds: float, held: int) -> None:
+        """Of five that were delivered by then, two have been settled since, perhaps the oldest."""
+        assert flow(3, samples(5, 5, 4, 4, 0), samples(2, 2, 2, 2, 0)).held_longer_than(seconds) == held
+
+    @pytest.mark.parametrize(
+        ("seen", "never"),
+        [
+            (flow(3, samples(3, 3)), True),
+            (flow(3, ()), True),
+            (flow(3, samples(3, 0)), False),
+            (flow(2, samples(3, 3), samples(1, 0)), False),
+            (flow(0, samples(3, 3)), False),
+            (flow(0, ()), False),
+        ],
+    )
+    def test_who_has_never_settled_anything(self, seen: Deliveries, never: bool) -> None:
+        """Holding something, as long as the history goes back; without one that is not known to be otherwise."""
+        assert seen.never_settled is never
 
     @pytest.mark.parametrize("seen", [flow(0, samples(3, 3)), flow(3, ()), flow(0, ())])
     def test_nothing_held_or_nothing_known(self, seen: Deliveries) -> None:
@@ -161,7 +186,7 @@ class TestDeliveries:
 
     def test_the_first_message_after_rejects(self) -> None:
         """What was rejected once looks the same as what is held: only who was idle is certain."""
-        for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 5, 5.0)):
+        for idle_since, quiet in ((None, 0.0), (START + 12, 0.0), (START + 6, 0.0), (START + 5, 5.0)):
             seen = Deliveries(1, samples(9, 9, 9, 9), samples(7, 7, 7, 7), idle_since=idle_since)
             assert seen.quiet_seconds() == quiet
 
@@ -178,7 +203,7 @@ class TestDeliveries:
     def test_an_older_history_goes_behind(self) -> None:
         """By the minute, where the one by 5 s ends."""
         late = flow(1, (Sample(600.0, 5), Sample(595.0, 5)), (Sample(600.0, 0), Sample(595.0, 0)))
-        early = flow(1, (Sample(600.0, 5), Sample(540.0, 5), Sample(480.0, 0)), (Sample(480.0, 0),))
+        early = flow(1, (Sample(595.0, 5), Sample(540.0, 5), Sample(480.0, 0)), (Sample(480.0, 0),))
         seen = late.after(early)
         assert [sample.time for sample in seen.delivered] == [600.0, 595.0, 540.0, 480.0]
         assert (seen.held_since, seen.exceeds_history) == (540.0, False)

@@ -58,13 +58,14 @@ def serve_function(worker: Worker, spec: Spec, shared: mmap) -> None:
 
 def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
     if spec.output == "direct":
-        worker.outputs.close()
+        worker.close_outputs()
         prepare_stdout_of_function()
         prepare_stderr()
         return None
     from rqtool.run.child.function_output import FunctionOutput
 
-    return FunctionOutput(Outlet(worker.outputs, spec))
+    lines = worker.lines if spec.output == "line" else None
+    return FunctionOutput(Outlet(worker.outputs, spec, lines))
 
 
 def _flush() -> None:

@@ -83,7 +83,7 @@ def release(
         return 0
     released = job.carry_out(plan)
     if json:
-        emit(as_json(released.queue, *released.closed))
+        emit(as_json(released.queue, released.closed, released.beside))
     elif not quiet:
         emit(summary(queue, released))
     return 0

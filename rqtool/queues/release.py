@@ -18,6 +18,7 @@ from rqtool.management.queue import Queue
 from rqtool.queues.diagnosis import Diagnosis
 from rqtool.queues.holders import held_by
 from rqtool.queues.snapshot import take_snapshot
+from rqtool.topology import ON_THEIR_WAY, kind_beside
 
 FIGURES_SECONDS = 10.0
 """How long the broker may take to show the messages as ready: the totals of a quorum queue come every 5 s."""
@@ -47,13 +48,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The result. `closed` may be fewer than planned; closing them returned `held` messages. `seen`: the broker's
-    figures show them.
+    """The result. `closed` may be fewer than planned; closing them returned `held` messages. `beside`: the messages
+    that workers have moved to other queues, by queue name. `seen`: the broker's figures show them.
     """
 
     closed: Sequence[Target]
     held: int
     queue: Queue
+    beside: dict[str, int]
     seen: bool
 
 
@@ -88,6 +90,7 @@ class Release:
         agreed = {target.client.connection for target in plan.targets}
         now = self._plan()
         closed = [target for target in now.targets if target.client.connection in agreed]
+        _, beside = self._look()
         for target in closed:
             reason = f"rqtool release: {target.held} of {self._queue} held without an ack"
             try:
@@ -97,7 +100,7 @@ class Release:
                     f"This user may not close the connection of {target.client.described}",
                     "Use one with the tag administrator, or restart that program",
                 ) from None
-        return self._await_return(closed, now.diagnosis.queue)
+        return self._await_return(closed, now.diagnosis.queue, sum(beside.values()))
 
     def _plan(self) -> Plan:
         snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
@@ -139,19 +142,25 @@ class Release:
                     f"Start another consumer of {name!r} first, for instance: rqtool work",
                 )
 
-    def _await_return(self, closed: Sequence[Target], before: Queue) -> Released:
+    def _await_return(self, closed: Sequence[Target], before: Queue, before_beside: int) -> Released:
         held = sum(target.held for target in closed)
         deadline = time.monotonic() + FIGURES_SECONDS
         while True:
-            queues = self._api.queues(self._vhost, [self._queue])
-            queue = next((each for each in queues if each.name == self._queue), None)
+            queue, beside = self._look()
             if queue is None:
                 names = ", ".join(target.client.described for target in closed) or "nobody"
                 raise RqtoolError(f"The queue {self._queue!r} was deleted; closed {names}", "See: rqtool queues")
-            seen = queue.ready >= before.ready + held or queue.held <= before.held - held
-            if seen or time.monotonic() > deadline:
-                return Released(closed, held, queue, seen)
+            seen = queue.ready + sum(beside.values()) >= before.ready + before_beside + held
+            gone = not beside and queue.held <= before.held - held
+            if seen or gone or time.monotonic() > deadline:
+                return Released(closed, held, queue, {name: count for name, count in beside.items() if count}, seen)
             time.sleep(POLL)
+
+    def _look(self) -> tuple[Queue | None, dict[str, int]]:
+        """The queue, and how many messages are in those that workers move its messages to."""
+        queues = {each.name: each for each in self._api.queues(self._vhost, [self._queue])}
+        beside = (each for name, each in queues.items() if kind_beside(self._queue, name) in ON_THEIR_WAY)
+        return queues.get(self._queue), {each.name: each.messages or 0 for each in beside}
 
 
 def target_of(client: Client, diagnosis: Diagnosis, diagnoses: Sequence[Diagnosis]) -> Target:

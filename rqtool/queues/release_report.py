@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from json import dumps
 from typing import TYPE_CHECKING
 
@@ -54,12 +55,13 @@ def summary(queue: str, released: Released) -> str:
     if not released.closed:
         return " [x] Closed no connection: the messages were acknowledged after all"
     figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
+    figures += "".join(f", {count:,} in {name!r}" for name, count in released.beside.items())
     names = ", ".join(target.client.described for target in released.closed)
     where = "" if released.seen else "; others have them already, or the broker's figures lag"
     return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"
 
 
-def as_json(queue: Queue, *closed: Target) -> str:
+def as_json(queue: Queue, closed: Sequence[Target] = (), beside: Mapping[str, int] | None = None) -> str:
     return dumps(
         {
             "queue": queue.name,
@@ -78,5 +80,6 @@ def as_json(queue: Queue, *closed: Target) -> str:
             ],
             "messages_ready": queue.messages_ready,
             "messages_unacknowledged": queue.messages_unacknowledged,
+            "beside": beside or {},
         }
     )

@@ -183,8 +183,11 @@ def get_one(vhost: Vhost, holders: int) -> pika.BlockingConnection:
 
 
 def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
-    """On a terminal, with the name of the holder; no is no, and yes is yes."""
+    """On a terminal, with the name of the holder; no is no, and yes is yes. What workers moved is still to be done."""
     vhost.declare("q")
+    vhost.declare("q.returned")
+    vhost.publish("2", "3", "4", queue="q.returned")
+    eventually(lambda: vhost.figures("q.returned") == (3, 0))
     connection = get_one(vhost, 1)
     for answer, figures in ((b"n\n", (0, 1)), (b"y\n", (1, 0))):
         terminal = open_terminal(80, "release", "q", "--holder", "getter")
@@ -193,6 +196,7 @@ def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> N
         terminal.type(answer)
         assert terminal.end() == 0
         assert vhost.figures("q") == figures
+    assert b"Gave back 1 message of 'q' (1 ready, 0 held now, 3 in 'q.returned'); closed getter" in terminal.shown
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
         connection.process_data_events(5)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AMQP_FORM = "amqp://USER:PASSWORD@HOST:PORT/VHOST"
 LONGEST_VHOST = 255
 """Bytes: a short string in AMQP 0-9-1."""
-_NO_HOST = re.compile(r"[\s\x00-\x20\x7f,;]|\.\.|[^.]{64}")
+_NO_HOST = re.compile(r"[\s\x00-\x20\x7f,;\[\]]|\.\.|[^.]{64}")
 """What no host name contains (RFC 1035). A comma remains of a list with an empty member."""
 _SEPARATOR = re.compile(r"\s*,\s*(?=amqps?://|https?://)")
 

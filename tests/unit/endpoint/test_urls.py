@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rqtool.endpoint.urls import BrokerURL, derive_api_url, masked, parse_api_urls, parse_broker_urls
@@ -100,6 +100,7 @@ JUNK = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 SECRET_JUNK = JUNK.filter(lambda text: "://" not in text)  # behind a comma that would be the next address
 
 
+@example("amqp://h[::1]@]")
 @given(st.one_of(JUNK, JUNK.map("amqp://h{}".format), JUNK.map("amqp://{}@h".format), JUNK.map("amqp://h/{}".format)))
 def test_any_text_is_a_list_of_addresses_or_refused(text: str) -> None:
     """What comes out can be connected to, says itself, and is read the same again; all else is a usage error."""

@@ -5,6 +5,9 @@ VENV := .venv
 PEERS := .venv-bench
 BIN := $(VENV)/bin
 
+# Containers often set it. Every process that runs tests then compiles all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What else is worth trying on a cluster: crashes, retries, redelivery.
 CLUSTERED := $(patsubst %,tests/integration/test_%.py, \
 	worker_crashes retries returned work drain ack_timeout faults send)

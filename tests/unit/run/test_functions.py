@@ -857,7 +857,7 @@ class TestTimeout:
         assert outcomes == [Done(), Done(), Failed("timed out after 1s"), Done()]
         assert len(_started()) == 2
 
-    def test_a_suspect_that_is_cancelled(self, opened: Opened, short_grace: None) -> None:
+    def test_a_suspect_that_is_cancelled(self, opened: Opened) -> None:
         """It has blocked its process; when it runs alone and merely takes too long, it has time to clean up."""
         _module("""
             async def handle(body):

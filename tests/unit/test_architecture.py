@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,16 @@ def _targets(node: ast.AST, module: str) -> Iterator[str]:
         yield from (name for alias in node.names if (name := f"{node.module}.{alias.name}") in FILES)
 
 
-TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
-ALL, AT_START = (
-    {module: {name for node in below(tree) for name in _targets(node, module)} for module, tree in TREES.items()}
-    for below in (ast.walk, _at_start)
-)
+@cache
+def _tree(module: str) -> ast.Module:
+    """Read when a test asks: every process that runs tests imports this file."""
+    return ast.parse(FILES[module].read_text())
+
+
+@cache
+def _imports(module: str, below: Callable[[ast.AST], Iterator[ast.AST]] = ast.walk) -> set[str]:
+    """What the module imports, at its start (`below=_at_start`) or anywhere."""
+    return {name for node in below(_tree(module)) for name in _targets(node, module)}
 
 
 def _within(module: str, package: str) -> bool:
@@ -77,15 +83,15 @@ def _within(module: str, package: str) -> bool:
 
 def _importers(package: str) -> set[str]:
     """Who imports the package or anything in it, wherever in the file."""
-    return {module for module, names in ALL.items() if any(_within(name, package) for name in names)}
+    return {module for module in FILES if any(_within(name, package) for name in _imports(module))}
 
 
-def _loaded_by(module: str, imports: Mapping[str, set[str]] = AT_START) -> set[str]:
+def _loaded_by(module: str, below: Callable[[ast.AST], Iterator[ast.AST]] = _at_start) -> set[str]:
     """Everything that importing the module imports, through the whole package."""
     found: set[str] = set()
     left = [module]
     while left:
-        names = imports[left.pop()] - found
+        names = _imports(left.pop(), below) - found
         found |= names
         left += [name for name in names if name in FILES]
     return found
@@ -94,9 +100,9 @@ def _loaded_by(module: str, imports: Mapping[str, set[str]] = AT_START) -> set[s
 def test_the_imports_are_read() -> None:
     """The tests below see what is there: imports at the start and inside functions, modules and names."""
     assert {"rqtool.cli.main", "rqtool.amqp.connection", "rqtool.management.api"} < FILES.keys()
-    assert "rqtool.amqp.window" in AT_START["rqtool.send.outbox"]
-    assert "rqtool.cli.verbs" in AT_START["rqtool.cli.main"]
-    assert "rqtool.send.sender" in ALL["rqtool.cli.send"] - AT_START["rqtool.cli.send"]
+    assert "rqtool.amqp.window" in _imports("rqtool.send.outbox", _at_start)
+    assert "rqtool.cli.verbs" in _imports("rqtool.cli.main", _at_start)
+    assert "rqtool.send.sender" in _imports("rqtool.cli.send") - _imports("rqtool.cli.send", _at_start)
 
 
 def test_pika_is_imported_in_the_thin_layer_only() -> None:
@@ -136,7 +142,7 @@ def _foreign_private_names(tree: ast.AST) -> set[str]:
 
 def test_private_names_of_pika_are_used_in_one_file() -> None:
     """A new pika can break rqtool/amqp/wire.py alone. No other file uses a private name that it does not define."""
-    found = {module: names for module in FILES if (names := _foreign_private_names(TREES[module]))}
+    found = {module: names for module in FILES if (names := _foreign_private_names(_tree(module)))}
     assert found.keys() == {"rqtool.amqp.wire"}, found
     assert {"_transport", "_cancelled"} < found["rqtool.amqp.wire"]
 
@@ -167,7 +173,9 @@ def test_amqp_and_management_know_no_feature() -> None:
     """Imports go one way: features use the connections, never the other way round."""
     upper = [f"rqtool.{name}" for name in (*FEATURES, "run", "cli")]
     lower = [module for module in FILES if _within(module, "rqtool.amqp") or _within(module, "rqtool.management")]
-    assert {(module, name) for module in lower for name in ALL[module] if any(_within(name, p) for p in upper)} == set()
+    assert {
+        (module, name) for module in lower for name in _imports(module) if any(_within(name, p) for p in upper)
+    } == set()
 
 
 def test_only_the_command_line_knows_the_private_broker() -> None:
@@ -178,7 +186,9 @@ def test_only_the_command_line_knows_the_private_broker() -> None:
 
 def test_runners_know_nothing_of_the_broker() -> None:
     """What runs tasks imports neither AMQP nor the management API, not even through another module."""
-    loaded = {name for module in FILES if _within(module, "rqtool.run") for name in _loaded_by(module) | ALL[module]}
+    loaded = {
+        name for module in FILES if _within(module, "rqtool.run") for name in _loaded_by(module) | _imports(module)
+    }
     assert {name for name in loaded if _within(name, "rqtool.amqp") or _within(name, "rqtool.management")} == set()
 
 
@@ -189,7 +199,8 @@ def test_nothing_imports_the_command_line() -> None:
 
 
 def _is_pure(module: str) -> bool:
-    return re.search(r"\bPure\b", ast.get_docstring(TREES[module]) or "") is not None
+    docstring = FILES[module].read_text().partition('"""')[2].partition('"""')[0]
+    return re.search(r"\bPure\b", docstring) is not None
 
 
 PURE = [module for module in FILES if _is_pure(module)]
@@ -203,13 +214,13 @@ def test_decisions_are_pure() -> None:
 @pytest.mark.parametrize("module", PURE)
 def test_pure_modules_import_nothing_that_acts(module: str) -> None:
     """Decisions need no network, no process and no event loop, not even through another module."""
-    loaded = {name.split(".")[0] for name in _loaded_by(module) | ALL[module]}
+    loaded = {name.split(".")[0] for name in _loaded_by(module) | _imports(module)}
     assert loaded & IMPURE == set()
 
 
 def test_there_is_no_import_cycle() -> None:
     """No module needs itself, not even later, in a function, or for its types."""
-    assert [module for module in FILES if module in _loaded_by(module, ALL)] == []
+    assert [module for module in FILES if module in _loaded_by(module, ast.walk)] == []
 
 
 def test_the_root_of_the_package_stays_small() -> None:
@@ -241,7 +252,7 @@ def test_files_on_the_map_exist() -> None:
 
 def test_no_constructor_takes_too_much() -> None:
     """Who needs more than six things does more than one."""
-    nodes = [(module, node) for module in FILES for node in ast.walk(TREES[module])]
+    nodes = [(module, node) for module in FILES for node in ast.walk(_tree(module))]
     counts = {
         module: len(node.args.args) + len(node.args.kwonlyargs) - 1
         for module, node in nodes

@@ -148,10 +148,9 @@ def with_returned(names: Collection[str]) -> set[str]:
     return {beside for name in names for beside in (name, returned(name).name, quarantine(name).name)}
 
 
-def families(names: Collection[str]) -> str:
-    """A regular expression for these names, and those of the queues beside them in which their tasks wait or return."""
-    beside = "|".join(_SUFFIXES[kind] for kind in ON_THEIR_WAY)
-    return rf"(?:{'|'.join(map(re.escape, names))})(?:{beside})?"
+def belongs(name: str, names: Collection[str]) -> bool:
+    """Whether it is one of these names, or that of a queue beside one of them in which its tasks wait or return."""
+    return name in names or any(home in names and kind in ON_THEIR_WAY for home, kind in homes(name))
 
 
 def sibling_queues(queue: str, waits: Sequence[tuple[str, float]]) -> list[Destination]:

@@ -191,7 +191,7 @@ def queues(
         crit = limits("crit", crit_age, ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
         thresholds = Thresholds(warn, crit)
         patterns = names and [*names, *(dead_queue(name) for name in names)]
-        found = look(patterns or None, age=max(thresholds.ages, default=0))
+        found = look(patterns or None, age=max(thresholds.ages, default=0), with_ages=bool(thresholds.ages))
         result = judge(found.diagnoses, thresholds, names, found.unseen, hint)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
@@ -199,7 +199,7 @@ def queues(
     shown = None if chosen is None else columns.choose(chosen)
     on_terminal = sys.stdout.isatty() and not json
     beside = [dead_queue(name) for name in names] if on_terminal and not holders else []
-    found = look([*names, *beside] or None)
+    found = look([*names, *beside] or None, with_ages=json or chosen is not None)
     by = sort or ("verdict" if on_terminal else None)
     diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses
     diagnoses = [each for each in diagnoses if each.queue.messages != 0 or each.queue.name not in {*beside} - {*names}]

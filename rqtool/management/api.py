@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import ssl
 import time
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,9 +18,10 @@ from rqtool.endpoint.tls import tls_hint, tls_words
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, NothingListens, Unreachable
 from rqtool.management.fields import Row, at, number, table
+from rqtool.management.in_thread import begin
 from rqtool.management.queue import Key, Queue, completed, read_queue
 from rqtool.text import printable
-from rqtool.topology import families
+from rqtool.topology import belongs
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 
@@ -30,14 +31,13 @@ _COLUMNS = (
     "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
     "effective_policy_definition,consumers,head_message_timestamp"
 )
+_POLICIES = ("policies", "operator-policies")
 DEFAULT_RETENTION = 3600
 """Seconds, for a server that does not say how long it keeps its counters."""
-PAGE = 500
-"""The API's limit."""
-LONGEST_PATTERN = 1_000
-"""Bytes; RabbitMQ 4.3 refuses one of more than 1,024."""
-FEW = 40
-"""Up to so many queues, channels or connections are requested one by one."""
+ROWS = 30
+"""So many rows of a list cost the server as much as one object that is requested by itself."""
+USUAL = 1_000
+"""Rows of a list that has not been requested yet."""
 _PLUGIN = (
     "Turn it on with: rabbitmq-plugins enable rabbitmq_management; or name it with --api-url or RQTOOL_API_URL; "
     "or start a private broker with: rqtool broker start"
@@ -52,55 +52,71 @@ class Management:
         self._guesses = [url.instead for url in urls if url.instead is not None]
         self._urls = [*urls, *self._guesses]
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, ssl_context=tls
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            retries=False,
+            ssl_context=tls,
+            maxsize=2,
         )
+        self._lengths: dict[str, int] = {}
+        """Of the lists, by path."""
 
     def queues(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
-        """Every queue that this user may see in one vhost or (None) in all, with live totals; with `names` at least
-        those with these names, and those that rqtool keeps beside them.
+        """Every queue that this user may see in one vhost or (None) in all, with live totals; with `names` those with
+        these names, and those beside them in which their tasks wait or return.
 
         Raises AccessRefused also where the vhost does not exist.
         """
-        return self._queues(vhost, _LIVE | {"columns": _COLUMNS}, names)
+        return self._live(vhost, None if names is None else self._named(vhost, names))
 
-    def reported(self, vhost: str | None = None, keys: Collection[Key] | None = None) -> list[Queue]:
-        """All queues, or these, with the totals that they last reported, seconds old. Queues that have not reported yet
-        have none; the list is empty where the server keeps no statistics.
+    def reported(self, vhost: str | None, keys: Collection[Key]) -> list[Queue]:
+        """These queues with the totals that they last reported, seconds old. Queues that have not reported yet have
+        none; the list is empty where the server keeps no statistics.
         """
-        listed, query = f"/api/queues{below(vhost)}", {"columns": _COLUMNS}
-        if keys is None:
-            return list(map(read_queue, self.rows(listed, query) or []))
-        rows = self.details(listed, map(queue_path, keys), query)
+        rows = self.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {"columns": _COLUMNS})
         return [queue for queue in map(read_queue, rows) if queue.key in keys]
 
-    def completed(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
-        """The same queues as `queues` with live totals, and with what only their reports say."""
-        live = self.queues(vhost, names)
-        keys = {queue.key for queue in live}
-        some = None if vhost is None or names is None else keys | {(vhost, name) for name in names}
-        reported = self.reported(vhost, some)
-        if {queue.key for queue in reported} - keys:
-            # The API remembers the reports of deleted queues for a time.
-            there = self.keys(vhost)
-            reported = [queue for queue in reported if queue.key in there]
-        return completed(live, reported)
+    def completed(
+        self,
+        vhost: str | None = None,
+        names: Collection[str] | None = None,
+        *,
+        with_consumers: bool = True,
+        with_ages: bool = True,
+    ) -> list[Queue]:
+        """The same queues as `queues`, also those that do not answer yet, with live totals and with what only their
+        reports say: where they are wanted the number of consumers, and what tells the age of what is ready.
+        """
+        if names is None:
+            asked = begin(partial(self.keys, vhost))  # the server answers both at once
+            live = self._live(vhost)
+            there = asked.result()
+        else:
+            there = self._named(vhost, names)
+            live = self._live(vhost, there)
+        sure = {each.key for each in live if each.is_sure and not (with_ages and each.ready)}
+        everything = with_consumers or self._has_policies(vhost)
+        return completed(live, self.reported(vhost, there if everything else there - sure))
 
     def keys(self, vhost: str | None = None) -> set[Key]:
         """Every existing queue, even if it does not answer. Raises AccessRefused as `queues` does."""
-        return {queue.key for queue in self._queues(vhost, {"disable_stats": "true", "columns": "vhost,name"})}
+        rows = self._list(vhost, {"disable_stats": "true", "columns": "vhost,name"})
+        return {(str(row.get("vhost")), str(row.get("name"))) for row in rows}
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """A list of the API; None if there is no such list, or the server keeps no statistics for it."""
         answer = self._request("GET", path, query)
-        return _objects(answer) if isinstance(answer, list) else None
+        if not isinstance(answer, list):
+            return None
+        self._lengths[path] = len(answer)
+        return _objects(answer)
 
     def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str]) -> list[Row]:
-        """The objects at these paths, which are all in the list at `listed`; leaves out those that are gone. If there
-        are many, the whole list.
+        """The objects at these paths, which are all in the list at `listed`; leaves out those that are gone. Requests
+        the whole list if that costs less.
         """
         # Not by name: the server goes through the whole list for each filter (RabbitMQ 4.3: 0.3 s of 10,000 queues).
         paths = list(paths)
-        if len(paths) > FEW:
+        if ROWS * len(paths) > self._lengths.get(listed, USUAL):
             return self.rows(listed, query) or []
         return _objects([self._request("GET", path, query) for path in paths])
 
@@ -141,45 +157,46 @@ class Management:
         """Delete what is at this path, if it is still there."""
         self._request("DELETE", path)
 
-    def _queues(self, vhost: str | None, query: Mapping[str, str], names: Collection[str] | None = None) -> list[Queue]:
-        path = f"/api/queues{below(vhost)}"
-        pattern = "" if vhost is None or names is None else families(names)
-        # Without names in one piece: a page of 500 costs the server half as much as all of 5,000, and pages are not of
-        # one moment. With names as a list, too: the answer about a single queue has no live totals on RabbitMQ 3.10.
-        is_short = 0 < len(pattern.encode()) <= LONGEST_PATTERN
-        rows = self._pages(path, pattern, query) if is_short else self.rows(path, query)
+    def _list(self, vhost: str | None, query: Mapping[str, str]) -> list[Row]:
+        """The list of queues. In one piece: a page of 500 costs the server half as much as all of 5,000, and pages are
+        not of one moment.
+        """
+        rows = self.rows(f"/api/queues{below(vhost)}", query)
         if rows is None and vhost is not None:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
         if rows is None:
             raise Unreachable(f"What answers at {self._urls[0]} is no management API", _ADDRESS)
-        return sorted(map(read_queue, rows), key=lambda queue: queue.key)
+        return rows
 
-    def _pages(self, path: str, pattern: str, query: Mapping[str, str]) -> list[Row] | None:
-        """The rows whose whole names match; None where there is no list at this path."""
-        found: list[Row] = []
-        page, pages = 0, 1
-        while page < pages:
-            page += 1
-            only = {"page": str(page), "page_size": str(PAGE), "name": f"^(?:{pattern})$", "use_regex": "true"}
-            answer = self._request("GET", path, {**query, **only})
-            if answer is None:
-                return None
-            pages = number(at(answer, "page_count")) or 0
-            found += _objects(at(answer, "items"))
-        return [row for row in found if re.fullmatch(pattern, str(row.get("name")))]  # the API ignores case
+    def _live(self, vhost: str | None, keys: Collection[Key] | None = None) -> list[Queue]:
+        """All queues, or these, with live totals."""
+        query = _LIVE | {"columns": _COLUMNS}
+        rows: list[Row] = []
+        if keys is not None:
+            rows = self.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query)
+        if keys is None or any(row.get("messages") is None for row in rows):
+            rows = self._list(vhost, query)  # RabbitMQ 3.10: a single queue's answer has no live totals
+        queues = map(read_queue, rows)
+        return sorted((each for each in queues if keys is None or each.key in keys), key=lambda queue: queue.key)
+
+    def _named(self, vhost: str | None, names: Collection[str]) -> set[Key]:
+        return {key for key in self.keys(vhost) if belongs(key[1], names)}
+
+    def _has_policies(self, vhost: str | None) -> bool:
+        """RabbitMQ 4.3 alone has them in the list with live totals."""
+        return any(self.rows(f"/api/{kind}{below(vhost)}", {"columns": "name"}) for kind in _POLICIES)
 
     def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, **more: Any) -> object:
         """The decoded answer, None for 400 and 404, of the first address that answers. `more`: headers, body."""
         failure: Unreachable | None = None
-        for url in list(self._urls):
+        for url in self._urls:
             try:
                 answer = self._ask(url, method, path, fields=dict(query or {}), **more)
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
-            if url not in self._guesses:  # then another program may be at those
-                self._urls = [each for each in self._urls if each not in self._guesses]
-            self._urls.sort(key=lambda each: each is not url)
+            wrong = [] if url in self._guesses else self._guesses  # then another program may be at those
+            self._urls = [url, *(each for each in self._urls if each is not url and each not in wrong)]
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 

@@ -1,8 +1,7 @@
-"""Blocking requests to the management API from the event loop."""
+"""Blocking requests to the management API in a thread."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,9 +12,11 @@ from rqtool.errors import RqtoolError, Unreachable
 T = TypeVar("T")
 
 
-async def in_thread(ask: Callable[[], T]) -> T:
-    """Ask in a daemon thread, since an API that never answers must not hold up a worker that is stopping. Raises what
-    `ask` raises, and Unreachable if the answer makes no sense or no thread can be started.
+def begin(ask: Callable[[], T]) -> Future[T]:
+    """Ask in a daemon thread, since an API that never answers must not hold up a program that is stopping.
+
+    The result raises what `ask` raises, and Unreachable if the answer makes no sense. Raises Unreachable if no thread
+    can be started.
     """
     answer: Future[T] = Future()
     answer.set_running_or_notify_cancel()  # the caller may be cancelled while the thread goes on
@@ -33,4 +34,11 @@ async def in_thread(ask: Callable[[], T]) -> T:
         threading.Thread(target=run, name="api", daemon=True).start()
     except RuntimeError as error:
         raise Unreachable(f"The management API can't be asked: {error}") from None
-    return await asyncio.wrap_future(answer)
+    return answer
+
+
+async def in_thread(ask: Callable[[], T]) -> T:
+    """The same from the event loop: returns or raises what the thread does."""
+    import asyncio  # 30 ms that a program without a loop does without
+
+    return await asyncio.wrap_future(begin(ask))

@@ -58,6 +58,11 @@ class Queue:
         return self.messages_unacknowledged or 0
 
     @property
+    def is_sure(self) -> bool:
+        """Whether its live figures count: a quorum queue says 0 until its first report, though it may be full."""
+        return bool(self.type != "quorum" or self.messages)
+
+    @property
     def leaving(self) -> int:
         """Messages that a quorum queue is dead-lettering, until their next queue confirms them: in no other figure."""
         return max(0, (self.messages or 0) - self.ready - self.held)
@@ -106,7 +111,7 @@ def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:
                 was_drained=report.messages_ready == 0,
             )
         has_reported = report is not None and report.messages is not None
-        queues.append(queue if queue.type != "quorum" or has_reported or queue.messages else _unknown(queue))
+        queues.append(queue if has_reported or queue.is_sure else _unknown(queue))
     return sorted([*queues, *map(_unknown, reports.values())], key=lambda queue: queue.key)
 
 

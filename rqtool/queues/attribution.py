@@ -45,6 +45,11 @@ def with_consumer(queues: Sequence[Queue], holders: Sequence[Holder]) -> ByQueue
     return by_queue
 
 
+def taken_from(queues: Sequence[Queue]) -> set[Key]:
+    """The queues whose consumers may hold messages of these."""
+    return {(queue.vhost, queue.name.removesuffix(suffix)) for queue in queues for suffix in ("", *_POLLED)}
+
+
 def unexplained(queue: Queue, by_queue: Mapping[Key, Sequence[Holder]]) -> int:
     """How many of the queue's held messages cannot be with any of its known holders."""
     return max(0, queue.held - held_by(by_queue.get(queue.key, ())))

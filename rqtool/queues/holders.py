@@ -13,6 +13,7 @@ from datetime import datetime
 
 from rqtool.management.client import Client, read_address, read_client
 from rqtool.management.fields import Row, at, number
+from rqtool.management.queue import Key
 from rqtool.management.samples import added, last_change, read_samples
 from rqtool.queues.history import Deliveries
 
@@ -71,6 +72,16 @@ class Holder:
 def held_by(holders: Iterable[Holder]) -> int:
     """How many messages they hold together. A channel counts once, however many consumers share it."""
     return sum({holder.channel: holder.held for holder in holders}.values())
+
+
+def consumed(consumers: Iterable[Row]) -> dict[str, set[Key]]:
+    """The queues from which each channel gets messages that it has to acknowledge."""
+    found: defaultdict[str, set[Key]] = defaultdict(set)
+    for row in consumers:
+        if row.get("ack_required") is not False:
+            key = str(at(row, "queue", "vhost")), str(at(row, "queue", "name"))
+            found[str(at(row, "channel_details", "name"))].add(key)
+    return dict(found)
 
 
 def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequence[Row]) -> Iterator[Holder]:

@@ -14,14 +14,14 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from rqtool.durations import about
-from rqtool.management.api import FEW, Management, below, queue_path
+from rqtool.management.api import Management, below, queue_path
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import Key, Queue
 from rqtool.management.samples import LAG
-from rqtool.queues.attribution import attribute, unexplained, with_consumer
+from rqtool.queues.attribution import attribute, taken_from, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
-from rqtool.queues.holders import Holder, channel_deliveries, join, queue_deliveries
+from rqtool.queues.holders import Holder, channel_deliveries, consumed, join, queue_deliveries
 from rqtool.queues.shown import is_glob, named, selects, shown, with_consumers, with_waiting
 
 FINE_SECONDS, FINE_STEP = 600, 5
@@ -29,6 +29,8 @@ COARSE_SECONDS, COARSE_STEP = 3600, 60
 """The broker keeps samples of 5 s for ten minutes, and of a minute for an hour."""
 SHORT_SECONDS = 120
 """The first request asks for so many seconds if they are enough for a verdict."""
+FEW = 40
+"""The hour before is requested for no more than so many, unless the verdict depends on it."""
 _SEES_ALL = {"monitoring", "administrator"}
 K = TypeVar("K")
 _DELIVERIES = (
@@ -58,10 +60,12 @@ def take_snapshot(
     patterns: Collection[str] | None = None,
     *,
     age: float = 0,
+    with_ages: bool = False,
 ) -> Snapshot:
     """Diagnose every queue of a vhost, or (None) of all, or those with these names or matching these globs.
 
-    `age`: the seconds of history that the caller needs of every held message. Raises AccessRefused, Unreachable.
+    `age`: the seconds of history that the caller needs of every held message. `with_ages`: those of ready messages are
+    wanted, which costs a request for each queue that has some. Raises AccessRefused, Unreachable.
     """
     consumers = api.rows(f"/api/consumers{below(vhost)}", {"columns": _CONSUMER})
     sees_all = bool(api.tags() & _SEES_ALL)
@@ -70,7 +74,7 @@ def take_snapshot(
         if consumers is None:
             return with_waiting(api.queues(vhost, only))
         # A user with few rights sees only its own consumers, but each queue reports how many it has.
-        queues = with_waiting(api.completed(vhost, only))
+        queues = with_waiting(api.completed(vhost, only, with_consumers=not sees_all, with_ages=with_ages))
         return with_consumers(queues, consumers) if sees_all else queues
 
     queues = shown(read_queues()) if patterns is None else _selected(patterns, read_queues)
@@ -81,7 +85,7 @@ def take_snapshot(
     if any(queue.held for queue in queues):
         remembers = 0.0 if consumers is None else api.remembers()
         window = _Window(max(stuck_after, age), remembers)
-        holders = _holders(api, vhost, consumers or [], window)
+        holders = _holders(api, vhost, consumers or [], window, None if patterns is None else queues)
         if patterns is not None and any(holder.queue is None for holder in holders):
             # A channel without a consumer may hold messages of a queue that was not asked for.
             keys = {queue.key for queue in queues}
@@ -159,8 +163,10 @@ def _histories(api: Management, vhost: str | None, keys: set[Key], samples: Mapp
     return {key: queue_deliveries(found[key]) for key in keys & found.keys()}
 
 
-def _holders(api: Management, vhost: str | None, consumers: Sequence[Row], window: _Window) -> list[Holder]:
-    """Those that hold something now."""
+def _holders(
+    api: Management, vhost: str | None, consumers: Sequence[Row], window: _Window, queues: Sequence[Queue] | None
+) -> list[Holder]:
+    """Those that hold something now, of all queues or, where each of them has a consumer, of these."""
     where = "" if vhost is None else f"/vhosts{below(vhost)}"
 
     def rows(kind: str, names: Collection[str], query: Mapping[str, str]) -> list[Row]:
@@ -173,6 +179,10 @@ def _holders(api: Management, vhost: str | None, consumers: Sequence[Row], windo
 
     light = api.rows(f"/api{where}/channels", {"columns": "name,messages_unacknowledged"}) or []
     holding = {str(row.get("name")) for row in light if row.get("messages_unacknowledged")}
+    consuming = consumed(consumers)
+    if queues is not None and holding <= consuming.keys():
+        keys = taken_from(queues)
+        holding = {name for name in holding if consuming[name] & keys}
     channels = rows("channels", holding, window.first | {"columns": _CHANNEL})
     names = {name for row in channels if isinstance(name := at(row, "connection_details", "name"), str)}
     connections = rows("connections", names, window.first | {"columns": _CONNECTION})

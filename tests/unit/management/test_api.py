@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +18,8 @@ import pytest
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management import api as management
-from rqtool.management.api import Management, queue_path
+from rqtool.management.api import ROWS, Management, queue_path
+from rqtool.management.fields import Row
 from rqtool.management.queue import Queue
 
 ROW = {
@@ -70,6 +70,12 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
             """Keep quiet."""
 
     return Handler
+
+
+def _many(*rows: Row) -> list[Row]:
+    """A list so long that a few details are asked for one by one."""
+    empty = ROW | {"messages_ready": 0, "messages_unacknowledged": 0}
+    return [*rows, *(empty | {"name": f"other{n}"} for n in range(ROWS * len(rows)))]
 
 
 def _serve() -> Iterator[Api]:
@@ -134,24 +140,22 @@ class TestQueues:
 
     def test_names_are_encoded(self, api: Api) -> None:
         """Any character in the name of a vhost or queue stays within its part of the request."""
-        name = "c?d&e=#(f) ü.*"
-        api.answers["/api/queues/a%2Fb%20c%3F"] = (200, {"items": []})
-        api.client().queues("a/b c?", {name})
-        asked = urlsplit(api.asked[0])
-        assert asked.path == "/api/queues/a%2Fb%20c%3F"
-        query = parse_qs(asked.query)
-        assert re.fullmatch(query["name"][0], name)
-        assert query["use_regex"] == ["true"]
+        vhost, name = "a/b c?", "c?d&e=#(f) ü.*"
+        row = ROW | {"vhost": vhost, "name": name, "messages": 4}
+        api.answers["/api/queues/a%2Fb%20c%3F"] = (200, _many(row))
+        api.answers["/api/queues/a%2Fb%20c%3F/c%3Fd%26e%3D%23%28f%29%20%C3%BC.%2A"] = (200, row)
+        [found] = api.client().queues(vhost, {name})
+        assert found.key == (vhost, name)
 
     def test_the_login_is_sent(self, api: Api) -> None:
         """User and password, as basic authentication."""
-        api.answers["/api/queues/%2F"] = (200, {"items": []})
+        api.answers["/api/queues/%2F"] = (200, [])
         api.client().queues("/", {"q"})
         assert base64.b64encode(b"user:secret").decode() in api.logins[0]
 
     def test_a_login_may_have_any_characters(self, api: Api) -> None:
         """Beyond Latin-1 too: RabbitMQ reads UTF-8."""
-        api.answers["/api/queues/%2F"] = (200, {"items": []})
+        api.answers["/api/queues/%2F"] = (200, [])
         url = ApiURL(api.url.base, "jürgen", "5€")
         Management([url]).queues("/", {"q"})
         assert base64.b64encode("jürgen:5€".encode()).decode() in api.logins[0]
@@ -162,14 +166,14 @@ class TestQueues:
         """Fields that are absent, "undefined" or [] are not known, and the others are."""
         absent = {name: value for name, value in ROW.items() if name != key}
         for row in (absent, ROW | {key: nothing}):
-            api.answers["/api/queues/%2F"] = (200, {"items": [row]})
+            api.answers["/api/queues/%2F"] = (200, [row])
             (queue,) = api.client().queues("/", {"q"})
             assert getattr(queue, key) is None
             assert absent == {name: getattr(queue, name) for name in absent}
 
     def test_true_is_no_figure(self, api: Api) -> None:
         """A truth value where a number belongs is not known, not 1."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW | {"messages_ready": True, "durable": 1}]})
+        api.answers["/api/queues/%2F"] = (200, [ROW | {"messages_ready": True, "durable": 1}])
         (queue,) = api.client().queues("/", {"q"})
         assert (queue.messages_ready, queue.durable) == (None, None)
 
@@ -202,17 +206,17 @@ class TestQueues:
         api.answers["/api/queues/%2F"] = (400, {"error": "bad_request", "reason": "Stats are disabled"})
         assert api.client().details("/api/queues/%2F", paths, {}) == []
 
-    def test_more_rows_than_a_page_has(self, api: Api) -> None:
-        """Every page is asked for."""
-        api.answers["/api/queues/%2F"] = (200, {"page_count": 3, "items": [ROW]})
-        assert api.client().queues("/", {"q"}) == 3 * [QUEUE]
-        assert [parse_qs(urlsplit(asked).query)["page"] for asked in api.asked] == [["1"], ["2"], ["3"]]
-
-    def test_names_too_long_for_a_request(self, api: Api) -> None:
-        """The list of all queues has them, too."""
-        api.answers["/api/queues/%2F"] = (200, [ROW])
-        assert api.client().queues("/", {"q", 250 * "ü", 250 * "."}) == [QUEUE]
-        assert "name" not in parse_qs(urlsplit(api.asked[0]).query)
+    @pytest.mark.parametrize(("length", "requests"), [(ROWS * 5, 5), (ROWS * 5 - 1, 1)])
+    def test_details_and_the_length_of_their_list(self, api: Api, length: int, requests: int) -> None:
+        """One by one as long as that costs less than the list, which was read before, would again."""
+        names = [f"q{n}" for n in range(length)]
+        api.answers["/api/queues/%2F"] = (200, [{"name": name} for name in names])
+        api.answers |= {f"/api/queues/%2F/{name}": (200, {"name": name}) for name in names[:5]}
+        client = api.client()
+        client.rows("/api/queues/%2F", {})
+        found = client.details("/api/queues/%2F", [f"/api/queues/%2F/{name}" for name in names[:5]], {})
+        assert {"name": "q4"} in found
+        assert len(api.asked) == 1 + requests
 
     @pytest.mark.parametrize(
         ("answer", "tags"),
@@ -268,10 +272,10 @@ class TestQueues:
             assert before - 0.001 <= started + seconds_ago <= after + 0.001
 
     def test_what_queues_reported(self, api: Api) -> None:
-        """The same list with statistics; empty where the server keeps none."""
-        assert api.client().reported("/") == []
-        api.answers["/api/queues/%2F"] = (200, [ROW])
-        assert api.client().reported("/") == [QUEUE]
+        """With statistics; nothing where the server keeps none."""
+        assert api.client().reported("/", {("/", "q")}) == []
+        api.answers["/api/queues/%2F/q"] = (200, ROW)
+        assert api.client().reported("/", {("/", "q")}) == [QUEUE]
         assert "disable_stats" not in api.asked[-1]
 
     def test_queues_with_their_reports(self, api: Api) -> None:
@@ -279,38 +283,69 @@ class TestQueues:
         api.answers["/api/queues/%2F"] = (200, [ROW | {"consumers": 2}])
         assert api.client().completed("/") == [replace(QUEUE, consumers=2)]
 
-    def test_reports_of_some_queues(self, api: Api) -> None:
-        """And of no others, where all are asked for."""
-        api.answers["/api/queues/%2F/q"] = (200, ROW)
-        assert api.client().reported("/", {("/", "q")}) == [QUEUE]
-        api.answers["/api/queues/%2F"] = (200, [ROW, ROW | {"name": "other"}])
-        assert api.client().reported("/", {("/", "q"), *(("/", f"q{n}") for n in range(100))}) == [QUEUE]
+    @pytest.mark.parametrize(
+        ("row", "ages", "asked"),
+        [
+            ({"messages": 0, "messages_ready": 0}, True, False),
+            ({"messages": 1, "messages_ready": 0}, True, False),
+            ({"messages": 4, "messages_ready": 3}, True, True),
+            ({"messages": 4, "messages_ready": 3}, False, False),
+            ({"messages": 0, "messages_ready": 0, "type": "quorum"}, False, True),
+            ({"messages": 1, "messages_ready": 0, "type": "quorum"}, True, False),
+        ],
+    )
+    @pytest.mark.parametrize("policies", [None, "policies", "operator-policies"])
+    def test_reports_that_say_nothing_new(
+        self, api: Api, row: dict[str, object], ages: bool, asked: bool, policies: str | None
+    ) -> None:
+        """They are not asked for where nobody needs what they say, and no policy can apply."""
+        api.answers["/api/queues/%2F"] = (200, _many(ROW | row))
+        api.answers["/api/queues/%2F/q"] = (200, ROW | row)
+        if policies is not None:
+            api.answers[f"/api/{policies}/%2F"] = (200, [{"name": "p"}])
+        client = api.client()
+        assert "q" in {queue.name for queue in client.completed("/", with_consumers=False, with_ages=ages)}
+        reported = [path for path in api.asked if "disable_stats" not in path and "/api/queues" in path]
+        assert (reported != []) == (asked or policies is not None)
+
+    def test_a_queue_that_does_not_answer_yet(self, api: Api) -> None:
+        """It exists, and its figures are unknown; one that is gone by now is left out."""
+        api.answers["/api/queues/%2F"] = (200, _many(ROW | {"name": "mute"}, ROW | {"name": "gone"}))
+        api.answers["/api/queues/%2F/mute"] = (200, ROW | {"name": "mute", "messages": 4})
+        client = api.client()
+        live = client.rows
+
+        def rows(path: str, query: Mapping[str, str]) -> list[Row] | None:
+            found = live(path, query) or []
+            return [row for row in found if "enable_queue_totals" not in query or row["name"] not in ("mute", "gone")]
+
+        client.rows = rows  # type: ignore[method-assign]
+        [found] = [queue for queue in client.completed("/", with_consumers=False) if queue.name in ("mute", "gone")]
+        assert (found.name, found.messages_ready) == ("mute", None)
 
     def test_one_queue_with_its_report(self, api: Api) -> None:
-        """Its live totals, and what the report alone has."""
+        """Its live totals, and what the report alone has: RabbitMQ 3.10 has the totals of lists only."""
         api.answers["/api/queues/%2F/q"] = (200, ROW | {"messages_ready": 0, "consumers": 2})
-        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": [ROW]})
+        api.answers["/api/queues/%2F"] = (200, _many(ROW))
         assert api.client().completed("/", {"q"}) == [replace(QUEUE, consumers=2, was_drained=True)]
 
     def test_queues_by_name(self, api: Api) -> None:
-        """A broker with many queues is asked for those alone, and what is beside them, live; the API ignores case."""
+        """A broker with many queues is asked for those alone, and what is beside them, live."""
         names = ["q", "q.retry.10s", "q.retry.x.1", "q.delay.0.5", "q.returned", "q.quarantine", "p"]
         others = ["Q", "q.dead", "q2", "my.q", "qxretry.1s", "q.retry."]
-        items = [ROW | {"name": name} for name in (*names, *others)]
-        api.answers["/api/queues/%2F"] = (200, {"page_count": 1, "items": items})
+        rows = [ROW | {"name": name, "messages": 4} for name in (*names, *others)]
+        api.answers["/api/queues/%2F"] = (200, _many(*rows))
+        api.answers |= {f"/api/queues/%2F/{row['name']}": (200, row) for row in rows}
         assert [queue.name for queue in api.client().queues("/", {"p", "q"})] == sorted(names)
-        query = parse_qs(urlsplit(api.asked[0]).query)
-        (asked,) = query["name"]
-        assert all(re.search(asked, name) for name in names)
-        assert not any(re.search(asked, name) for name in others)
-        live = {"disable_stats": ["true"], "enable_queue_totals": ["true"], "page": ["1"], "page_size": ["500"]}
-        assert live.items() <= query.items()
+        assert {urlsplit(path).path.split("/")[-1] for path in api.asked[1:]} == set(names)
+        live = {"disable_stats": ["true"], "enable_queue_totals": ["true"]}
+        assert all(live.items() <= parse_qs(urlsplit(path).query).items() for path in api.asked[1:])
         with pytest.raises(AccessRefused, match=r"There is no vhost 'v'"):
             api.client().queues("v", {"q"})
 
-    @pytest.mark.parametrize("answer", [{"items": []}, {"items": "undefined"}, {"items": [[]]}, {}, []])
+    @pytest.mark.parametrize("answer", [[[]], ["undefined"], []])
     def test_queues_that_are_not_there(self, api: Api, answer: object) -> None:
-        """An empty page is an answer: there are none."""
+        """An empty list is an answer: there are none."""
         api.answers["/api/queues/%2F"] = (200, answer)
         assert api.client().queues("/", {"none"}) == []
 
@@ -439,19 +474,19 @@ class TestSeveralAddresses:
 
     def test_the_next_one_is_asked(self, deaf: ApiURL, api: Api) -> None:
         """Where the first does not answer, the second does."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        api.answers["/api/queues/%2F"] = (200, [ROW])
         assert Management([deaf, api.url]).queues("/", {"q"}) == [QUEUE]
 
     def test_where_else_it_may_be(self, deaf: ApiURL, api: Api) -> None:
         """Asked where nothing answers; the error is still about the usual place."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        api.answers["/api/queues/%2F"] = (200, [ROW])
         assert Management([replace(deaf, instead=api.url)]).queues("/", {"q"}) == [QUEUE]
         with pytest.raises(Unreachable, match=f"No management API answers at {deaf}: connection refused"):
             Management([replace(deaf, instead=deaf)]).queues()
 
     def test_where_else_it_is_not(self, api: Api, other: Api) -> None:
         """The usual place has answered: what else is at that host is not asked when it fails for once."""
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        api.answers["/api/queues/%2F"] = (200, [ROW])
         client = Management([replace(api.url, instead=other.url)])
         assert client.queues("/", {"q"}) == [QUEUE]
         api.answers["/api/queues/%2F"] = (500, {})
@@ -462,10 +497,10 @@ class TestSeveralAddresses:
     def test_it_stays_with_the_one_that_answered(self, api: Api, other: Api) -> None:
         """A node that failed once is not asked again: figures of two nodes don't mix."""
         api.answers["/api/queues/%2F"] = (500, {})
-        other.answers["/api/queues/%2F"] = (200, {"items": []})
+        other.answers["/api/queues/%2F"] = (200, [])
         client = Management([api.url, other.url])
         assert client.queues("/", {"q"}) == []
-        api.answers["/api/queues/%2F"] = (200, {"items": [ROW]})
+        api.answers["/api/queues/%2F"] = (200, [ROW])
         assert client.queues("/", {"q"}) == []
         assert (len(api.asked), len(other.asked)) == (1, 2)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
@@ -11,7 +10,7 @@ from rqtool.management.api import Management
 from rqtool.management.fields import Row
 from rqtool.management.queue import Queue, read_queue
 from rqtool.queues.snapshot import take_snapshot
-from rqtool.topology import families
+from rqtool.topology import belongs
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)
 
@@ -33,26 +32,36 @@ def getter(held: int = 3) -> Row:
 
 
 class Answers(Management):
-    """A management API with these rows; `asked`: the names by which queues were asked for, None for all of them."""
+    """A management API with these rows; `asked`: the names by which queues were asked for, None for all of them;
+    `detailed`: the names of the channels whose details were asked for.
+    """
 
-    def __init__(self, queues: list[Row], channels: list[Row]) -> None:
+    def __init__(self, queues: list[Row], channels: list[Row], consumers: Sequence[Row] = ()) -> None:
         super().__init__([])
-        self._lists: dict[str, list[Row]] = {"queues": queues, "channels": channels}
+        self._lists: dict[str, list[Row]] = {"queues": queues, "channels": channels, "consumers": [*consumers]}
         self.asked: list[set[str] | None] = []
+        self.detailed: set[str] = set()
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row]:
-        return self._lists.get(path.split("/")[-1], [])
+        return next((self._lists[part] for part in path.split("/") if part in self._lists), [])
 
     def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str]) -> list[Row]:
         kind = next((part for part in listed.split("/") if part in self._lists), "")
         names = {unquote(path.split("/")[-1]) for path in paths}
+        self.detailed |= names if kind == "channels" else set()
         return [row for row in self._lists.get(kind, []) if row["name"] in names]
 
-    def completed(self, vhost: str | None = None, names: Collection[str] | None = None) -> list[Queue]:
+    def completed(
+        self,
+        vhost: str | None = None,
+        names: Collection[str] | None = None,
+        *,
+        with_consumers: bool = True,
+        with_ages: bool = True,
+    ) -> list[Queue]:
         self.asked.append(None if names is None else set(names))
-        pattern = ".*" if names is None else families(names)
         queues = sorted(map(read_queue, self._lists["queues"]), key=lambda queue: queue.name)
-        return [queue for queue in queues if re.fullmatch(pattern, queue.name)]
+        return [queue for queue in queues if names is None or belongs(queue.name, names)]
 
     def tags(self) -> frozenset[str]:
         return frozenset({"monitoring"})
@@ -82,6 +91,23 @@ def test_a_getter_may_hold_messages_of_a_queue_that_was_not_asked_for() -> None:
     [found] = take_snapshot(api, "/", 60.0, NOW, ["q"]).diagnoses
     assert found.holders == []
     assert api.asked == [{"q"}, None]
+
+
+def consumer(channel: str, queue: str) -> Row:
+    return {"queue": {"vhost": "/", "name": queue}, "consumer_tag": "t", "channel_details": {"name": channel}}
+
+
+def test_holders_of_other_queues_are_not_asked_for() -> None:
+    """Each channel has a consumer, which tells of what queue its messages are."""
+    channels: list[Row] = [{**getter(), "name": name} for name in ("mine", "other")]
+    consumers = [consumer("mine", "q"), consumer("other", "r")]
+    for name in ("q", "q.quarantine"):  # a worker of q takes tasks from both
+        api = Answers([queue("q"), queue("q.quarantine"), queue("r")], channels, consumers)
+        assert take_snapshot(api, "/", 60.0, NOW, [name]).diagnoses
+        assert api.detailed == {"mine"}
+    api = Answers([queue("q"), queue("r")], [*channels, getter()], consumers)
+    take_snapshot(api, "/", 60.0, NOW, ["q"])
+    assert api.detailed == {"mine", "other", "c (1)"}
 
 
 def found(api: Answers, *patterns: str) -> list[str]:

@@ -32,8 +32,8 @@ CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long the broker may take to answer a call: the connection may be dead, and heartbeats may be off."""
 ACK_SECONDS = 0.005
-"""How long an ack may wait for others. A single ack, with the delivery that it leads to, costs the broker and the worker
-as much as a short task does."""
+"""How long an ack may wait for others. A single ack, with the delivery that it leads to, costs the broker and the
+worker as much as a short task does."""
 
 
 class Channel:

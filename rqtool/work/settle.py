@@ -107,16 +107,18 @@ class Settler:
         else:
             self._start_move(job, job.result.place, _failed_headers(job, job.result))
 
-    def return_to_queue(self, job: Job) -> None:
-        """Give back a task that did not begin, or was cut off, without counting it against the task."""
-        if job.source is None or not job.delivery.live:
+    def return_to_queue(self, job: Job, *, moves: bool = False) -> None:
+        """Give back a task that did not begin, or was cut off, without counting it against the task. `moves`: move it
+        to NAME.returned, because the broker would put it behind all others.
+        """
+        if (job.source is None and not moves) or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
             self._lifecycle.changed()
-        elif job.source == "returned":
-            self.move_to_returned(job)
-        else:
+        elif job.source == "quarantine":
             self.move_to_quarantine(job, job.starts)
+        else:
+            self.move_to_returned(job)
 
     def move_to_returned(self, job: Job) -> None:
         """Move a task to where the broker counts how often it comes back: see rqtool.work.poison."""

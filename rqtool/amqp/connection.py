@@ -44,7 +44,7 @@ class Channel:
         self._connection = connection
         self.acks = Acks()
         self.together = 1
-        """How many acks to write together, if they come in time; at least 1."""
+        """How many acks to write together, if they come in time."""
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[Lost] = self._loop.create_future()
         raw.add_on_close_callback(lambda _, reason: resolve(self.lost, reason))
@@ -56,11 +56,9 @@ class Channel:
         return await ask(lambda take: method(callback=take, **arguments), self.lost)
 
     def ack(self, tag: int, *, soon: bool = False) -> None:
-        """Acknowledge a delivery: once there are `together` or no more in hand than that, or after ACK_SECONDS. `soon`:
-        in the loop's next turn.
-        """
-        is_first, in_hand = self.acks.ack(tag), self.acks.in_hand
-        if soon or self.together in (self.acks.collected, in_hand) or (is_first and in_hand < self.together):
+        """Acknowledge a delivery, once there are `together` or after ACK_SECONDS; `soon`: in the loop's next turn."""
+        is_first = self.acks.ack(tag)
+        if soon or self.acks.collected == max(self.together, 1):
             self._loop.call_soon(self.flush)
         elif is_first:
             self._loop.call_later(ACK_SECONDS, self.flush)

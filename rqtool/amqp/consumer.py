@@ -115,7 +115,7 @@ class Consumer:
         are `ahead` are not needed at once: acks may wait for each other. Raises Lost, NoAnswer.
         """
         channel = await connection.channel() if channel is None else channel
-        channel.together = max(ahead // 2, 1)
+        channel.together = ahead // 2
 
         def delivered_by_pika(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             on_delivery(_from_pika(channel, queue, method, properties, body))

@@ -25,11 +25,6 @@ class Acks:
         """How many deliveries are unsettled."""
         return len(self._in_hand)
 
-    @property
-    def collected(self) -> int:
-        """How many acks have been collected since `take`."""
-        return len(self._collected)
-
     def holds(self, tag: int) -> bool:
         """Whether the delivery is unsettled."""
         return tag in self._in_hand

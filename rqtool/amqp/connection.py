@@ -31,9 +31,6 @@ tables.install()
 CLOSE_SECONDS = 5.0
 CALL_SECONDS = 20.0
 """How long the broker may take to answer a call: the connection may be dead, and heartbeats may be off."""
-ACK_SECONDS = 0.005
-"""How long an ack may wait for others. A single ack, with the delivery that it leads to, costs the broker and the
-worker as much as a short task does."""
 
 
 class Channel:
@@ -43,8 +40,6 @@ class Channel:
         self.raw = raw
         self._connection = connection
         self.acks = Acks()
-        self.together = 1
-        """How many acks to write together, if they come in time."""
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[Lost] = self._loop.create_future()
         raw.add_on_close_callback(lambda _, reason: resolve(self.lost, reason))
@@ -55,13 +50,10 @@ class Channel:
         self.flush()
         return await ask(lambda take: method(callback=take, **arguments), self.lost)
 
-    def ack(self, tag: int, *, soon: bool = False) -> None:
-        """Acknowledge a delivery, once there are `together` or after ACK_SECONDS; `soon`: in the loop's next turn."""
-        is_first = self.acks.ack(tag)
-        if soon or self.acks.collected == max(self.together, 1):
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery, in one write with all others of this turn of the event loop."""
+        if self.acks.ack(tag):
             self._loop.call_soon(self.flush)
-        elif is_first:
-            self._loop.call_later(ACK_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write the collected acks."""

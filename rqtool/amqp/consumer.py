@@ -26,7 +26,6 @@ class Delivery:
     def __init__(self, channel: Channel, queue: str, raw: RawDelivery, properties: pika.BasicProperties) -> None:
         self._channel = channel
         self._open = True
-        self._is_copied = False
         self._encoded = raw.properties
         self.queue = queue
         self.tag = raw.tag
@@ -60,17 +59,16 @@ class Delivery:
 
     def copied(self, headers: Mapping[str, Any]) -> Message:
         """Return a copy of the message, with other headers, to be published again."""
-        self._is_copied = True
         if not headers and self._encoded and (copy := copied_with_token(self._encoded, self.body)) is not None:
             return copy
         return copied(self.properties, self.body, headers, self._channel.raw.connection.params.frame_max)
 
     def ack(self) -> bool:
-        """Acknowledge it; at once where others may have its copy. Returns whether it was live."""
+        """Acknowledge it. Returns whether it was live."""
         if not self.live:
             return False
         self._open = False
-        self._channel.ack(self.tag, soon=self._is_copied)
+        self._channel.ack(self.tag)
         return True
 
     def requeue(self) -> None:
@@ -108,14 +106,9 @@ class Consumer:
         prefetch: int,
         on_delivery: Callable[[Delivery], None],
         channel: Channel | None = None,
-        *,
-        ahead: int = 0,
     ) -> Consumer:
-        """Start consuming; on `channel`, if given, whose other consumers must be cancelled. So many of the prefetch as
-        are `ahead` are not needed at once: acks may wait for each other. Raises Lost, NoAnswer.
-        """
+        """Start consuming; on `channel`, if given, whose other consumers must be cancelled. Raises Lost, NoAnswer."""
         channel = await connection.channel() if channel is None else channel
-        channel.together = ahead // 2
 
         def delivered_by_pika(_: object, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
             on_delivery(_from_pika(channel, queue, method, properties, body))

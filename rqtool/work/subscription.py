@@ -128,8 +128,7 @@ class Subscription:
     async def _consume(self, queue: str) -> None:
         """Raises Lost, unless only NAME.returned does not answer: the next `renew` tries again."""
         try:
-            ahead = self.prefetch - self._options.jobs
-            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive, ahead=ahead)
+            consumer = await Consumer.open(self.connection, queue, self.prefetch, self._receive)
         except NoAnswer as lost:
             if queue != self._returned:
                 raise

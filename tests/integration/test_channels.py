@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rqtool.amqp import connection
 from rqtool.amqp.connect import connect
 from rqtool.amqp.connection import Channel, Connection
 from rqtool.amqp.consumer import Consumer, Delivery, Getter
@@ -65,43 +64,6 @@ async def close_the_connection(connection: Connection, _: Channel, held: list[De
 def test_an_ack_is_not_undone(vhost: Vhost, settle: Settle, left: list[bytes]) -> None:
     """An acknowledged task does not come back by what happens in the same turn of the loop."""
     assert left_after(vhost, settle) == left
-
-
-@pytest.mark.parametrize("seconds", [60.0, connection.ACK_SECONDS])
-def test_acks_wait_for_each_other_while_there_is_work_ahead(
-    vhost: Vhost, seconds: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But not for ever, and not where others may have a copy of the task already."""
-    monkeypatch.setattr(connection, "ACK_SECONDS", seconds)
-    with vhost.channel() as publisher:
-        for number in range(8):
-            publisher.basic_publish("", "task_queue", b"%d" % number)
-
-    async def run() -> None:
-        opening = await opened(vhost)
-        channel = await opening.channel()
-        deliveries: asyncio.Queue[Delivery] = asyncio.Queue()
-        await Consumer.open(opening, "task_queue", 8, deliveries.put_nowait, channel, ahead=6)
-        held = [await deliveries.get() for _ in range(8)]
-        unwritten = []
-        for each in held[:3]:
-            each.ack()
-            await asyncio.sleep(0)
-            unwritten.append(channel.acks.collected)
-        assert unwritten == [1, 2, 0] or seconds < 60
-        held[3].ack()
-        held[4].copied({})
-        held[4].ack()
-        await asyncio.sleep(0)
-        assert channel.acks.collected == 0
-        held[5].ack()
-        async with asyncio.timeout(15):
-            while seconds < 60 and await asyncio.to_thread(vhost.figures) != (0, 2):
-                pass
-        await opening.close()
-
-    asyncio.run(run())
-    eventually(lambda: vhost.figures() == (2, 0))
 
 
 def test_a_lost_channel_takes_no_deliveries(vhost: Vhost) -> None:

@@ -103,8 +103,8 @@ async def ensure_queue(
         )
     if commits and found.arguments.get("x-queue-type") == "quorum":
         raise UnsafeQueue(
-            f"{queue!r} is a quorum queue, and the broker commits transactions whose tasks it drops there",
-            "Leave --guarantee tx out: the broker confirms only the tasks that it stores",
+            f"{queue!r} is a quorum queue, for which the broker commits what it does not take",
+            "Leave --guarantee tx out: a confirm is never given for what was not taken",
         )
     if kind == "quorum":
         # After the queue itself, which may be refused; before any task: its dead-letter route must lead somewhere.
@@ -241,7 +241,7 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
     if not field.startswith("x-"):
         raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_name(queue))
     if field == "x-queue-type" and current == "stream":
-        raise UnsafeQueue(f"{queue!r} is a stream: it keeps acknowledged tasks", _other_name(queue))
+        raise UnsafeQueue(f"{queue!r} is a stream: it keeps what was acknowledged", _other_name(queue))
     if field == "x-queue-type" and kind is not None:
         raise UnsafeQueue(
             f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one",

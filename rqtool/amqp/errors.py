@@ -73,7 +73,7 @@ _TEMPORARY: tuple[tuple[str, str, str], ...] = (
     (
         r"queue limit in vhost '(?P<vhost>.*)' \((?P<most>\d+)\) is reached",
         "The vhost {vhost!r} has as many queues as its limit allows (max-queues={most})",
-        "Delete an unused one; or raise the limit (rabbitmqctl set_vhost_limits)",
+        "Delete one that nobody needs; or raise the limit (rabbitmqctl set_vhost_limits)",
     ),
     (
         r"(?P<text>[^:'\s][^:']*(?:\blimit\b[^']* is reached|has reached the maximum allowed)\b.*)",

@@ -18,7 +18,7 @@ from rqtool.topology import LONGEST_NAME, Arguments, new_marker
 
 NEW_SECONDS = 4.0
 """How old a queue must be before what it holds survives a SIGKILL of the broker."""
-STILL_NEW = f"the queue is new; waiting up to {NEW_SECONDS:.0f} s until it survives a crash of the broker"
+STILL_NEW = f"the queue is new; in {NEW_SECONDS:.0f} s it survives a crash of the broker"
 """For users who wait at a terminal."""
 PROBE_SECONDS = 3.0
 

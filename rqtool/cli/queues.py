@@ -235,7 +235,7 @@ def _watch(endpoint: Endpoint, where: str | None, names: list[str], stuck_after:
         raise UsageError(f"--watch {every} is too short", "Give it 200ms or more")
     if not sys.stdout.isatty():
         raise UsageError(
-            "--watch draws on a terminal, and stdout is not one", "Leave it out, and run rqtool queues again"
+            "--watch draws on a terminal, which stdout is not", "Leave it out, and call rqtool queues again"
         )
     from rqtool.queues.watch import Watch
 

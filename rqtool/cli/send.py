@@ -131,7 +131,7 @@ def send(
     if tasks and source is not None:
         raise UsageError("Tasks are named both on the command line and with --from", "Use one of the two")
     if whole and (tasks or null):
-        raise UsageError("--whole makes one task of the whole input", "Leave TASK and --null out")
+        raise UsageError("--whole takes the input as it is", "Leave the tasks and --null out")
     named = [os.fsencode(task) for task in tasks or []]
     end = b"" if whole else b"\0" if null else b"\n"
     if unsent is not None and any(not body or end in body or (body[-1:] == b"\r" and not null) for body in named):
@@ -213,7 +213,7 @@ def _headers(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"The header {name} has a meaning of its own", "Use another name")
         headers[name] = value
     if sum(len(name.encode()) + len(value.encode()) + 6 for name, value in headers.items()) > MOST_HEADERS:
-        raise UsageError("The headers are too large for a message", f"Give at most {MOST_HEADERS:,} bytes in total")
+        raise UsageError("The headers are too large for a message", f"Give at most {MOST_HEADERS:,} bytes together")
     return headers
 
 

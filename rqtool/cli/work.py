@@ -219,7 +219,7 @@ def work(
     pool = Pool(spec, jobs, stdout=2 if json else None, output=out)
     say = out.say
     if prefetch is not None and prefetch < jobs:
-        say(f"with --prefetch {prefetch}, {jobs - prefetch} of {jobs} jobs are idle")
+        say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")
     if queue.endswith(DEAD):
         home = shlex.quote(queue.removesuffix(DEAD))
         say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")

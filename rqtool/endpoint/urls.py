@@ -125,7 +125,7 @@ def check_vhost(name: str) -> str:
     if not name or not is_text(name):
         raise UsageError(f"{name!r} is no vhost", "Give a name in UTF-8")
     if len(name.encode()) > LONGEST_VHOST:
-        raise UsageError(f"The vhost's name has more than {LONGEST_VHOST} bytes", "Give a shorter one")
+        raise UsageError(f"A vhost of more than {LONGEST_VHOST} bytes", "Give a shorter name")
     return name
 
 

@@ -146,7 +146,7 @@ class Operation:
             await self._close(browser, connection)
         # Tasks that were only listed are back in the queue in any case.
         if self.done and not (connection.lost.done() and connection.lost.result().code == _CLOSED_IN_ORDER):
-            raise Lost(0, "it ended before the broker had processed everything, so some tasks may still be there")
+            raise Lost(0, "it ended before the broker had read everything, so some tasks may still be there")
 
     async def _close(self, browser: Browser, connection: Connection) -> None:
         """Return what is held and close. After a signal this has LAST_SECONDS: the broker itself returns what is left,

@@ -115,7 +115,7 @@ class Ids(Generic[T]):
                 begun.tasks.append((self._position, task))
                 begun.bytes += size
                 if len(begun.tasks) > MOST_HELD or (len(begun.tasks) > 1 and begun.bytes > MOST_BYTES):
-                    raise RqtoolError(f"{wanted!r} matches many tasks with the id {name!r}", "Give the whole id")
+                    raise RqtoolError(f"{wanted!r} stands for many tasks with the id {name!r}", "Give the whole id")
         return is_exact
 
     def waiting(self) -> list[T]:

@@ -55,8 +55,8 @@ class PrivateBroker:
             had = len(self.members())
             if nodes is not None and nodes < had:
                 raise UsageError(
-                    f"The private broker already has {had} nodes, more than --nodes {nodes}",
-                    f"Leave --nodes out; or, to start over, stop it and remove {self.home}",
+                    f"The private broker has {had} nodes already, and {nodes} are asked for",
+                    f"Leave --nodes out; or, to begin anew, stop it and remove {self.home}",
                 )
             login = own_login(self.home)
             members = [self._node(number, login) for number in range(1, (nodes or had) + 1)]

@@ -190,7 +190,7 @@ def _findings(d: Diagnosis) -> Iterator[Finding]:
 def _forgotten_ack(d: Diagnosis) -> Finding:
     if not d.suspects:
         who = (
-            "; the broker does not say by whom"
+            "; by whom the broker does not say"
             if d.basis.sees_all
             else "; by whom, or whether it is a long task, only a user tagged monitoring sees"
         )
@@ -234,7 +234,7 @@ def _working(d: Diagnosis) -> Iterator[Finding]:
 
 def _ok(queue: Queue) -> Finding:
     if queue.leaving:
-        return Finding("ok", f"{queue.leaving:,} on their way to the next queue")
+        return Finding("ok", f"{queue.leaving:,} on their way to where it passes them on")
     wait = "how many wait for their time is not known yet" if queue.waiting is None else _wait(queue.waiting)
     also = "" if queue.waiting == 0 else f", {wait}"
     if not queue.ready:

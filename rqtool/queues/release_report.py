@@ -53,11 +53,11 @@ def _listed(counts: dict[str, int]) -> str:
 
 def summary(queue: str, released: Released) -> str:
     if not released.closed:
-        return " [x] Closed no connection: the messages were acknowledged after all"
+        return " [x] Closed none: the messages were acknowledged after all"
     figures = f"{released.queue.ready:,} ready, {released.queue.held:,} held now"
     figures += "".join(f", {count:,} in {name!r}" for name, count in released.beside.items())
     names = ", ".join(target.client.described for target in released.closed)
-    where = "" if released.seen else "; others have them already, or the broker's figures lag"
+    where = "" if released.seen else "; others have them already, or the broker's figures are late"
     return f" [x] Gave back {plural(released.held, 'message')} of {queue!r} ({figures}{where}); closed {names}"
 
 

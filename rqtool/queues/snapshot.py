@@ -198,8 +198,8 @@ def _unseen(basis: Basis, found: Sequence[Diagnosis], *, has_statistics: bool) -
         return "The broker counts no deliveries (rates_mode = none): since when messages are held can't be seen"
     if any(each.is_undecided for each in found):
         return (
-            f"The broker remembers only {about(basis.remembers)} (management.sample_retention_policies.basic): who "
-            f"forgot an ack is unknown with a --stuck-after of more than {max(0.0, basis.remembers - 2 * LAG):.0f}s"
+            f"The broker remembers {about(basis.remembers)} only (management.sample_retention_policies.basic): who "
+            f"forgot an ack can't be told with a --stuck-after of more than {max(0.0, basis.remembers - 2 * LAG):.0f}s"
         )
     if not basis.sees_all:
         return "This user sees its own consumers only; the tag monitoring shows who else holds messages"

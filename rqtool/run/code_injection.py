@@ -64,8 +64,8 @@ def check_placeholders(command: list[str], placeholder: str) -> None:
         if any(_MARK in words[at] for at in code):
             raise UsageError(
                 f"The code of {name} holds a placeholder: a task is data and never code",
-                f"Give it the task as an argument: {name} {program.safe} {placeholder} (if it belongs to the code, "
-                "choose another placeholder with -I)",
+                f"Give it the task as an argument: {name} {program.safe} {placeholder} (if the code itself needs the "
+                "letters of the placeholder, choose others with -I)",
             )
         if program is _SHELL or name in _WRAPPERS or not is_program:  # `grep python {}` is harmless
             continue

@@ -36,7 +36,7 @@ class Launcher:
         except OSError as error:
             raise UsageError(
                 f"{self._what} can't be started: {(error.strerror or str(error)).lower()}",
-                "Use fewer --jobs, or allow more open files and processes (ulimit)",
+                "Take fewer --jobs, or allow more open files and processes (ulimit)",
             ) from error
 
     async def greet(self, runner: Runner) -> None:

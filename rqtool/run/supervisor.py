@@ -286,7 +286,7 @@ class Supervisor:
             why = f"the process of the function {runner.how_it_ended()}"
             self._judge(at_work, [] if self._is_command else at_work, Failed(why, exit_code=runner.exit_code))
         for entry in self.lane.take_lost():
-            self._end(entry, Failed("the processes that should have run it ended, again and again"))
+            self._end(entry, Failed("the processes that were to run it ended, again and again"))
 
     def _judge(self, at_work: list[Entry], guilty: list[Entry], outcome: Outcome) -> None:
         """End the tasks that ended their runner or were late, and run again those that merely ran beside them."""

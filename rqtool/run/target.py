@@ -63,7 +63,7 @@ def load(target: str) -> Target:
         kind = _kind(function)
     except TypeError as error:
         raise refuse(
-            f"{name} can't be called with one argument: {error}", "Let it take the body, or an rqtool.Task"
+            f"{name} can't be called with one argument: {error}", "Let it take the body, or a rqtool.Task"
         ) from error
     if kind is None:
         raise refuse(f"{name} gets no such argument as its annotation says", "Annotate it as bytes or rqtool.Task")

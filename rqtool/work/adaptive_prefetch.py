@@ -68,8 +68,8 @@ class AdaptivePrefetch:
         await subscription.pause(_REASON)
         if self.session.usable is not subscription:
             return
-        self.dispatcher.return_withdrawn(moves=subscription.requeues_behind)  # in order
-        self.dispatcher.return_waiting(moves=subscription.requeues_behind)
+        self.dispatcher.return_waiting()
+        self.dispatcher.return_withdrawn()
         slow = self.jobs.working
         subscription.prefetch = 0
         while self.session.usable is subscription:

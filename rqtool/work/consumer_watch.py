@@ -34,7 +34,7 @@ async def watch_consumers(session: Session, jobs: Jobs, dispatcher: Dispatcher, 
         with suppress(Lost):
             was_stalled, stalled = stalled, bool(await subscription.count_ready()) and jobs.received == seen
             if stalled and was_stalled:
-                events.say("the broker delivers nothing although tasks are ready; consuming again")
+                events.say("the broker gives out no tasks though some are ready; consuming anew")
                 await subscription.renew()
                 stalled = False
             elif time.monotonic() - since > quiet and jobs.idle:

@@ -148,16 +148,16 @@ class Dispatcher:
 
     # What goes back.
 
-    def return_withdrawn(self, *, moves: bool = False) -> None:
-        """Give back the tasks that were handed over and have not begun. `moves`: see `Settler.return_to_queue`."""
+    def return_withdrawn(self) -> None:
+        """Give back the tasks that were handed over and have not begun."""
         self._pool.withdraw()
         for job in list(self._jobs.withdrawn):
-            self._settler.return_to_queue(job, moves=moves)
+            self._settler.return_to_queue(job)
 
-    def return_waiting(self, *, moves: bool = False) -> None:
-        """Give back the tasks that were not handed over. `moves`: see `Settler.return_to_queue`."""
+    def return_waiting(self) -> None:
+        """Give back the tasks that were not handed over."""
         for job in self._jobs.waiting:
-            self._settler.return_to_queue(job, moves=moves)
+            self._settler.return_to_queue(job)
 
     async def cut_off(self, seconds: float) -> None:
         """Kill the running tasks. They are not to blame: there are `seconds` to give them back uncounted."""

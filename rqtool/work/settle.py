@@ -64,7 +64,7 @@ class Settler:
         """
         if self._in_trouble or self._jobs.count["settling"] >= self._options.jobs:
             return True
-        return self._republisher.blocked and self._jobs.leaving > 0
+        return self._republisher.blocked and self._jobs.count["settling"] > 0
 
     def is_unacked_copy(self, job: Job) -> bool:
         """Whether it is a copy whose original is not acknowledged yet: it might kill us before that."""
@@ -107,18 +107,16 @@ class Settler:
         else:
             self._start_move(job, job.result.place, _failed_headers(job, job.result))
 
-    def return_to_queue(self, job: Job, *, moves: bool = False) -> None:
-        """Give back a task that did not begin, or was cut off, without counting it against the task. `moves`: move it
-        to NAME.returned, because the broker would put it behind all others.
-        """
-        if (job.source is None and not moves) or not job.delivery.live:
+    def return_to_queue(self, job: Job) -> None:
+        """Give back a task that did not begin, or was cut off, without counting it against the task."""
+        if job.source is None or not job.delivery.live:
             job.delivery.requeue()
             self._jobs.give_back(job)
             self._lifecycle.changed()
-        elif job.source == "quarantine":
-            self.move_to_quarantine(job, job.starts)
-        else:
+        elif job.source == "returned":
             self.move_to_returned(job)
+        else:
+            self.move_to_quarantine(job, job.starts)
 
     def move_to_returned(self, job: Job) -> None:
         """Move a task to where the broker counts how often it comes back: see rqtool.work.poison."""

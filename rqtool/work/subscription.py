@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +37,7 @@ class Subscription:
         self.warnings: list[str] = []
         """Notices for the user about the queues."""
         self._may_count = self._returned_answers = True
-        self._has_limit = self._has_low_limit = self._never_drops = False
+        self._has_limit = self._has_low_limit = False
         self._young_until = 0.0
         self._waits: list[str] = []
         self._options = options
@@ -80,13 +79,6 @@ class Subscription:
     @property
     def counts_returns(self) -> bool:
         return self._may_count and self._returned_answers
-
-    @property
-    def requeues_behind(self) -> bool:
-        """Whether what is given back would be behind all other tasks, as in a quorum queue without a limit, and can be
-        moved to NAME.returned instead.
-        """
-        return self._never_drops and self.counts_returns
 
     @property
     def _consumed(self) -> list[str]:
@@ -176,7 +168,6 @@ class Subscription:
         # A task that comes back must move to NAME.returned at once: each death of a worker before that counts.
         returns = most_returns(found.arguments, self.connection.default_limit)
         self._has_limit = returns is not None and returns < UNREACHED_LIMIT
-        self._never_drops = returns == sys.maxsize
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         is_new, missing = found.new, set[str]()

@@ -138,7 +138,7 @@ class Worker:
             self._pool.withdraw()
         if self._lifecycle.signals.finish and self._jobs.at_work:
             running = plural(self._jobs.at_work, "task")
-            text = f"stopping after the running work ({running}); a second signal kills it"
+            text = f"stopping when the work in hand is done ({running}); a second signal kills it"
             self._events.say_once(text, topic="stopping")
         await self._session.stop()  # first of all, so that returned tasks are not delivered to us again
         self._dispatcher.return_waiting()

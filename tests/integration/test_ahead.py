@@ -68,33 +68,6 @@ def test_no_process_is_idle_while_a_task_waits_behind_a_slow_one(rqtool: Program
 
 
 @pytest.mark.usefixtures("functions")
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
-def test_what_a_slow_one_held_back_is_done_before_what_came_later(rqtool: Program, vhost: Vhost, kind: str) -> None:
-    """Without --prefetch. RabbitMQ 3 puts what is given back to a quorum queue behind all that is there."""
-    vhost.declare("quick", **{"x-queue-type": kind})
-    tuning = "from rqtool.work import prefetch as p, subscription as s; p.MOST = 40; p.SHORT = p.AHEAD = 10.0"
-    worker = rqtool.tuned(f"{tuning}; s.NEW_SECONDS = 0.0").start("work", "-q", "quick", "--call", "functions:handle")
-
-    def is_wide() -> bool:
-        rqtool("send", "-q", "quick", "--from", "-", input=lines(*FAST))
-        eventually(lambda: vhost.figures("quick") == (0, 0))
-        return any(each["prefetch_count"] > 20 for each in vhost.api("GET", f"/api/consumers/{vhost.path}"))
-
-    eventually(is_wide)
-    worker.signal(signal.SIGSTOP)
-    behind, later = [b"behind-%d" % number for number in range(20)], [b"later-%d" % number for number in range(60)]
-    rqtool("send", "-q", "quick", "--from", "-", input=lines(b"slow", *behind, *later))
-    worker.signal(signal.SIGCONT)
-    eventually(lambda: b"slow" in log_of(rqtool.cwd) and vhost.figures("quick")[1] == 1)
-    rqtool.start("work", "-q", "quick", "--prefetch", "10", "--call", "functions:handle")
-    eventually(lambda: {*behind, *later} <= set(log_of(rqtool.cwd)))
-    done = [body for body in log_of(rqtool.cwd) if body.startswith((b"behind", b"later"))]
-    assert set(behind) <= set(done[:50])
-    (rqtool.cwd / "go").touch()
-    eventually(lambda: vhost.figures("quick") == (0, 0))
-
-
-@pytest.mark.usefixtures("functions")
 def test_a_process_that_takes_long_to_start_again(rqtool: Program, vhost: Vhost) -> None:
     """What was handed over behind the one that died is done by its successor."""
     tasks = [*FAST, b"die", *(b"behind-%d" % number for number in range(200))]

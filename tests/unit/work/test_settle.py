@@ -212,3 +212,18 @@ def test_what_goes_back_is_not_blamed(queue: str, happens: list[str]) -> None:
     assert settling.log[:-1] == happens
     assert settling.jobs.idle
     assert settling.lifecycle.changes
+
+
+def test_in_an_alarm_only_a_task_that_failed_keeps_others_from_beginning() -> None:
+    """One that merely moves says nothing about the next one: workers go on, and so empty the queue."""
+
+    async def run() -> None:
+        settling = Settling()
+        settling.broker.blocked = True
+        settling.settler.move_to_returned(receive(settling.jobs, Logged("b", 2, settling.log)))
+        assert not settling.settler.is_stuck
+        settling.settler.conclude(settling.job, FAILED, 1.0)
+        assert settling.settler.is_stuck
+        await settling.settler.finish(5.0)
+
+    asyncio.run(run())

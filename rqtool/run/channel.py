@@ -2,19 +2,15 @@
 
 The runner takes tasks one by one. The worker keeps the runner's end of that socket open too, to take back the tasks
 that the runner has not taken. Only the worker writes to our stdout and stderr; the output of tasks reaches it as whole
-lines, or as a whole at the end. Short lines that functions print go through a pipe: the worker reads many at once, and
-those of a killed process are still in it. A datagram says how much was sent before it.
+lines, or as a whole at the end.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
-import select
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rqtool.output import Content
@@ -27,10 +23,6 @@ _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
 _TWO_FILES = socket.CMSG_SPACE(2 * 4)
 _LONGEST_OUTPUT = 212_992
 """Bytes of a datagram, the most that Linux takes by default. Longer output goes as a file."""
-LONGEST_LINES = getattr(select, "PIPE_BUF", 512)
-"""Bytes that a pipe takes as a whole or not at all (pipe(7)), even from a process that is killed."""
-_ROOM_FOR_LINES = 262_144
-"""Bytes of the pipe, where the system allows it."""
 _BUFFER = memoryview(bytearray(_LONGEST_OUTPUT))
 _RECEIVE_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -139,46 +131,25 @@ def take(untaken: socket.socket) -> Taken | None:
     return taken
 
 
-def pipe_for_lines() -> tuple[int, int]:
-    """Return its two ends: the worker's, which does not block, and the runner's. Raises OSError."""
-    ours, theirs = os.pipe()
-    os.set_blocking(ours, False)
-    with suppress(OSError, AttributeError):
-        fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _ROOM_FOR_LINES)
-    return ours, theirs
-
-
-def read_lines(lines: int) -> bytes:
-    """Return whole lines, at the worker's end of the pipe; nothing if none are there. Raises OSError."""
-    data = b""
-    with suppress(BlockingIOError):
-        while (piece := os.read(lines, 65536)) and not (data := data + piece).endswith(b"\n"):
-            pass
-    return data
-
-
-def send_output(outputs: socket.socket, before: int, stream: int, content: Content) -> None:
-    """Send what a task wrote to its stdout (1) or stderr (2), and how much was sent before it. Raises OSError,
-    BlockingIOError among them.
-    """
-    head = bytes([stream])
+def send_output(outputs: socket.socket, stream: int, content: Content) -> None:
+    """Send what a task wrote to its stdout (1) or stderr (2). Raises OSError, BlockingIOError among them."""
     if isinstance(content, bytes):
         if len(content) < _LONGEST_OUTPUT - 1024:
             try:
-                outputs.send(pack(before, head, content))
+                outputs.send(pack(stream, b"", content))
                 return
             except OSError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise
         with open(file_with(content), "rb", buffering=0) as file:
-            socket.send_fds(outputs, [pack(before, head)], [file.fileno()])
+            socket.send_fds(outputs, [pack(stream, b"")], [file.fileno()])
     else:
-        socket.send_fds(outputs, [pack(before, head)], [content.fileno()])
+        socket.send_fds(outputs, [pack(stream, b"")], [content.fileno()])
         content.close()
 
 
-def receive_output(outputs: socket.socket) -> tuple[int, int, Content] | None:
-    """Return what `send_output` was given, at the worker's end; None if nothing is there. Raises OSError."""
+def receive_output(outputs: socket.socket) -> tuple[int, Content] | None:
+    """Return the next stream and content, at the worker's end; None if nothing is there. Raises OSError."""
     try:
         # Not recv_fds: it forgets the flags (CPython before 3.13). Not recvmsg: it would make room for the longest.
         size, ancillary, flags, _ = outputs.recvmsg_into([_BUFFER], socket.CMSG_SPACE(4), _RECEIVE_FLAGS)
@@ -186,7 +157,7 @@ def receive_output(outputs: socket.socket) -> tuple[int, int, Content] | None:
         return None
     if flags & socket.MSG_CTRUNC:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    before, head, data = unpack(bytes(_BUFFER[:size]))
+    stream, _, data = unpack(bytes(_BUFFER[:size]))
     for [file] in (memoryview(each[2]).cast("i") for each in ancillary):
-        return before, head[0], io.FileIO(file)
-    return before, head[0], data
+        return stream, io.FileIO(file)
+    return stream, data

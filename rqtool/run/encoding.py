@@ -77,8 +77,8 @@ def unpack_task(head: bytes, body: bytes) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A runner's answer about a task that has ended. `written`: bytes of its stdout, and `last` how much the runner has
-    sent when all output of the task is (see rqtool.run.child.outlet); both 0 where stdout is ours.
+    """A runner's answer about a task that has ended. `written`: bytes of its stdout, and `last` the number of the last
+    datagram with its output (see rqtool.run.channel); both 0 where stdout is ours.
     """
 
     outcome: Outcome

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from itertools import groupby
 from typing import Protocol
 
 from rqtool.errors import RqtoolError
 from rqtool.output import Content, explain
-from rqtool.run.channel import read_lines, receive_output
+from rqtool.run.channel import receive_output
 from rqtool.run.encoding import Answer
 from rqtool.run.lane import Entry
 from rqtool.run.outcome import Done, OutputGone
@@ -19,8 +18,6 @@ _AT_ONCE = 64
 """Pieces of output before other work gets a turn."""
 _TOGETHER = 65_536
 """Bytes to which short pieces are joined before they are written."""
-_MOMENT = 0.01
-"""Seconds in which lines gather in a pipe: to read one takes as long as to read a hundred."""
 
 
 class WorkOutput(Protocol):
@@ -106,40 +103,36 @@ class Relay:
     def _close(self) -> None:
         self._read(wanted=False)
         if self._runner is not None:
-            self._runner.close_outputs()
+            self._runner.outputs.close()
             self._runner = None
 
     def _take(self, output: WorkOutput) -> bool:
         """Pass on the next output, with short pieces joined. Returns whether there was any."""
-        pieces: list[tuple[int, Content]] = []
+        pieces: list[bytes] = []
+        stream = size = 0
+        while size < _TOGETHER and (taken := self._receive(output)) is not None:
+            size += 1
+            if pieces and (taken[0] != stream or not isinstance(taken[1], bytes)):
+                output.hand_on(stream, b"".join(pieces))
+                pieces.clear()
+            stream, content = taken
+            if not isinstance(content, bytes):
+                output.hand_on(stream, content)
+                return True
+            pieces.append(content)
+            size += len(content)
+        if pieces:
+            output.hand_on(stream, b"".join(pieces))
+        return size > 0
+
+    def _receive(self, output: WorkOutput) -> tuple[int, Content] | None:
         try:
-            self._receive(pieces)
+            taken = None if self._runner is None else receive_output(self._runner.outputs)
         except OSError as error:
             output.fail(explain(error))
-        for (stream, kind), together in groupby(pieces, lambda piece: (piece[0], type(piece[1]))):
-            contents = [content for _, content in together]
-            for content in [b"".join(contents)] if kind is bytes else contents:  # type: ignore[arg-type]
-                output.hand_on(stream, content)
-        return bool(pieces)
-
-    def _receive(self, pieces: list[tuple[int, Content]]) -> None:
-        """Add what is there, in the order in which it was sent. Raises OSError."""
-        if (runner := self._runner) is None:
-            return
-        lines, size = read_lines(runner.lines), 0
-        # Datagrams that were sent before the last of these lines are there by now.
-        while (lines or size < _TOGETHER) and (taken := receive_output(runner.outputs)) is not None:
-            sent_before, stream, content = taken
-            while len(lines) < sent_before - self._handed_on and (more := read_lines(runner.lines)):
-                lines += more
-            end = lines.rfind(b"\n", 0, max(sent_before - self._handed_on, 0)) + 1
-            pieces += [(1, lines[:end]), (stream, content)] if end else [(stream, content)]
-            self._handed_on += end + 1
-            lines = lines[end:]
-            size += len(content) + 1 if isinstance(content, bytes) else _TOGETHER
-        if lines:
-            pieces.append((1, lines))
-            self._handed_on += len(lines)
+            return None
+        self._handed_on += taken is not None
+        return taken
 
     def _read(self, *, wanted: bool) -> None:
         if wanted is self._is_reading or self._runner is None:
@@ -148,11 +141,5 @@ class Relay:
         loop = asyncio.get_running_loop()
         if wanted:
             loop.add_reader(self._runner.outputs, self.go_on)
-            loop.add_reader(self._runner.lines, self._go_on_soon)
         else:
             loop.remove_reader(self._runner.outputs)
-            loop.remove_reader(self._runner.lines)
-
-    def _go_on_soon(self) -> None:
-        self._read(wanted=False)
-        asyncio.get_running_loop().call_later(_MOMENT, self.go_on)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rqtool
-from rqtool.run.channel import file_with, give, pipe_for_lines, take
+from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import STEP, Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
 from rqtool.run.process_group import signal_group
@@ -57,9 +57,6 @@ class Runner:
             self._tasks, self._untaken = map(on_failure.enter_context, socket.socketpair(type=socket.SOCK_DGRAM))
             self._socket, answers = socket.socketpair()
             self.outputs, outputs = socket.socketpair(type=socket.SOCK_DGRAM)
-            self.lines, lines = pipe_for_lines()
-            on_failure.callback(os.close, self.lines)
-            theirs.callback(os.close, lines)
             for end in (self._socket, self.outputs):
                 on_failure.enter_context(end)
                 end.setblocking(False)
@@ -74,7 +71,7 @@ class Runner:
             self._shared = mmap(shared, 0)
             self._tasks.setblocking(False)
             give(self._tasks, 0, pack_values(**asdict(spec)), b"")
-            numbers = (self._untaken.fileno(), answers.fileno(), outputs.fileno(), lines, lifeline, shared)
+            numbers = (self._untaken.fileno(), answers.fileno(), outputs.fileno(), lifeline, shared)
             self._process = _popen(spec, stdout, numbers)
             on_failure.pop_all()
 
@@ -137,11 +134,6 @@ class Runner:
         """Make it end when its current tasks are done. Nothing more can be received."""
         for each in (self._tasks, self._untaken, self._socket):
             each.close()
-
-    def close_outputs(self) -> None:
-        """Take no more of what its tasks write."""
-        self.outputs.close()
-        os.close(self.lines)
 
     def cut(self) -> None:
         """Make it end at once, with its tasks."""

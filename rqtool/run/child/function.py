@@ -58,14 +58,13 @@ def serve_function(worker: Worker, spec: Spec, shared: mmap) -> None:
 
 def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
     if spec.output == "direct":
-        worker.close_outputs()
+        worker.outputs.close()
         prepare_stdout_of_function()
         prepare_stderr()
         return None
     from rqtool.run.child.function_output import FunctionOutput
 
-    lines = worker.lines if spec.output == "line" else None
-    return FunctionOutput(Outlet(worker.outputs, spec, lines))
+    return FunctionOutput(Outlet(worker.outputs, spec))
 
 
 def _flush() -> None:

@@ -3,8 +3,6 @@
 Output of Python code is passed on at once, under its task's name; context variables tell the tasks of an async function
 apart. Output of other code, such as a process that the function starts, waits in a file for the next line or the end of
 the task. A pipe would need a thread, and could fill up while the function keeps that thread from reading.
-
-A killed process loses an unfinished line, what Python keeps in its buffers, and what waits in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import tempfile
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
-from os import SEEK_END, lseek
 from typing import TYPE_CHECKING
 
 from rqtool.output import OutputError, Unbuffered, is_closed, line_buffered
@@ -43,7 +40,6 @@ class FunctionOutput:
         self._read_to = 0
         self._lock = threading.RLock()  # signal handlers print too
         with tempfile.TemporaryFile(buffering=0) as file:
-            self._file = os.dup(file.fileno())  # a function can put something else in the place of 1
             os.dup2(file.fileno(), 1)
         fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
         sys.stdout = line_buffered(_Stream(self, 1), sys.stdout)
@@ -86,13 +82,11 @@ class FunctionOutput:
     def write(self, stream: int, data: bytes) -> None:
         """Raises OutputError if stdout can't be written."""
         output = self._of_task.get() or self._shared
-        if stream == 1 and lseek(self._file, 0, SEEK_END) == self._read_to and output.write_lines(data):
-            return
         with self._lock:
             if stream == 1:
                 self._take_file()
             output.write(stream, data)
-        if stream == 1 and output.trouble:
+        if output.trouble and stream == 1:
             raise OutputError(output.trouble.why)
 
     def _terminate(self, number: int, frame: object) -> None:  # noqa: ARG002
@@ -106,19 +100,18 @@ class FunctionOutput:
         """A fork can't reach the worker: its output goes to the file, or to the worker's stderr."""
         if signal.getsignal(signal.SIGTERM) == self._terminate:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        self._outlet.leave()
         sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
         sys.stderr = line_buffered(Unbuffered(2), sys.stderr)
 
     def _take_file(self) -> None:
         """Pass on what other code wrote to our stdout."""
-        size = lseek(self._file, 0, SEEK_END)  # fstat takes three times as long
+        size = os.fstat(1).st_size
         while self._read_to < size:
-            data = os.pread(self._file, min(size - self._read_to, 65536), self._read_to)
+            data = os.pread(1, min(size - self._read_to, 65536), self._read_to)
             self._read_to += len(data)
             self._shared.write(1, data)
         if size > _LARGE:
-            os.ftruncate(self._file, 0)
+            os.ftruncate(1, 0)
             self._read_to = 0
 
 
@@ -135,6 +128,6 @@ class _Stream(io.RawIOBase):
         return self._number
 
     def write(self, data: ReadableBuffer, /) -> int:
-        content = data if isinstance(data, bytes) else bytes(memoryview(data))
+        content = bytes(memoryview(data))
         self._output.write(self._number, content)
         return len(content)

@@ -1,19 +1,19 @@
 """The runner's end of the channel that carries the output of tasks to the worker: see rqtool.run.channel.
 
-It counts what it sends, a datagram as 1 and lines by their bytes: an answer says where its task's output ends.
+It numbers its datagrams from 1; an answer says which one was the last of its task.
 """
 
 from __future__ import annotations
 
 import errno
 import io
-import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.output import Content, explain
-from rqtool.run.channel import LONGEST_LINES, Taken, send_output
+from rqtool.run.channel import Taken, send_output
 from rqtool.run.encoding import Spec
 from rqtool.run.outcome import OutputGone, Shortage, shortage
 
@@ -23,16 +23,15 @@ LONGEST_TAG = 256
 
 
 class Outlet:
-    """The runner's end. With a blocking socket, nothing ever waits here. `lines` is the pipe for short lines."""
+    """The runner's end. With a blocking socket, nothing ever waits here."""
 
-    def __init__(self, outputs: socket.socket, spec: Spec, lines: int | None = None) -> None:
+    def __init__(self, outputs: socket.socket, spec: Spec) -> None:
         self._socket = outputs
-        self._lines = lines
         self._spec = spec
         self._waiting: deque[tuple[int, Content]] = deque()
         self._last = 0
         self.sent = 0
-        """How much has been sent."""
+        """The number of the last datagram sent."""
         self.gone = ""
         """Why the worker accepts no more."""
         if spec.output != "direct":
@@ -55,45 +54,23 @@ class Outlet:
         return self._socket.fileno()
 
     def write(self, stream: int, content: Content) -> int:
-        """Send it now, or as soon as `flush` can. Returns how much will have been sent then."""
+        """Send it now, or as soon as `flush` can. Returns its number."""
         self._last += 1
         if not self.gone:
             self._waiting.append((stream, content))
             self.flush()
         return self._last
 
-    def write_lines(self, lines: bytes) -> int:
-        """Hand lines over through the pipe. Returns how much was sent then; 0: it is not for them."""
-        if self._lines is None or len(lines) > LONGEST_LINES or self._waiting:
-            return 0
-        try:
-            size = os.write(self._lines, lines)
-        except OSError as error:
-            self._fail(error)
-            return 0
-        # Only now: an exception of a signal handler can come first, and nobody may wait for what never comes.
-        self.sent += size
-        self._last += size
-        return self._last
-
-    def leave(self) -> None:
-        """This process is a fork: the way to the worker is not its own."""
-        self.gone, self._lines = "its process is a fork", None
-
     def flush(self) -> None:
         try:
             while self._waiting:
-                send_output(self._socket, self.sent, *self._waiting[0])
+                send_output(self._socket, *self._waiting[0])
                 self._waiting.popleft()
                 self.sent += 1
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.ENOBUFS):  # Linux, macOS
-                self._fail(error)
-
-    def _fail(self, error: OSError) -> None:
-        self.gone = explain(error)
-        self._lines = None
-        self._waiting.clear()
+                self.gone = explain(error)
+                self._waiting.clear()
 
 
 class TaskOutput:
@@ -105,7 +82,7 @@ class TaskOutput:
         self._outlet = outlet
         self._spools = Spool(tag, whole=whole), Spool(tag, whole=whole)
         self.last = 0
-        """How much the runner will have sent when all output of this task is; 0: it has none."""
+        """The number of the last datagram with output of this task; 0: none."""
         self._trouble: OutputGone | Shortage | None = None
 
     @property
@@ -124,45 +101,25 @@ class TaskOutput:
         is_gone = self._outlet.gone and self._outlet.sent < self.last
         return OutputGone(self._outlet.gone) if is_gone and self._trouble is None else self._trouble
 
-    def write_lines(self, data: bytes) -> bool:
-        """Send whole lines of stdout at once. Returns False if that can't be done, or not now. Threads need no
-        lock here: the system keeps their lines apart.
-        """
-        spool = self._spools[0]
-        if self._trouble or not (lines := spool.as_lines(data)) or not (last := self._outlet.write_lines(lines)):
-            return False
-        spool.size += len(data)
-        self.last = last
-        return True
-
     def write(self, stream: int, data: bytes) -> None:
-        try:
-            content = self._spools[stream - 1].feed(data)
-        except OSError as error:
-            self._lose(error)
-        else:
-            self._hand_over(stream, content)
+        self._hand_over(stream, self._spools[stream - 1].feed, data)
 
     def end(self) -> None:
         """Send the rest, unless some of it is lost, since then the task runs again. Idempotent."""
         if self._trouble:
             return
         for stream, spool in enumerate(self._spools, start=1):
-            try:
-                content = spool.end()
-            except OSError as error:
-                self._lose(error)
-            else:
-                self._hand_over(stream, content)
+            self._hand_over(stream, spool.end)
 
-    def _hand_over(self, stream: int, content: Content | None) -> None:
-        if content is not None:
-            as_lines = self._outlet.write_lines(content) if stream == 1 and isinstance(content, bytes) else 0
-            self.last = as_lines or self._outlet.write(stream, content)
-
-    def _lose(self, error: OSError) -> None:
-        is_short = error.errno in (errno.EMFILE, errno.ENFILE)  # others have them, and will give them back
-        self._trouble = shortage(error) if is_short else OutputGone(f"{explain(error)} in the temporary folder")
+    def _hand_over(self, stream: int, next_of: Callable[..., Content | None], *data: bytes) -> None:
+        try:
+            content = next_of(*data)
+        except OSError as error:
+            is_short = error.errno in (errno.EMFILE, errno.ENFILE)  # others have them, and will give them back
+            self._trouble = shortage(error) if is_short else OutputGone(f"{explain(error)} in the temporary folder")
+        else:
+            if content is not None:
+                self.last = self._outlet.write(stream, content)
 
 
 class Spool:
@@ -196,12 +153,6 @@ class Spool:
         if end < len(data):
             self._keep(data[end:])
         return ready
-
-    def as_lines(self, data: bytes) -> bytes:
-        """Return what was written as it can be handed on, or nothing if it is to be fed."""
-        if self._memory or self._file or self._whole or not data.endswith(b"\n"):
-            return b""
-        return self._tagged(data) if self._tag else data
 
     def end(self) -> Content | None:
         """Return the rest. Output after the end is passed on line by line. Raises OSError."""

@@ -13,15 +13,14 @@ from rqtool.run.encoding import Answer, pack, pack_values
 
 
 class Worker:
-    """Descriptors of where tasks come, answers, output and its short lines go, and the lifeline."""
+    """Descriptors of where tasks come, answers and output go, and the lifeline."""
 
-    def __init__(self, tasks: int, answers: int, outputs: int, lines: int, lifeline: int) -> None:
+    def __init__(self, tasks: int, answers: int, outputs: int, lifeline: int) -> None:
         self.tasks = socket.socket(fileno=tasks)
         self.answers = socket.socket(fileno=answers)
         self.outputs = socket.socket(fileno=outputs)
-        self.lines = lines
         self.lifeline = lifeline
-        for number in (tasks, answers, outputs, lines, lifeline):
+        for number in (tasks, answers, outputs, lifeline):
             os.set_inheritable(number, False)
 
     def wait_and_take(self) -> Taken | None:
@@ -54,18 +53,10 @@ class Worker:
         if select.select([self.lifeline], [], [], 0)[0]:
             os.killpg(0, signal.SIGKILL)
 
-    def close_outputs(self) -> None:
-        """Nothing that tasks write goes to the worker. Idempotent."""
-        self.outputs.close()
-        number, self.lines = self.lines, -1
-        if number >= 0:
-            os.close(number)
-
     def close(self) -> None:
         """Idempotent: a fork of a fork closes what is closed already."""
-        self.tasks.close()
-        self.answers.close()
-        self.close_outputs()
+        for each in (self.tasks, self.answers, self.outputs):
+            each.close()
         number, self.lifeline = self.lifeline, -1
         if number >= 0:
             os.close(number)

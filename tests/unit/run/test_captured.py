@@ -39,8 +39,6 @@ FUNCTIONS = """
         sys.stdout.close(); sys.stderr.close()
     async def closes_async(body):
         closes(body)
-    async def exec_async(body):
-        exec(body)
     async def run_async(body):
         for line in body.splitlines():
             print(end=line.decode()[:1])
@@ -355,59 +353,6 @@ class TestFunctions:
             run.outcome.add_done_callback(lambda _: written.append(pool.taken.all()))
             assert run.outcome.result(SECONDS) == Failed("timed out after 500ms")
             eventually(lambda: written == [b"here\n"])
-
-    @pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
-    def test_a_crash_keeps_whole_lines(self, end: str) -> None:
-        """All that were printed, short and long ones, also if none could be read while the task ran."""
-        lines = [b"%d" % n * (1 if n % 500 else 5000) for n in range(1, 2001)]
-        body = b"for n in range(1, 2001): print(str(n) * (1 if n % 500 else 5000))\nprint(end='half')\n"
-        with capturing("functions:run") as pool:
-            pool.change(full=True)
-            [run] = pool.begin(*tasks(body + end.encode()))
-            run.outcome.add_done_callback(lambda _: pool.taken.pieces.append((3, b"ended")))
-            assert isinstance(run.outcome.result(SECONDS), Failed)
-            assert pool.taken.all().splitlines() == lines
-            assert pool.taken.pieces[-1] == (3, b"ended")
-
-    @pytest.mark.parametrize("function", ["run", "exec_async"])
-    def test_both_streams_are_in_order(self, function: str) -> None:
-        """However long the lines are, and however many come between."""
-        body = b"""if 1:
-            for n in range(3000):
-                print(n, "x" * (5000 if n % 100 == 0 else n % 50), file=sys.stderr if n % 7 == 0 else sys.stdout)
-            print("y" * 300_000); print("end", file=sys.stderr); print("end")
-        """
-        with capturing(f"functions:{function}") as pool:
-            pool.change(full=True)
-            [run] = pool.begin(*tasks(body))
-            throughout(lambda: not run.outcome.done(), 0.5)
-            pool.change()
-            assert run.outcome.result(SECONDS) == Done()
-        *numbered, long, err, out = [
-            (stream, line) for stream, piece in pool.taken.pieces for line in piece.splitlines()
-        ]
-        assert [(stream, int(line.split()[0])) for stream, line in numbered] == [
-            (2 if n % 7 == 0 else 1, n) for n in range(3000)
-        ]
-        assert (long, err, out) == ((1, b"y" * 300_000), (2, b"end"), (1, b"end"))
-
-    def test_lines_of_threads(self) -> None:
-        """Each is whole, and none is missing before the result."""
-        body = b"""if 1:
-            threads = []
-            for letter in "abc":
-                code = f"for n in range(5000): print({letter!r} * 60, flush=n % 2 == 0)"
-                threads.append(threading.Thread(target=exec, args=[code]))
-            for thread in threads: thread.start()
-            for n in range(1000): print("e" * 60, file=sys.stderr)
-            for thread in threads: thread.join()
-        """
-        with capturing("functions:run") as pool:
-            assert pool.work_off(*tasks(body, b"print('next')")) == [Done()] * 2
-        *lines, last = pool.taken.all().splitlines()
-        assert last == b"next"
-        assert sorted(lines) == [letter * 60 for letter in (b"a", b"b", b"c") for _ in range(5000)]
-        assert pool.taken.all(2) == (b"e" * 60 + b"\n") * 1000
 
     @BOTH
     def test_async_ones_are_told_apart(self, mode: str) -> None:

@@ -14,7 +14,7 @@ from rqtool.output import Content, Output, explain, unwritable
 from rqtool.text import printable
 
 SAID_AFTER = 10.0
-"""Seconds without a reader before the user is told."""
+"""Seconds without a reader before a message says so."""
 
 
 class WorkerOutput:

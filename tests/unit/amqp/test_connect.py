@@ -108,7 +108,7 @@ def test_given_up_at_any_moment() -> None:
     ],
 )
 def test_a_first_connection_that_is_lost_at_once(failures: list[Exception], heard: list[str]) -> None:
-    """A broker was there, so it is made again, and nothing is said. Every other failure is told."""
+    """A broker was there, so it connects again without a word. Every other failure is reported."""
     left = [*failures]
     told: list[str] = []
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 Direction = Literal["to_broker", "to_client"]
 BOTH: tuple[Direction, Direction] = ("to_broker", "to_client")
+_BASIC_ACK = b"\x00\x3c\x00\x50"
+"""Class and method of a confirm: https://www.rabbitmq.com/amqp-0-9-1-reference."""
 _CHUNK = 64 * 1024
 _PULSE = 0.02
 
@@ -31,6 +33,8 @@ class Proxy:
         self._refusing = False
         self._closed = False
         self.passed: dict[Direction, int] = {"to_broker": 0, "to_client": 0}
+        self.confirms = 0
+        """How often the broker confirmed something; one confirm may be for many messages."""
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -94,6 +98,8 @@ class Proxy:
                     time.sleep(_PULSE)
                 sink.sendall(data)
                 self.passed[direction] += len(data)
+                if direction == "to_client":
+                    self.confirms += data.count(_BASIC_ACK)
                 if self._pause:
                     time.sleep(self._pause)
             sink.shutdown(socket.SHUT_WR)

@@ -316,19 +316,6 @@ class Vhost:
         return [body for _, body in self.take_all(queue)]
 
 
-def rabbitmqctl(node: Node, server: Path, *arguments: str, seconds: float | None = None) -> str:
-    """Ask the node by RabbitMQ's own tool, which stands beside the server. A node that is frozen never answers."""
-    return subprocess.run(
-        [server.with_name("rabbitmqctl"), "-q", *arguments],
-        env=node.environment,
-        cwd=node.home,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=seconds,
-    ).stdout
-
-
 def sigkill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.private_broker.node import Node, end, launch, remembered, runs, wait_until_ready, write_private
 from rqtool.private_broker.ports import claim_port, stop_epmd
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 from rqtool.private_broker.server import find_server
 from rqtool.private_broker.user import Login, admit, own_login, store_login, stored_login
 
@@ -45,11 +46,11 @@ class PrivateBroker:
         return tuple(node for node in self.members() if node.pid)
 
     def start(self, nodes: int | None = None) -> tuple[Node, ...]:
-        """Start the nodes that are not running, and return all when AMQP and the management API answer on each. None:
-        as many nodes as it has, one for a new broker. Additional nodes join the existing ones. Starting twice is
-        harmless. Nodes keep their ports while these are free, so that clients reconnect by themselves. A broker of
-        version 0.4, which has `guest`, gets a login of its own. Raises UsageError if it has more nodes, Unreachable if
-        no RabbitMQ is installed or a node does not come up.
+        """Start the nodes that are not running, and return all when AMQP and the management API answer on each, and
+        each has joined. None: as many nodes as it has, one for a new broker. Additional nodes join the existing ones.
+        Starting twice is harmless. Nodes keep their ports while these are free, so that clients reconnect by
+        themselves. A broker of version 0.4, which has `guest`, gets a login of its own. Raises UsageError if it has
+        more nodes, Unreachable if no RabbitMQ is installed or a node does not come up.
         """
         with self._lock():
             had = len(self.members())
@@ -75,6 +76,10 @@ class PrivateBroker:
                     for node in wave:
                         wait_until_ready(next((each for each in launched if each.home == node.home), node))
                 admit(first)
+                # It listens before it counts as a member, and a vhost or queue that is made meanwhile leaves it out.
+                for node in new:
+                    if node.name != first.name:
+                        rabbitmqctl(node, "await_startup")
             except BaseException as error:
                 end(launched)
                 self._clean_up(first.epmd_port)

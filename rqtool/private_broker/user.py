@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from rqtool.endpoint.urls import ApiURL
-from rqtool.errors import AccessRefused, RqtoolError
+from rqtool.errors import AccessRefused
 from rqtool.private_broker.node import Node, write_private
-from rqtool.private_broker.server import find_server
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 
 USER = "rqtool"
 GUEST = "guest"
 """RabbitMQ's default user, with a well-known password."""
 _FILE = "password"
-_IMPORT_SECONDS = 120.0
 _ALL_RIGHTS = {"configure": ".*", "write": ".*", "read": ".*"}
 
 
@@ -81,23 +79,6 @@ def _import_user(node: Node) -> None:
     user = {"name": node.user, "password": node.password, "tags": ["administrator"]}
     write_private(definitions, json.dumps({"users": [user]}))
     try:
-        ended = subprocess.run(
-            [find_server().with_name("rabbitmqctl"), "-q", "import_definitions", str(definitions)],
-            env=node.environment,
-            cwd=node.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_SECONDS,
-            check=False,
-        )
-        if ended.returncode == 0:
-            return
-        said = (ended.stderr or ended.stdout).strip() or f"exit code {ended.returncode}"
-        why = said.splitlines()[-1]
-    except subprocess.TimeoutExpired:
-        why = f"rabbitmqctl did not end within {_IMPORT_SECONDS:.0f} s"
+        rabbitmqctl(node, "import_definitions", str(definitions))
     finally:
         definitions.unlink(missing_ok=True)
-    raise RqtoolError(f"The private broker's user can't be made: {why}", f"Read {node.log}")

@@ -14,9 +14,9 @@ import pytest
 
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node, runs
-from rqtool.private_broker.server import find_server
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 from tests.proxy import Proxy
-from tests.tools import Program, Vhost, eventually, rabbitmqctl, sigkill
+from tests.tools import Program, Vhost, eventually, sigkill
 
 WINDOW = 10_000
 """Messages that may be on their way unconfirmed: what one fault can make unknown."""
@@ -34,7 +34,7 @@ class Arena:
         """Make a queue that a crash does not forget: RabbitMQ's Mnesia writes new ones down some seconds later."""
         assert self.rqtool("send", "-q", queue, "--type", kind, "--quiet").code == 0
         for node in self.broker.running():
-            rabbitmqctl(node, find_server(), "eval", "catch disk_log:sync(latest_log).")
+            rabbitmqctl(node, "eval", "catch disk_log:sync(latest_log).")
 
     def leader(self, queue: str) -> Node:
         """The node where the queue lives, or its leader does."""

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from rqtool.private_broker.server import find_server
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 from tests.faults.conftest import WINDOW, Arena, settle_account
-from tests.tools import Ended, Running, eventually, lines, rabbitmqctl
+from tests.tools import Ended, Running, eventually, lines
 
 KINDS = ["classic", "quorum"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -177,7 +177,7 @@ def test_a_second_ctrl_c_while_nothing_answers(arena: Arena) -> None:
     with arena.proxy() as proxy:
         sender = start(arena)
         sender.write(b"1\n")
-        eventually(lambda: arena.vhost.ready("q") == 1)
+        eventually(lambda: proxy.confirms == 2)  # the first one is for the look whether the queue is new
         proxy.stall("to_client")
         sender.write(b"2\n")
         eventually(lambda: arena.vhost.ready("q") == 2)
@@ -275,7 +275,7 @@ def test_ctrl_c_during_an_alarm(arena: Arena) -> None:
 def raise_alarm(arena: Arena, fraction: str) -> None:
     """Let the memory that the broker may use be this fraction of the machine's: next to none is an alarm."""
     for node in arena.broker.running():
-        rabbitmqctl(node, find_server(), "set_vm_memory_high_watermark", fraction)
+        rabbitmqctl(node, "set_vm_memory_high_watermark", fraction)
 
 
 @each_kind

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from rqtool.private_broker.cluster import PrivateBroker
-from rqtool.private_broker.server import find_server
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 from rqtool.topology import QueueType
 from tests.old_queues import declare_all
-from tests.tools import Program, Running, Vhost, eventually, rabbitmqctl
+from tests.tools import Program, Running, Vhost, eventually
 
 SCRIPT = """
 b=$(cat)
@@ -34,7 +34,7 @@ def impatient(broker: PrivateBroker) -> Iterator[None]:
 def tell(broker: PrivateBroker, **settings: int) -> None:
     words = [f"application:set_env(rabbit, {name}, {value})" for name, value in settings.items()]
     for node in broker.running():
-        rabbitmqctl(node, find_server(), "eval", f"{', '.join(words)}.")
+        rabbitmqctl(node, "eval", f"{', '.join(words)}.")
 
 
 @pytest.mark.usefixtures("impatient")

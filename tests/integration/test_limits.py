@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from rqtool.private_broker.server import find_server
-from tests.tools import Program, Vhost, eventually, rabbitmqctl
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
+from tests.tools import Program, Vhost, eventually
 
 
 def limit(vhost: Vhost, name: str, value: int) -> None:
@@ -91,11 +91,10 @@ def test_an_exclusive_consumer(rqtool: Program, vhost: Vhost) -> None:
 def test_a_vhost_that_is_down(rqtool: Program, vhost: Vhost) -> None:
     """It exists, and its queues come back with it."""
     vhost.publish("x")
-    server = find_server()
-    rabbitmqctl(vhost.node, server, "eval", f'rabbit_vhost_sup_sup:stop_and_delete_vhost(<<"{vhost.name}">>).')
+    rabbitmqctl(vhost.node, "eval", f'rabbit_vhost_sup_sup:stop_and_delete_vhost(<<"{vhost.name}">>).')
     try:
         ended = rqtool("send", "x")
         assert (ended.code, f"The vhost '{vhost.name}' is down" in ended.stderr) == (69, True), ended
     finally:
-        rabbitmqctl(vhost.node, server, "restart_vhost", "-p", vhost.name)
+        rabbitmqctl(vhost.node, "restart_vhost", "-p", vhost.name)
     assert rqtool("send", "x").code == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rqtool.private_broker.node import Node
-from rqtool.private_broker.server import find_server
-from tests.tools import PYTHON, Program, Run, Vhost, clean_environment, eventually, rabbitmqctl
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
+from tests.tools import PYTHON, Program, Run, Vhost, clean_environment, eventually
 
 pytestmark = pytest.mark.empty_vhost
 
@@ -36,9 +36,7 @@ def test_the_same_figures_as_rabbitmqctl(rqtool: Program, vhost: Vhost, node: No
 
         expected = [["name", "messages_ready", "messages_unacknowledged"], ["empty", "0", "0"], ["held", "3", "2"]]
         eventually(lambda: ours() == expected)
-        theirs = rabbitmqctl(
-            node, find_server(), "list_queues", "-p", vhost.name, "name", "messages_ready", "messages_unacknowledged"
-        )
+        theirs = rabbitmqctl(node, "list_queues", "-p", vhost.name, "name", "messages_ready", "messages_unacknowledged")
         rows = [line.split("\t") for line in theirs.splitlines() if "\t" in line]
         assert sorted(expected) == sorted(rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from pika.exceptions import AMQPError
 from rqtool.errors import RqtoolError
 from rqtool.private_broker.cluster import PrivateBroker
 from rqtool.private_broker.node import Node, runs
-from rqtool.private_broker.server import find_server
+from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 from tests.soak.journal import Journal
-from tests.tools import Vhost, eventually, rabbitmqctl, sigkill
+from tests.tools import Vhost, eventually, sigkill
 
 TRIES = 3
 CTL_SECONDS = 60.0
@@ -106,9 +105,9 @@ class Broker:
     def ctl(self, node: Node, *words: str) -> bool:
         """Tell a node by rabbitmqctl. Returns whether it could be told: a busy machine may take too long."""
         try:
-            rabbitmqctl(node, find_server(), *words, seconds=CTL_SECONDS)
-        except subprocess.SubprocessError as error:
-            self._journal.say(f"rabbitmqctl {words[0]}: {error}")
+            rabbitmqctl(node, *words, seconds=CTL_SECONDS)
+        except RqtoolError as error:
+            self._journal.say(str(error))
             return False
         return True
 

@@ -40,9 +40,17 @@ soak: $(VENV)/installed rabbitmq ## load and faults drawn from SEED, and an acco
 	$(BIN)/python -m tests.soak --seed $(SEED) --minutes $(MINUTES) --nodes $(NODES) --kind $(KIND)
 
 check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
+	@$(MAKE) --no-print-directory --jobs 3 style types unit
+
+.PHONY: style types unit
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: # uses one core only
 	$(BIN)/mypy
+
+unit:
 	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --dist worksteal --hypothesis-profile quick
 
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)

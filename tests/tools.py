@@ -40,8 +40,10 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT if name in os.environ} | more
 
 
-def eventually(condition: Callable[[], T], seconds: float = DEADLINE, what: str = "", *, every: float = 0.02) -> T:
-    """Return the first true value of `condition()`, or fail with the last one it gave.
+def eventually(
+    condition: Callable[[], T], seconds: float = DEADLINE, what: Callable[[], str] | str = "", *, every: float = 0.02
+) -> T:
+    """Return the first true value of `condition()`, or fail with the last one it gave, and `what`, as it is then.
 
     It is asked `every` so many seconds, and less often where asking costs time: starting a process, asking the broker.
     What waits so takes a third of a core at most.
@@ -53,7 +55,8 @@ def eventually(condition: Callable[[], T], seconds: float = DEADLINE, what: str 
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what or condition}; the last value was {value!r}")
+            said = what() if callable(what) else what or condition
+            raise AssertionError(f"not within {seconds:.0f} s: {said}; the last value was {value!r}")
         time.sleep(max(every, 2 * (time.monotonic() - asked)))
 
 
@@ -118,7 +121,7 @@ class Running:
         return Ended(code, self.stdout, self.stderr)
 
     def says(self, text: str, seconds: float = DEADLINE, times: int = 1) -> None:
-        eventually(lambda: (self.stdout + self.stderr).count(text) >= times, seconds, f"{text!r} in {self}")
+        eventually(lambda: (self.stdout + self.stderr).count(text) >= times, seconds, lambda: f"{text!r} in {self}")
 
     def __repr__(self) -> str:
         return f"stdout: {self.stdout[-500:]!r} stderr: {self.stderr[-500:]!r}"

@@ -258,6 +258,8 @@ def test_ctrl_c_during_an_alarm(arena: Arena) -> None:
     """Nothing hangs on a broker that does not read: two signals, and the report."""
     arena.create("q", "classic")
     sender = start(arena)
+    sender.write(b"0\n")
+    eventually(lambda: arena.vhost.ready("q") == 1)  # it has connected
     raise_alarm(arena, "0.000001")
     try:
         sender.write(b"1\n2\n")
@@ -269,7 +271,7 @@ def test_ctrl_c_during_an_alarm(arena: Arena) -> None:
     finally:
         raise_alarm(arena, "0.8")
     assert ended.code == 130
-    assert confirmed([b"1", b"2"], ended, unsent(arena)) == set()
+    assert confirmed([b"0", b"1", b"2"], ended, unsent(arena)) <= {b"0"}
 
 
 def raise_alarm(arena: Arena, fraction: str) -> None:

@@ -81,4 +81,4 @@ def wait_for_another_timeout(rqtool: Program, queue: str, worker: Running) -> No
         assert rqtool("send", "-q", queue, f"nudge-{time.monotonic_ns()}").code == 0
         return False
 
-    eventually(came_again, what=f"{CAME_AGAIN!r} in {worker}", every=2)
+    eventually(came_again, what=lambda: f"{CAME_AGAIN!r} in {worker}", every=2)

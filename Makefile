@@ -51,7 +51,7 @@ types: # uses one core only
 	$(BIN)/mypy
 
 unit:
-	$(BIN)/python -m pytest tests/unit -q --numprocesses 4 --dist worksteal --hypothesis-profile quick
+	$(BIN)/python -m pytest tests/unit -q --numprocesses 8 --dist worksteal --hypothesis-profile quick
 
 bench: $(VENV)/installed $(PEERS)/installed rabbitmq amqp-tools ## how fast it is, beside others (20 minutes; QUICK=1: 7, a tenth of the tasks)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)

@@ -50,7 +50,7 @@ class PrivateBroker:
         each has joined. None: as many nodes as it has, one for a new broker. Additional nodes join the existing ones.
         Starting twice is harmless. Nodes keep their ports while these are free, so that clients reconnect by
         themselves. A broker of version 0.4, which has `guest`, gets a login of its own. Raises UsageError if it has
-        more nodes, Unreachable if no RabbitMQ is installed or a node does not come up.
+        more nodes, Unreachable if no RabbitMQ is installed or a node does not come up, RqtoolError if it does not join.
         """
         with self._lock():
             had = len(self.members())

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.systemd import Systemd
 from tests.tools import Program, Vhost, eventually, throughout
-
-
-class Systemd:
-    """The end of the notify socket that systemd has."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.settimeout(30)
-
-    def next(self) -> dict[str, str]:
-        """The next message. Raises TimeoutError if none comes."""
-        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().splitlines())
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture

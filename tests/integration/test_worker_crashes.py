@@ -7,6 +7,7 @@ import signal
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rqtool.work.poison import DEATHS
 from tests.dying_worker import STEPS
 from tests.old_queues import declare_all, declare_siblings
 from tests.proxy import Proxy
+from tests.systemd import Systemd
 from tests.tools import Program, Running, Vhost, eventually, lines
 
 KINDS: list[QueueType] = ["classic", "quorum"]
@@ -122,7 +124,7 @@ def test_poison(rqtool: Program, vhost: Vhost, kind: QueueType | None) -> None:
     assert len(good) - longest_run_in_order([good.index(name) for name in done]) <= 20, "what was in hand comes later"
 
 
-def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vhost) -> None:
+def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vhost, tmp_path: Path) -> None:
     """Who lost its own connection knows why a task has come back: it runs beside others, and is no suspect."""
     declare_all(vhost, "task_queue", "classic")
     vhost.publish("long")
@@ -133,8 +135,12 @@ def test_a_lost_connection_is_not_held_against_a_task(rqtool: Program, vhost: Vh
     proxies = [Proxy(vhost.node.amqp_port) for _ in range(2)]
     try:
         workers = []
-        for line in proxies:
-            workers.append(rqtool.start(*work, env={"RQTOOL_URL": vhost.url_at(line.port)}))
+        for n, line in enumerate(proxies):
+            path = tmp_path / f"notify{n}"
+            with closing(Systemd(path)) as systemd:
+                settings = {"RQTOOL_URL": vhost.url_at(line.port), "NOTIFY_SOCKET": str(path)}
+                workers.append(rqtool.start(*work, env=settings))
+                systemd.wait_until_ready()  # a worker that is cut off before that ends with 69, as it should
             eventually(lambda: vhost.consumers() == len(workers))
             eventually(lambda: len(rqtool.log()) == 2)
         for line, left in ((proxies[1], 1), (proxies[0], 0)):

@@ -41,6 +41,7 @@ class Senders:
         self._lock = threading.Lock()
         self._running: dict[str, Running] = {}
         self._told: set[int] = set()
+        self._frozen: set[int] = set()
         self._closed = False
         self.tasks: dict[str, Task] = {}
         self.offers: Counter[str] = Counter()
@@ -74,6 +75,8 @@ class Senders:
             if run.process.pid in self._told:
                 return
             self._told.add(run.process.pid)
+        if number == signal.SIGSTOP:
+            self._frozen.add(run.process.pid)
         run.signal(number)
 
     def end_all(self) -> None:
@@ -108,13 +111,16 @@ class Senders:
             self._journal.hang(f"{run_name} (pid {run.process.pid})")
             run.kill()
             return tasks
-        rest = self._rest(run_name, ended, tasks, unsent, told=run.process.pid in self._told)
+        pid = run.process.pid
+        rest = self._rest(run_name, ended, tasks, unsent, told=pid in self._told, frozen=pid in self._frozen)
         confirmed = {task.id for task in tasks} - {task.id for task in rest}
         with self._lock:
             self.confirmed |= confirmed
         return rest
 
-    def _rest(self, name: str, ended: Ended, tasks: list[Task], unsent: Path, *, told: bool) -> list[Task]:
+    def _rest(
+        self, name: str, ended: Ended, tasks: list[Task], unsent: Path, *, told: bool, frozen: bool
+    ) -> list[Task]:
         """What a run leaves to be sent, by its own report; where it could not make one, what it did not name."""
         named = _named(ended.stdout)
         unnamed = [task for task in tasks if task not in named]
@@ -124,7 +130,8 @@ class Senders:
         if report is None:
             too_early = any(what in ended.stderr for what in ("<frozen site>", "import runpy"))  # Python was not up yet
             stopped = told and (ended.code in _STOPPED or too_early)
-            if not stopped and not (ended.code == 69 and self._broker.was_away):
+            out_of_reach = ended.code == 69 and (self._broker.was_away or frozen)  # --give-up's time ran on
+            if not stopped and not out_of_reach:
                 self._journal.trouble(f"{name} ended with {ended.code} and no report: {ended.stderr[-300:]}")
             return unnamed
         if ended.code:

@@ -39,7 +39,7 @@ KIND ?= classic
 soak: $(VENV)/installed rabbitmq ## load and faults drawn from SEED, and an account by ids (MINUTES=3 NODES=1|3 KIND=classic|quorum)
 	$(BIN)/python -m tests.soak --seed $(SEED) --minutes $(MINUTES) --nodes $(NODES) --kind $(KIND)
 
-check: $(VENV)/installed ## style, types, and the tests that need no RabbitMQ
+check: $(VENV)/installed ## style, types, and unit tests
 	@$(MAKE) --no-print-directory --jobs 3 style types unit
 
 .PHONY: style types unit

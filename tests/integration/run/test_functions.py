@@ -126,7 +126,8 @@ def opened() -> Iterator[Opened]:
 def _worker(script: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own that does with `pool` what the script says; it is killed in the end."""
     head = (
-        "import os, resource, signal, time\nfrom tests.driven import *\nfrom tests.unit.run.test_functions import *\n"
+        "import os, resource, signal, time\n"
+        "from tests.driven import *\nfrom tests.integration.run.test_functions import *\n"
     )
     command = [sys.executable, "-c", head + textwrap.dedent(script)]
     worker = subprocess.Popen(command, env=clean_environment(PYTHONPATH=str(ROOT)))
@@ -315,7 +316,7 @@ class TestTheCall:
         _module("def handle(body): raise rqtool.Reject(rqtool.__file__)")
         script = f"""
 import sys; sys.path[:0] = [{str(elsewhere)!r}, {str(ROOT)!r}]
-from tests.unit.run.test_functions import *
+from tests.integration.run.test_functions import *
 print(driven(1).run(TASK), flush=True)
 """
         command = [sys.executable, "-Ic", script]

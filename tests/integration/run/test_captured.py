@@ -21,8 +21,8 @@ from rqtool.run.encoding import Spec
 from rqtool.run.outcome import Done, Failed, Outcome, OutputGone, Rejected, Shortage
 from rqtool.run.pool import Pool
 from tests.driven import SECONDS, Driven
+from tests.integration.run.test_commands import BODY, Gate, tasks
 from tests.tools import eventually, throughout
-from tests.unit.run.test_commands import BODY, Gate, tasks
 
 BOTH = pytest.mark.parametrize("mode", ["line", "group"])
 FUNCTIONS = """

@@ -174,7 +174,7 @@ def _start(code: str, *arguments: str, before: str = "", prefix: tuple[str, ...]
         from rqtool.output import take_standard_numbers
         take_standard_numbers()
         from rqtool.run.outcome import Done, Failed, Shortage
-        from tests.unit.run.test_commands import *
+        from tests.integration.run.test_commands import *
         """
     program = [sys.executable, "-c", textwrap.dedent(start) + textwrap.dedent(code), *arguments]
     return subprocess.Popen([*prefix, "sh", "-c", f'{before} exec "$@"', "sh", *program], **streams)  # type: ignore[call-overload,no-any-return]

@@ -188,14 +188,14 @@ class Workers:
             self._look_for_ghosts(life.name)
         if signal.SIGKILL in life.told:
             return
+        if code == -signal.SIGKILL and self._poison and worker.queue == QUEUE:  # told to end or not
+            now = self._journal.now
+            self._faults.append(Inflicted("poison", now, now, worker.name, most_twice(worker)))
+            return
         if told := life.told.intersection(GRACEFUL):
             young = time.monotonic() - life.begun < STARTING_SECONDS
             expected = code == 0 or (young and code in (69, *(-number for number in told)))
             expected |= code == 69 and self._broker.was_away
-        elif code == -signal.SIGKILL and self._poison and worker.queue == QUEUE:
-            now = self._journal.now
-            self._faults.append(Inflicted("poison", now, now, worker.name, most_twice(worker)))
-            return
         else:
             expected = code == 69 and self._broker.was_away
             self.refused_starts += expected

@@ -37,7 +37,9 @@ def check_queue_name(name: str) -> str:
     """Return the name. Raises UsageError for a name that the broker would silently change: it strips line ends, and
     makes up a name for an empty one.
     """
-    if not name or "\n" in name or "\r" in name:
+    if not name:
+        raise UsageError("'' is no queue name", "Name a queue")
+    if "\n" in name or "\r" in name:
         raise UsageError(f"{name!r} is no queue name", "Give one without line ends")
     if not is_text(name):
         raise UsageError(f"{name!r} is no queue name", "Give one in UTF-8")

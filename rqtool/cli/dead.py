@@ -223,8 +223,8 @@ def _end(operation: Operation, count: int, *, quiet: bool) -> int:
     queue = operation.queue
     if operation.missing:
         names = ", ".join(repr(name) for name in operation.missing)
-        there = f"in {dead_queue(queue)!r}. See the ids with: rqtool dead list {shlex.quote(queue)}"
-        complain(f"There is no task {names} {there}")
+        listing = f"rqtool dead list {shlex.quote(queue)}"
+        complain(f"There is no task {names} in {dead_queue(queue)!r}. See the ids with: {listing}.")
     for name, candidates in operation.ambiguous.items():
         complain(f"{name!r} is ambiguous: {', '.join(candidates)}. Give more of the id")
     if operation.missing or operation.ambiguous:

@@ -47,16 +47,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _rqtool(
     version: Annotated[
-        bool,
-        # No environment twin: an image that sets RQTOOL_VERSION means something else.
-        typer.Option(
-            "--version",
-            "-V",
-            callback=_print_version,
-            is_eager=True,
-            allow_from_autoenv=False,
-            help="Print the version.",
-        ),
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """A durable work queue for the command line, on RabbitMQ."""

@@ -32,6 +32,13 @@ class Verbs(TyperGroup):
         super().__init__(**settings)
         self.commands = dict.fromkeys(VERBS)  # type: ignore[assignment]
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Options without a verb have no environment twins: an image that sets RQTOOL_VERSION means something else."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            param.allow_from_autoenv = False
+        return params
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Return a verb's command, made from the `app` of `rqtool.cli.VERB`."""
         if (line := VERBS.get(cmd_name)) is None:

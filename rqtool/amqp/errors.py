@@ -86,6 +86,11 @@ _TEMPORARY: tuple[tuple[str, str, str], ...] = (
         "Start that node again; a quorum queue (--type quorum) lives on several",
     ),
     (
+        r"from queue 'queue '(?P<queue>.*)' in vhost '[^']*'': (?:nodedown|noproc|timeout)",
+        "Queue {queue!r} does not answer: most of its nodes are down",
+        "Start them again",
+    ),
+    (
         r"vhost '(?P<vhost>[^']*)' is down",
         "The vhost {vhost!r} is down",
         "The broker's log says why; start it again with: rabbitmqctl restart_vhost -p {vhost}",

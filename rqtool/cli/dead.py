@@ -61,12 +61,11 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
         from rqtool.messages.table import summaries_as_table as draw
     else:
         from rqtool.messages.summary import summaries_as_lines as draw
-    names, down = dead_queues(endpoint)
 
     async def show() -> int:
-        summaries, problems = await look(endpoint, names)
+        summaries, problems = await look(endpoint, dead_queues(endpoint))
         await put(draw(summaries, datetime.now(UTC)))
-        for error in (problems := down + problems):
+        for error in problems:
             complain(str(error))
         if not (summaries or problems):
             talker(quiet=quiet)("no dead tasks")

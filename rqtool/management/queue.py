@@ -78,7 +78,7 @@ def read_queue(row: Row) -> Queue:
         messages_ready=number(row.get("messages_ready")),
         messages_unacknowledged=number(row.get("messages_unacknowledged")),
         consumers=number(row.get("consumers")),
-        state=text(row.get("state")),
+        state=_state(row),
         type=kind,
         durable=flag(row.get("durable")),
         exclusive=flag(row.get("exclusive")),
@@ -89,6 +89,14 @@ def read_queue(row: Row) -> Queue:
         head_timestamp=number(row.get("head_message_timestamp")),
         ttl=None if (ttl := number(arguments.get("x-message-ttl"))) is None else ttl / 1000,
     )
+
+
+def _state(row: Row) -> str | None:
+    """RabbitMQ 3.10 does not say `minority` of a quorum queue most of whose members are down, but lists those."""
+    members, online = row.get("members"), row.get("online")
+    if isinstance(members, list) and isinstance(online, list) and 2 * len(online) <= len(members):
+        return "minority"
+    return text(row.get("state"))
 
 
 def completed(live: Sequence[Queue], reported: Sequence[Queue]) -> list[Queue]:

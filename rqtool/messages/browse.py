@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from rqtool.amqp.connection import CLOSE_SECONDS, Channel, Connection, either
-from rqtool.amqp.consumer import Consumer, Delivery
+from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_ready, delivery_limit
 from rqtool.amqp.errors import Lost
 from rqtool.amqp.headers import count
@@ -60,13 +60,21 @@ class Browser:
 
     async def open(self, *, returns: bool) -> None:
         """`returns`: some of what is read will be returned."""
-        self.ready = self._left = await count_ready(self._connection, self._name)
+        self.ready = self._left = await count_ready(self._connection, self._name) or await self._count_taken()
         if returns and self._left:
             self._most = LARGEST_BATCH_TO_RETURN
             self._returns_allowed = await self._find_returns_allowed()
             if self._returns_allowed is None:  # a classic queue puts each message back into its place
                 self._returned_at_once = sys.maxsize
         self._channel: Channel = await self._connection.channel()
+
+    async def _count_taken(self) -> int:
+        """A quorum queue without a leader says that it is empty: only an attempt to take a message shows more."""
+        delivery = await Getter(await self._connection.channel()).get(self._name)
+        if delivery is None:
+            return 0
+        delivery.requeue()
+        return max(1, await count_ready(self._connection, self._name))
 
     @property
     def must_read_all(self) -> bool:

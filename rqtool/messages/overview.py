@@ -15,23 +15,15 @@ from rqtool.messages.summary import SAMPLE, Summary, sum_up
 from rqtool.topology import DEAD
 
 
-def dead_queues(endpoint: Endpoint) -> tuple[list[str], list[RqtoolError]]:
-    """Return the queues of the vhost whose dead queues may hold tasks, and an error for each dead queue that is down.
-
-    Raises Unreachable and AccessRefused.
-    """
+def dead_queues(endpoint: Endpoint) -> list[str]:
+    """Return the queues of the vhost whose dead queues may hold tasks. Raises Unreachable and AccessRefused."""
     try:
         found = _dead_queues(endpoint)
     except (Unreachable, AccessRefused) as error:
         other = "Or look into one queue, without the API: rqtool dead list QUEUE"
         raise type(error)(error.what, f"{error.what_to_do}. {other}") from None
-    names, down = [], []
-    for name, queue in found.items():
-        if queue.state == "down":
-            down.append(RqtoolError(f"Queue {queue.name!r} is down, and its tasks are not counted", "Start its node"))
-        elif queue.type != "classic" or queue.messages != 0:  # a quorum queue's figures are seconds old
-            names.append(name)
-    return names, down
+    # A quorum queue's figures are seconds old.
+    return [name for name, queue in found.items() if queue.type != "classic" or queue.messages != 0]
 
 
 def queues_with_dead_tasks(endpoint: Endpoint) -> list[str]:
@@ -43,9 +35,10 @@ def queues_with_dead_tasks(endpoint: Endpoint) -> list[str]:
 
 
 def _dead_queues(endpoint: Endpoint) -> dict[str, Queue]:
-    """Return the vhost's dead queues under the names of the queues that they are beside."""
+    """Return the vhost's dead queues, also those out of reach, under the names of the queues that they are beside."""
     found = {}
-    for queue in Management(endpoint.api_urls, endpoint.tls).queues(endpoint.vhost):
+    api = Management(endpoint.api_urls, endpoint.tls)
+    for queue in api.completed(endpoint.vhost, with_consumers=False, with_ages=False):
         name = queue.name.removesuffix(DEAD)
         if name not in ("", queue.name) and queue.type != "stream" and not queue.exclusive:
             found[name] = queue

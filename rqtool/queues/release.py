@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from rqtool.errors import AccessRefused, RqtoolError, no_queue
+from rqtool.errors import AccessRefused, RqtoolError, Unreachable, no_queue
 from rqtool.management.api import Management, below
 from rqtool.management.client import Client
 from rqtool.management.fields import at
@@ -73,7 +73,7 @@ class Release:
 
     def plan(self) -> Plan:
         """Return what would be closed. Raises RqtoolError if there is no such queue or holder, or if the broker would
-        delete messages with it.
+        delete messages with it; Unreachable if the queue does not answer.
         """
         plan = self._plan()
         missing = self._names.difference(*(holder.client.names for holder in plan.diagnosis.holding))
@@ -107,6 +107,9 @@ class Release:
         diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
             raise no_queue(self._queue)
+        if diagnosis.queue.messages_unacknowledged is None:
+            what = f"Nobody can say who holds messages of {self._queue!r}: {diagnosis.reason}"
+            raise Unreachable(what, "Try again when it answers")
         named = [holder for holder in diagnosis.holding if holder.client.names & self._names]
         chosen = named if self._names else diagnosis.suspects
         clients = {holder.client.connection: holder.client for holder in chosen}

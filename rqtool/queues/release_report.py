@@ -39,8 +39,14 @@ def announced(plan: Plan) -> list[str]:
             which = "them" if all_of_them else _listed(target.busy)
             line += f"; it may be at work on {which}, and they may be done twice"
         lines.append(line)
-    others = len({each.client.connection for each in plan.diagnosis.holding}) - len(plan.targets)
-    return [*lines, f"{plural(others, 'connection')} at work on that queue will stay"] if others else lines
+    staying = {each.client.connection for each in plan.diagnosis.holding}.difference(
+        target.client.connection for target in plan.targets
+    )
+    if forgetful := staying & suspects:
+        lines.append(f"{plural(len(forgetful), 'connection')} with a forgotten ack will stay; without --holder all go")
+    if busy := staying - suspects:
+        lines.append(f"{plural(len(busy), 'connection')} at work on that queue will stay")
+    return lines
 
 
 def _limit(plan: Plan) -> str:

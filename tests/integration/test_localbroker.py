@@ -240,6 +240,21 @@ def test_a_cluster(lasting: tuple[PrivateBroker, Program]) -> None:
     eventually(
         lambda: [row.split("\t")[:3] for row in program("queues", "new", "old").stdout.splitlines()[1:]] == expected
     )
+
+    assert program("work", "--queue", "new", "--drain", "--retry-delays", "none", "--", "false").code == 1
+    for name in names[1:]:
+        sigkill(members[name])
+    # What does not answer is not empty.
+    eventually(
+        lambda: (
+            [row.split("\t")[6] for row in program("queues", "new", "new.dead").stdout.splitlines()[1:]]
+            == ["down", "down"]
+        )
+    )
+    for words in (["dead"], ["dead", "list", "new"], ["dead", "retry", "new"], ["dead", "purge", "new", "--yes"]):
+        ended = program(*words)
+        assert (ended.code, "Queue 'new.dead' does not answer" in ended.stderr) == (69, True)
+    assert program("release", "new", "--yes").code == 69
     stopped = program("broker", "stop")
     assert stopped.code == 0
     assert processes_of(broker.home) == []

@@ -29,6 +29,11 @@ def test_settings_that_may_drop(row: dict[str, Any], found: tuple[str, ...]) -> 
     assert read_queue({"vhost": "/", "name": "q", **row}).drops == found
 
 
+@pytest.mark.parametrize(("online", "state"), [(["a"], "minority"), ([], "minority"), (["a", "c"], "running")])
+def test_most_of_a_quorum_queue_is_down(online: list[str], state: str) -> None:
+    assert read_queue({"name": "q", "state": "running", "members": ["a", "b", "c"], "online": online}).state == state
+
+
 @pytest.mark.parametrize(
     ("live", "reported", "ready"),
     [

@@ -13,7 +13,8 @@ from rqtool.management.samples import Sample
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
-from rqtool.queues.release import Target, target_of, would_be_deleted
+from rqtool.queues.release import Plan, Target, target_of, would_be_deleted
+from rqtool.queues.release_report import announced
 
 CLIENT = Client("c", "billing-import")
 QUEUE = Queue("/", "q", 0, 9, 1, "running", "classic", True, False)
@@ -37,6 +38,17 @@ def test_every_channel_of_the_connection_counts() -> None:
     other = holder("d (1)", 4, Client("d"))
     seen = diagnosis(QUEUE, stuck, busy, other)
     assert target_of(CLIENT, seen, [seen]) == Target(CLIENT, 5, {}, {"q": 3})
+
+
+def test_who_stays_is_told_by_what_it_does() -> None:
+    """Those that forgot an ack are not called at work."""
+    stuck, forgetful = holder("c (1)", 2, stuck=True), holder("d (1)", 3, Client("d"), stuck=True)
+    seen = diagnosis(QUEUE, stuck, forgetful, holder("e (1)", 4, Client("e")))
+    _, *stay = announced(Plan(seen, [target_of(CLIENT, seen, [seen])], ""))
+    assert stay == [
+        "1 connection with a forgotten ack will stay; without --holder all go",
+        "1 connection at work on that queue will stay",
+    ]
 
 
 def test_channels_of_another_queue_add_up() -> None:

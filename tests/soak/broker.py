@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -95,6 +96,20 @@ class Broker:
     def terminate(self, node: Node) -> None:
         os.kill(node.pid, signal.SIGTERM)
         eventually(lambda: not runs(node), 60)
+
+    def restart(self) -> None:
+        """Restart all nodes: a quorum queue of RabbitMQ 3.10 may keep messages for a consumer that died with its node;
+        with its next leader they are ready again.
+        """
+        for node in self._local.running():
+            self.terminate(node)
+        self.start()
+
+    def figures(self) -> list[str]:
+        """What queues hold, and for whom."""
+        columns = "name,messages_ready,messages_unacknowledged,leader,consumer_details.channel_details.name"
+        rows = self.vhost.api("GET", f"/api/queues/{self.vhost.path}?columns={columns}")
+        return [json.dumps(row) for row in rows if row.get("messages_ready") or row.get("messages_unacknowledged")]
 
     def leader(self, queue: str) -> Node:
         """The node where the queue lives, or its leader does."""

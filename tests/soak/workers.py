@@ -153,9 +153,15 @@ class Workers:
                 elif code is not None:
                     self._judge(life)
                     self.start(life.worker, "--drain")
+        if not self._lives:
+            return
         for name in self._lives:
             self._journal.hang(f"{name}: `work --drain` does not end within {seconds:.0f} s")
-            self._lives[name].running.kill()
+        for line in self._broker.figures():
+            self._journal.say(line)
+        for life in self._lives.values():
+            life.running.kill()
+        self._broker.restart()
 
     def end_all(self) -> None:
         """Kill what runs; nothing is started any more."""

@@ -126,7 +126,7 @@ class Consumer:
             )
         except NoAnswer:  # a quorum queue without a leader; the broker may still answer for other queues
             channel.close()
-            raise NoAnswer(f"the broker does not answer for queue {queue!r}") from None
+            raise _unanswered(queue) from None
         channel.on_delivery(delivered)
         return cls(channel, answer.method.consumer_tag)
 
@@ -153,6 +153,10 @@ class Consumer:
         return True
 
 
+def _unanswered(queue: str) -> NoAnswer:
+    return NoAnswer(f"the broker does not answer for queue {queue!r}")
+
+
 class Getter:
     """Takes single messages (basic.get) on a channel of its own, one at a time."""
 
@@ -172,6 +176,6 @@ class Getter:
         try:
             delivery: Delivery | None = await ask(send, channel.lost)
             return delivery
-        except Lost:
+        except NoAnswer:
             channel.close()  # a late answer would stay unacknowledged
-            raise
+            raise _unanswered(queue) from None

@@ -86,9 +86,9 @@ _TEMPORARY: tuple[tuple[str, str, str], ...] = (
         "Start that node again; a quorum queue (--type quorum) lives on several",
     ),
     (
-        r"from queue 'queue '(?P<queue>.*)' in vhost '[^']*'': (?:nodedown|noproc|timeout)",
-        "Queue {queue!r} does not answer: most of its nodes are down",
-        "Start them again",
+        r"(?:does not answer for queue '|get a message from queue 'queue ')(?P<queue>[^']*)'",
+        "Queue {queue!r} does not answer",
+        "Start its nodes again: most of them may be down",
     ),
     (
         r"vhost '(?P<vhost>[^']*)' is down",

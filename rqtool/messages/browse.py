@@ -77,6 +77,11 @@ class Browser:
         return max(1, await count_ready(self._connection, self._name))
 
     @property
+    def has_read(self) -> bool:
+        """Whether it took messages; the broker needs its time to take back or delete what was held."""
+        return any(self._tags)
+
+    @property
     def must_read_all(self) -> bool:
         """Whether returning only some messages would change their order.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rqtool.amqp.connect import connect
-from rqtool.amqp.connection import Connection, either
+from rqtool.amqp.connection import CLOSE_SECONDS, Connection, either
 from rqtool.amqp.consumer import Delivery
 from rqtool.amqp.declare import is_there
 from rqtool.amqp.errors import NOT_FOUND, Lost, raise_refusal, unreachable
@@ -156,7 +156,7 @@ class Operation:
             async with asyncio.timeout(LAST_SECONDS if self._signals.finish else None):
                 await browser.return_all()
                 await self.close()
-                await connection.close(RETURN_SECONDS)
+                await connection.close(RETURN_SECONDS if browser.has_read else CLOSE_SECONDS)
 
     @property
     def _room(self) -> int | None:

@@ -107,7 +107,7 @@ class Release:
         diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
             raise no_queue(self._queue)
-        if diagnosis.queue.messages_unacknowledged is None:
+        if diagnosis.verdict == "down" or diagnosis.queue.messages_unacknowledged is None:
             what = f"Nobody can say who holds messages of {self._queue!r}: {diagnosis.reason}"
             raise Unreachable(what, "Try again when it answers")
         named = [holder for holder in diagnosis.holding if holder.client.names & self._names]

@@ -251,7 +251,7 @@ def test_a_cluster(lasting: tuple[PrivateBroker, Program]) -> None:
             == ["down", "down"]
         )
     )
-    for words in (["dead"], ["dead", "list", "new"], ["dead", "retry", "new"], ["dead", "purge", "new", "--yes"]):
+    for words in (["dead"], ["dead", "retry", "new"]):
         ended = program(*words)
         assert (ended.code, "Queue 'new.dead' does not answer" in ended.stderr) == (69, True)
     assert program("release", "new", "--yes").code == 69

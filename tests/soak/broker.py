@@ -106,10 +106,13 @@ class Broker:
         self.start()
 
     def figures(self) -> list[str]:
-        """What queues hold, and for whom."""
-        columns = "name,messages_ready,messages_unacknowledged,leader,consumer_details.channel_details.name"
-        rows = self.vhost.api("GET", f"/api/queues/{self.vhost.path}?columns={columns}")
-        return [json.dumps(row) for row in rows if row.get("messages_ready") or row.get("messages_unacknowledged")]
+        """What queues hold, and what each channel does."""
+        found = []
+        for kind in (f"queues/{self.vhost.path}", "channels"):
+            columns = "name,messages_ready,messages_unacknowledged,connection_details.name,leader"
+            rows = self.vhost.api("GET", f"/api/{kind}?columns={columns}")
+            found += [row for row in rows if row.get("messages_ready") or row.get("messages_unacknowledged")]
+        return [json.dumps(row) for row in found]
 
     def leader(self, queue: str) -> Node:
         """The node where the queue lives, or its leader does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -22,7 +23,7 @@ from rqtool.queues.columns import (
     holder_rows,
     reasons,
 )
-from rqtool.queues.diagnosis import HEALTHY, Diagnosis, Verdict, also
+from rqtool.queues.diagnosis import HEALTHY, VERDICTS, Diagnosis, Verdict, also
 from rqtool.text import printable
 
 
@@ -96,7 +97,7 @@ def fitted(
     diagnoses: Sequence[Diagnosis], draw: Callable[[Sequence[Diagnosis]], RenderableType], console: Console
 ) -> RenderableType:
     """All queues if they fit the screen; else those in trouble, as many healthy ones as fit, and the number of the
-    others.
+    others. Where trouble alone does not fit, and its top scrolls away, the worst is named once more at the end.
     """
     room = console.height - 1  # the prompt
     healthy = [each for each in diagnoses if each.verdict in HEALTHY]
@@ -114,6 +115,11 @@ def fitted(
     in_trouble = len(diagnoses) - len(healthy)
     if len(diagnoses) < room and fits(len(healthy)):
         return drawn(len(healthy))
+    if in_trouble and not fits(0):
+        worst = min(diagnoses, key=lambda each: VERDICTS.index(each.verdict))
+        vhosts = len({each.queue.vhost for each in diagnoses}) > 1
+        [line] = reason_lines([worst], attrgetter("reason"), vhosts=vhosts)
+        return Group(drawn(0), Text.assemble(("The worst: ", "bold"), line, overflow="fold"))
     # A healthy queue takes a line or more: no more than `room` can fit.
     return drawn(max(0, bisect(range(max(0, room - in_trouble)), 0, key=lambda most: 0 if fits(most) else 1) - 1))
 

@@ -180,7 +180,8 @@ def test_the_same_reason_is_said_once() -> None:
         replace(empty(f"q{n:02}"), queue=Queue("/", f"q{n:02}", 7, 0, 0, "running", "classic", True)) for n in range(40)
     ]
     other = replace(idle[0], queue=replace(idle[0].queue, name="other", messages_ready=8))
-    notes = [line for line in listed(*idle[:20], other, *idle[20:]) if ": " in line]
+    *notes, last = [line for line in listed(*idle[:20], other, *idle[20:]) if ": " in line]
+    assert last == "The worst: q00: 7 ready, and nobody consumes"
     assert notes == [
         "q00: 7 ready, and nobody consumes (also q01, q02, q03 and 36 more)",
         "other: 8 ready, and nobody consumes",
@@ -199,10 +200,11 @@ def test_what_fits_is_listed(count: int) -> None:
 
 @pytest.mark.parametrize("height", [1, 2, 5, 24])
 def test_trouble_is_listed_even_where_it_does_not_fit(height: int) -> None:
-    """The healthy ones make room for it."""
+    """The healthy ones make room for it, and the worst, whose lines scroll away, is named at the end."""
     lines = listed(*(judged(f"bad{n}") for n in range(30)), empty("fine"), height=height)
     assert sum(line.startswith("bad") and ":" not in line.split()[0] for line in lines) == 30
-    assert lines[-1] == "… and 1 healthy queue: --all lists them"
+    assert "… and 1 healthy queue: --all lists them" in lines
+    assert "The worst: bad0: 2 held" in "\n".join(lines[-2:])
 
 
 def test_columns_that_were_chosen() -> None:

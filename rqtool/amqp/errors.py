@@ -120,7 +120,7 @@ def refusal(code: int, text: str, action: str) -> RqtoolError | None:
     if code == NOT_ALLOWED and (found := re.search(r"vhost '?(.*?)'? not found", text, re.DOTALL)):
         return AccessRefused(
             f"The vhost {found[1]!r} does not exist",
-            f"Create it with: rabbitmqctl add_vhost {found[1]}; or name another one at the end of the URL",
+            f"Create it with: rabbitmqctl add_vhost {found[1]}; or name another one with --vhost or in the URL",
         )
     if code == NOT_ALLOWED and (found := re.search(r"vhost '(.*)' refused for user '(.*)'", text, re.DOTALL)):
         return AccessRefused(
@@ -162,7 +162,7 @@ def connect_error(url: BrokerURL, error: BaseException | str, received: bytes = 
     if code == ACCESS_REFUSED and isinstance(error, pika.exceptions.ProbableAuthenticationError):
         return AccessRefused(
             f"The broker at {url} refused user {url.user!r}: wrong name or password",
-            "Put the right ones into RQTOOL_URL (guest may log in from the broker's own machine only)",
+            "Put the right ones into --url or RQTOOL_URL (guest may log in from the broker's own machine only)",
         )
     if (refused := refusal(code, cause, "the connection")) is not None:
         return type(refused)(f"{refused.what} at {url}", refused.what_to_do)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rqtool.management.fields import Row, at, number, table, text
 from rqtool.management.samples import LAG, last_change, read_samples
+from rqtool.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Client:
     def names(self) -> set[str]:
         """The names by which a user may choose it: all that rqtool shows of it, except the product."""
         shown = {self.name, self.address, self.connection, self.described, self.label if self.name else None}
-        return {name for name in shown if name}
+        return {name for each in shown if each for name in (each, printable(each))}
 
     @property
     def label(self) -> str:

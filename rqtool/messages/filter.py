@@ -41,12 +41,19 @@ class Filter:
             return False
         if self.reason is not None and not _in_a_line(self.reason, f"{task.reason}\n{task.error or ''}"):
             return False
-        if any(name not in headers or text(headers, name) != value for name, value in self.headers):
+        if not all(_has(headers, name, value) for name, value in self.headers):
             return False
         return self.grep is None or _in_a_line(self.grep, body.decode(errors="surrogateescape"))
 
 
 ANY = Filter()
+
+
+def _has(headers: Mapping[str, object], name: str, value: str) -> bool:
+    if name not in headers:
+        return False
+    found = text(headers, name)
+    return value == found or (isinstance(headers[name], bool) and value == found.lower())  # `show` prints `true`
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:

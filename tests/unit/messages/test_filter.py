@@ -61,8 +61,8 @@ def test_older_than() -> None:
 
 def test_headers() -> None:
     """All of them, written as text; one that is missing is not an empty one."""
-    found = {"color": "red", "n": 3, "raw": b"x=y", "empty": ""}
-    for wanted in (["color=red"], ["n=3", "raw=x=y"], ["empty="], []):
+    found = {"color": "red", "n": 3, "raw": b"x=y", "empty": "", "on": True}
+    for wanted in (["on=true"], ["on=True"], ["color=red"], ["n=3", "raw=x=y"], ["empty="], []):
         assert Filter(headers=tuple(parse_header(each) for each in wanted)).matches(task(), b"", found)
     for wanted in (["color=blue"], ["color=red", "n=4"], ["missing="], ["Color=red"]):
         assert not Filter(headers=tuple(parse_header(each) for each in wanted)).matches(task(), b"", found)

@@ -46,8 +46,10 @@ class DeadTask:
 
     @property
     def why(self) -> str:
-        """The reason, with the last line of stderr or of the traceback in it."""
+        """The reason for a table, with the last line of stderr or of the traceback in it."""
         lines = (self.error or "").strip().splitlines()
+        if not lines and self.broker_reason:
+            return f"broker: {self.broker_reason}"
         if not lines or lines[-1].endswith(lines[0]):
             return self.reason
         return self.reason.replace(lines[0], f"{lines[0]}: {lines[-1].strip()}", 1)

@@ -92,7 +92,8 @@ def test_when_it_failed() -> None:
 @pytest.mark.parametrize("reason", ["delivery_limit", "rejected", "expired", "maxlen"])
 def test_the_brokers_reason(reason: str) -> None:
     """It comes after the worker's, which is the earlier one."""
-    assert dead(x_death=[{"reason": reason}]).reason == f"given up by the broker: {reason}"
+    alone = dead(x_death=[{"reason": reason}])
+    assert (alone.reason, alone.why) == (f"given up by the broker: {reason}", f"broker: {reason}")
     both = dead(x_rqtool_error="exit code 1\nmore", x_death=[{"reason": reason}, {"reason": "older"}])
     assert both.reason == f"exit code 1; given up by the broker: {reason}"
 

@@ -500,7 +500,7 @@ class TestKill:
         """Whoever outlives a timed-out command is killed, and not a moment of KILL_AFTER later."""
         child = "trap 'while kill -0 $leader; do sleep 0.01; done; echo alone' TERM; while :; do sleep 0.01; done"
         script = f'leader=$$ sh -c "{child}" 2>&- & wait'.replace("$leader", r"\$leader")
-        with driving("sh", "-c", script, stdout=pipe.writer, timeout=0.3) as pool:
+        with driving("sh", "-c", script, stdout=pipe.writer, timeout=1) as pool:
             [run] = pool.begin(TASK)
             assert pipe.line() == b"alone\n"
             killed = time.monotonic()

@@ -253,9 +253,9 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
             "Delete it when it is empty; rqtool creates it again",
         )
     if target.wait is not None and field in _RETURN_FIELDS:
-        settings = f"without {field}" if current is None else f"with {field}={current}"
         raise UnsafeQueue(
-            f"Queue {queue!r} exists {settings}: what waits there would not come back to {target.home!r} in time",
+            f"Queue {queue!r} exists with {field}={current}: "
+            f"what waits there would not come back to {target.home!r} in time",
             "Delete it when it is empty; rqtool creates it again",
         )
 

@@ -94,7 +94,7 @@ def read_queue(row: Row) -> Queue:
 def _state(row: Row) -> str | None:
     """RabbitMQ 3.10 does not say `minority` of a quorum queue most of whose members are down, but lists those."""
     members, online = row.get("members"), row.get("online")
-    if isinstance(members, list) and isinstance(online, list) and 2 * len(online) <= len(members):
+    if isinstance(members, list) and isinstance(online, list) and len(online) <= len(members) / 2 > 0:
         return "minority"
     return text(row.get("state"))
 

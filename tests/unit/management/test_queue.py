@@ -32,6 +32,7 @@ def test_settings_that_may_drop(row: dict[str, Any], found: tuple[str, ...]) -> 
 @pytest.mark.parametrize(("online", "state"), [(["a"], "minority"), ([], "minority"), (["a", "c"], "running")])
 def test_most_of_a_quorum_queue_is_down(online: list[str], state: str) -> None:
     assert read_queue({"name": "q", "state": "running", "members": ["a", "b", "c"], "online": online}).state == state
+    assert read_queue({"name": "q", "state": "running", "members": [], "online": []}).state == "running"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from contextlib import suppress
 from rqtool.amqp.connection import CLOSE_SECONDS, Channel, Connection, either
 from rqtool.amqp.consumer import Consumer, Delivery, Getter
 from rqtool.amqp.declare import count_ready, delivery_limit
-from rqtool.amqp.errors import Lost
+from rqtool.amqp.errors import RESOURCE_LOCKED, Lost
 from rqtool.amqp.headers import count
 from rqtool.errors import RqtoolError
 from rqtool.topology import dead_queue
@@ -70,7 +70,12 @@ class Browser:
 
     async def _count_taken(self) -> int:
         """A quorum queue without a leader says that it is empty: only an attempt to take a message shows more."""
-        delivery = await Getter(await self._connection.channel()).get(self._name)
+        try:
+            delivery = await Getter(await self._connection.channel()).get(self._name)
+        except Lost as lost:
+            if lost.code != RESOURCE_LOCKED:  # with a single active consumer there is no such attempt
+                raise
+            return 0
         if delivery is None:
             return 0
         delivery.requeue()

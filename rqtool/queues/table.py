@@ -115,7 +115,7 @@ def fitted(
     in_trouble = len(diagnoses) - len(healthy)
     if len(diagnoses) < room and fits(len(healthy)):
         return drawn(len(healthy))
-    if in_trouble and not fits(0):
+    if in_trouble >= room or (in_trouble and not fits(0)):
         worst = min(diagnoses, key=lambda each: VERDICTS.index(each.verdict))
         vhosts = len({each.queue.vhost for each in diagnoses}) > 1
         [line] = reason_lines([worst], attrgetter("reason"), vhosts=vhosts)

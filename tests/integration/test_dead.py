@@ -124,6 +124,14 @@ def test_they_are_elsewhere(rqtool: Program, vhost: Vhost, exists: bool) -> None
     assert rqtool("dead", "list", "empty").stderr == "rqtool: there are no dead tasks in 'empty.dead'\n"
 
 
+def test_an_empty_one_from_which_nobody_may_get(rqtool: Program, vhost: Vhost) -> None:
+    """RabbitMQ refuses basic.get from a quorum queue with a single active consumer."""
+    arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    vhost.declare("q.dead", **arguments)
+    ended = rqtool("dead", "list", "q")
+    assert (ended.code, ended.stderr) == (0, "rqtool: there are no dead tasks in 'q.dead'\n")
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_nothing_there(rqtool: Program, vhost: Vhost, exists: bool) -> None:
     """An empty or a missing dead queue is good news: the header, an empty array, exit code 0, and one line."""

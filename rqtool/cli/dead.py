@@ -61,9 +61,10 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
         from rqtool.messages.table import summaries_as_table as draw
     else:
         from rqtool.messages.summary import summaries_as_lines as draw
+    names = dead_queues(endpoint)
 
     async def show() -> int:
-        summaries, problems = await look(endpoint, dead_queues(endpoint))
+        summaries, problems = await look(endpoint, names)
         await put(draw(summaries, datetime.now(UTC)))
         for error in problems:
             complain(str(error))

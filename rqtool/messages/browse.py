@@ -60,7 +60,7 @@ class Browser:
 
     async def open(self, *, returns: bool) -> None:
         """`returns`: some of what is read will be returned."""
-        self.ready = self._left = await count_ready(self._connection, self._name) or await self._count_taken()
+        self.ready = self._left = await count_ready(self._connection, self._name) or await self._count_by_taking()
         if returns and self._left:
             self._most = LARGEST_BATCH_TO_RETURN
             self._returns_allowed = await self._find_returns_allowed()
@@ -68,7 +68,7 @@ class Browser:
                 self._returned_at_once = sys.maxsize
         self._channel: Channel = await self._connection.channel()
 
-    async def _count_taken(self) -> int:
+    async def _count_by_taking(self) -> int:
         """A quorum queue without a leader says that it is empty: only an attempt to take a message shows more."""
         try:
             delivery = await Getter(await self._connection.channel()).get(self._name)

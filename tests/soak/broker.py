@@ -98,8 +98,8 @@ class Broker:
         eventually(lambda: not runs(node), 60)
 
     def restart(self) -> None:
-        """Restart all nodes: a quorum queue of RabbitMQ 3.10 may keep messages for a consumer that died with its node;
-        with its next leader they are ready again.
+        """Restart all nodes: a quorum queue of RabbitMQ 3.10 on three nodes was seen to hold messages for a consumer
+        that was gone; they were ready after that.
         """
         for node in self._local.running():
             self.terminate(node)

@@ -29,7 +29,7 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 _LIVE = {"disable_stats": "true", "enable_queue_totals": "true"}
 _COLUMNS = (
     "vhost,name,messages,messages_ready,messages_unacknowledged,state,type,durable,exclusive,auto_delete,arguments,"
-    "effective_policy_definition,consumers,head_message_timestamp,members,online"
+    "effective_policy_definition,consumers,head_message_timestamp,members,online,leader"
 )
 _POLICIES = ("policies", "operator-policies")
 DEFAULT_RETENTION = 3600

@@ -19,7 +19,7 @@ class Queue:
     `auto_delete`: the broker deletes it with its last consumer; `exclusive`: with the connection that declared it.
     `delays`: it keeps messages for a time and then passes them on, so it needs no consumer. `drops`: the settings in
     its arguments and its policy that may drop messages. `ttl`: how many seconds its arguments keep a message.
-    `waiting`: how many messages wait for their time in queues beside it.
+    `waiting`: how many messages wait for their time in queues beside it. `leader`: a quorum queue's node.
 
     `head_timestamp`: the `timestamp` of the oldest message, ready or held, in seconds since 1970; only classic queues
     report it. `was_drained`: nothing was ready in the last report, so what is ready now is younger than that.
@@ -42,6 +42,7 @@ class Queue:
     was_drained: bool = False
     ttl: float | None = None
     waiting: int | None = 0
+    leader: str | None = None
 
     @property
     def key(self) -> Key:
@@ -88,6 +89,7 @@ def read_queue(row: Row) -> Queue:
         drops=tuple(drops({**policy, **arguments}, kind)),
         head_timestamp=number(row.get("head_message_timestamp")),
         ttl=None if (ttl := number(arguments.get("x-message-ttl"))) is None else ttl / 1000,
+        leader=text(row.get("leader")),
     )
 
 

@@ -34,6 +34,8 @@ STUCK: tuple[Verdict, ...] = ("starved", "forgotten ack?")
 HEALTHY: tuple[Verdict, ...] = ("working", "ok")
 SKEW = 60.0
 """Seconds by which the clock of a sender may be ahead of ours."""
+STALLED_SECONDS = 240.0
+"""A quorum queue that did not pass a message on tries again after three minutes."""
 MOST_NAMED = 3
 """Holders that a reason names, and queues that a line of reasons names; the others are counted."""
 
@@ -87,13 +89,15 @@ class Finding:
 class Diagnosis:
     """A queue, its own history, its holders, and what is wrong with it.
 
-    `holders`: its consumers, and channels without a consumer that can only hold messages of this queue.
+    `holders`: its consumers, and channels without a consumer that can only hold messages of this queue. `stalled`: for
+    how many seconds it has passed on none of the messages that are due elsewhere.
     """
 
     queue: Queue
     history: Deliveries
     holders: Sequence[Holder]
     basis: Basis
+    stalled: float = 0.0
 
     @cached_property
     def holding(self) -> list[Holder]:
@@ -170,6 +174,11 @@ def _findings(d: Diagnosis) -> Iterator[Finding]:
     elif queue.messages_ready is None:
         state = f" (state {queue.state})" if queue.state not in (None, "running") else ""
         yield Finding("unknown", f"the API has no figures for it (yet){state}")
+    if d.stalled >= STALLED_SECONDS:
+        where = f" {queue.leader}" if queue.leader else ""
+        what = f"{queue.leaving:,} due, and none was passed on for {about(d.stalled)}"
+        reason = f"{what}: restart node{where}, unless the next queue is full or missing"
+        yield Finding("down", reason)
     if d.stuck:
         yield _forgotten_ack(d)
     if queue.drops and not queue.exclusive:

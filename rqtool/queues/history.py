@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, replace
 
-from rqtool.management.samples import LAG, Samples, last_change
+from rqtool.management.samples import LAG, Sample, Samples, added, last_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,18 @@ class Deliveries:
     def held_seconds(self) -> float | None:
         since, now = self.held_since, self.as_of
         return None if since is None or now is None else now - since
+
+
+def stalled_seconds(messages: Samples, ready: Samples, held: Samples) -> float:
+    """For how long, for certain, messages of a quorum queue have been due elsewhere while none was passed on; 0: some
+    were, or none is due. They count as `messages`, and as neither ready nor held.
+    """
+    settled = {sample.time: sample.value for sample in added(ready, held)}
+    due = tuple(Sample(s.time, s.value - settled[s.time]) for s in messages if s.time in settled)
+    if not due:
+        return 0.0
+    nothing_due = next((sample.time for sample in due if sample.value <= 0), due[-1].time)
+    return max(0.0, due[0].time - max(nothing_due, last_change(due, operator.lt) or 0.0) - LAG)
 
 
 def _joined(late: Samples, early: Samples) -> Samples:

@@ -15,7 +15,7 @@ from rqtool.management.api import Management, below
 from rqtool.management.client import Client
 from rqtool.management.fields import at
 from rqtool.management.queue import Queue
-from rqtool.queues.diagnosis import Diagnosis
+from rqtool.queues.diagnosis import OUT_OF_REACH, Diagnosis
 from rqtool.queues.holders import held_by
 from rqtool.queues.snapshot import take_snapshot
 from rqtool.topology import ON_THEIR_WAY, kind_beside
@@ -107,7 +107,7 @@ class Release:
         diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
         if diagnosis is None:
             raise no_queue(self._queue)
-        if diagnosis.verdict == "down" or diagnosis.queue.messages_unacknowledged is None:
+        if diagnosis.queue.state in OUT_OF_REACH or diagnosis.queue.messages_unacknowledged is None:
             what = f"Nobody can say who holds messages of {self._queue!r}: {diagnosis.reason}"
             raise Unreachable(what, "Try again when it answers")
         named = [holder for holder in diagnosis.holding if holder.client.names & self._names]

@@ -17,10 +17,10 @@ from rqtool.durations import about
 from rqtool.management.api import Management, below, queue_path
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import Key, Queue
-from rqtool.management.samples import LAG
+from rqtool.management.samples import LAG, read_samples
 from rqtool.queues.attribution import attribute, taken_from, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
-from rqtool.queues.history import Deliveries
+from rqtool.queues.history import Deliveries, stalled_seconds
 from rqtool.queues.holders import Holder, channel_deliveries, consumed, join, queue_deliveries
 from rqtool.queues.shown import is_glob, named, selects, shown, with_consumers, with_waiting
 
@@ -37,6 +37,7 @@ _DELIVERIES = (
     "vhost,name,messages_unacknowledged,messages_unacknowledged_details.samples,message_stats.ack_details.samples,"
     "message_stats.deliver_details.samples,message_stats.get_details.samples"
 )
+_LENGTHS = "vhost,name,messages_details.samples,messages_ready_details.samples,messages_unacknowledged_details.samples"
 _CHANNEL = f"{_DELIVERIES},global_prefetch_count,connection_details,idle_since"
 _CONNECTION = (
     "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,connected_at,recv_oct_details.samples"
@@ -96,7 +97,11 @@ def take_snapshot(
     clock = Clock(max((time for time in times if time is not None), default=None), now)
     basis = Basis(stuck_after, clock, remembers, sees_all)
     by_queue = attribute(known, histories, holders)
-    found = [Diagnosis(each, histories.get(each.key, Deliveries(0)), by_queue[each.key], basis) for each in queues]
+    stalled = {} if consumers is None else _stalled(api, vhost, {queue.key for queue in queues if queue.leaving})
+    found = [
+        Diagnosis(each, histories.get(each.key, Deliveries(0)), by_queue[each.key], basis, stalled.get(each.key, 0.0))
+        for each in queues
+    ]
     return Snapshot(found, _unseen(basis, found, has_statistics=consumers is not None))
 
 
@@ -154,6 +159,21 @@ def _decisive(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: f
         for queue in queues
         if unexplained(queue, by_queue)
         or (queue.held and any(each.shared or each.is_stuck(stuck_after) for each in by_queue[queue.key]))
+    }
+
+
+def _stalled(api: Management, vhost: str | None, keys: set[Key]) -> dict[Key, float]:
+    """For how many seconds each of these queues has passed nothing on."""
+    if not keys:
+        return {}
+    window = samples(FINE_SECONDS, FINE_STEP)
+    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {**window, "columns": _LENGTHS})
+    lengths = ("messages", "messages_ready", "messages_unacknowledged")
+    return {
+        (str(row.get("vhost")), str(row.get("name"))): stalled_seconds(
+            *(read_samples(row, f"{name}_details") for name in lengths)
+        )
+        for row in rows
     }
 
 

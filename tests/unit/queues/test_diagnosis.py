@@ -231,6 +231,16 @@ class TestQueues:
         )
         assert found.reason == "x-expires=5, policy max-length=1: what was confirmed may be gone unprocessed"
 
+    @pytest.mark.parametrize(("stalled", "expected"), [(230.0, "ok"), (500.0, "down")])
+    def test_what_is_due_and_never_passed_on(self, stalled: float, expected: str) -> None:
+        """RabbitMQ tries again after three minutes; later it needs an operator."""
+        queue = replace(QUEUE, messages=5, messages_unacknowledged=0, leader="rabbit@b", type="quorum", delays=True)
+        found = Diagnosis(queue, Deliveries(0), [], Basis(60.0, CLOCK), stalled)
+        assert found.verdict == expected
+        assert expected == "ok" or found.reason == (
+            "5 due, and none was passed on for 8 min: restart node rabbit@b, unless the next queue is full or missing"
+        )
+
     def test_the_worst_comes_first(self) -> None:
         """And the others are kept."""
         found = judged(replace(QUEUE, durable=False, messages_ready=2, consumers=0), holder(consumer_tag=None))

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rqtool.management.samples import LAG, Sample, Samples, added, last_change, read_samples
-from rqtool.queues.history import Deliveries
+from rqtool.queues.history import Deliveries, stalled_seconds
 
 START = 1_000_000.0
 
@@ -118,6 +118,25 @@ class TestDeliveries:
         """No quiet either way."""
         assert (seen.held_since, seen.quiet_since, seen.quiet_seconds()) == (None, None, 0.0)
         assert not seen.exceeds_history
+
+    @pytest.mark.parametrize(
+        ("messages", "ready", "held", "seconds"),
+        [
+            (samples(5, 5, 5, 5, 5), samples(0, 0, 0, 0, 5), samples(0, 0, 0, 0, 0), 20.0 - LAG),
+            (samples(7, 6, 5, 5, 5), samples(0, 0, 0, 0, 5), samples(0, 0, 0, 0, 0), 20.0 - LAG),  # more became due
+            (samples(4, 5, 5, 5, 5), samples(0, 0, 0, 0, 5), samples(0, 0, 0, 0, 0), 0.0),  # one was passed on
+            (samples(5, 5, 5, 6, 6), samples(0, 0, 0, 0, 0), samples(0, 0, 0, 0, 0), 10.0 - LAG),
+            (samples(5, 5, 5), samples(5, 5, 5), samples(0, 0, 0), 0.0),  # they wait
+            (samples(5, 5, 5), samples(0, 0, 0), samples(5, 5, 5), 0.0),  # a client holds them
+            (samples(5, 5, 5), samples(0, 0, 0), (), 10.0 - LAG),
+            ((), (), (), 0.0),
+        ],
+    )
+    def test_how_long_a_queue_has_passed_nothing_on(
+        self, messages: Samples, ready: Samples, held: Samples, seconds: float
+    ) -> None:
+        """Not counting the time in which fewer became due elsewhere."""
+        assert stalled_seconds(messages, ready, held) == seconds
 
     def test_before_it_was_there(self) -> None:
         """A channel's history before it was opened is filled with noughts."""

@@ -66,15 +66,18 @@ class PrivateBroker:
             first = members[0]
             known, new = ([node for node in members if node.is_new is is_new] for is_new in (False, True))
             launched: list[Node] = []
+
+            def start_node(node: Node) -> Node:
+                # At once in the list: if a later one fails, this one must be ended.
+                launched.append(self._launch(node, first))
+                return launched[-1]
+
             try:
                 if first.is_new:
                     store_login(first)
                 # Known nodes wait for each other, so they must start together; new ones join a running one.
                 for wave in (known, new) if known else (new[:1], new[1:]):
-                    # One by one: if one fails, those before it must be ended.
-                    launched.extend(self._launch(node, first) for node in wave if not node.pid)
-                    for node in wave:
-                        wait_until_ready(next((each for each in launched if each.home == node.home), node))
+                    wait_until_ready([node if node.pid else start_node(node) for node in wave], start_node)
                 admit(first)
                 # It listens before it counts as a member, and a vhost or queue that is made meanwhile leaves it out.
                 for node in new:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -153,19 +153,30 @@ def launch(
     return node, child
 
 
-def wait_until_ready(node: Node) -> None:
-    """Return when AMQP and the management API answer. Raises Unreachable, after ending the node, if they don't."""
+def wait_until_ready(nodes: Sequence[Node], start_again: Callable[[Node], Node]) -> None:
+    """Return when AMQP and the management API answer on each of these nodes, which wait for each other. One that ends
+    while it starts is started again, once: RabbitMQ 3.10 may refuse to start beside a node that is just starting
+    (`incompatible_feature_flags`). Raises Unreachable, after ending the node.
+    """
     deadline = time.monotonic() + START_SECONDS
-    problem = "ended while starting"
-    while runs(node):
-        if speaks_amqp(node.amqp_port) and speaks_http(node.api_port):
-            return
-        if time.monotonic() > deadline:
-            problem = f"did not answer within {START_SECONDS:.0f} s"
-            break
-        time.sleep(_LOOK)
-    end([node])
-    raise Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
+    waiting, once = list(nodes), len(nodes) > 1
+    while waiting:
+        node = waiting.pop(0)
+        if not runs(node):
+            if not once:
+                raise _not_ready(node, "ended while starting")
+            once = False
+            waiting.append(start_again(node))
+        elif not (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)):
+            if time.monotonic() > deadline:
+                end([node])
+                raise _not_ready(node, f"did not answer within {START_SECONDS:.0f} s")
+            waiting.append(node)
+            time.sleep(_LOOK)
+
+
+def _not_ready(node: Node, problem: str) -> Unreachable:
+    return Unreachable(f"The private RabbitMQ node {problem}: {_last_words(node)}", f"Read {node.home / 'log'}")
 
 
 def end(nodes: Sequence[Node]) -> None:

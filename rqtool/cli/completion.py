@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
 
@@ -40,18 +39,16 @@ def did_you_mean(endpoint: Endpoint, name: str, task: str | None = None, *, has_
 
 def _names(find: Callable[[], Endpoint], seconds: float) -> list[str]:
     """All queues but those that rqtool keeps beside a queue, except dead queues."""
-    found: set[str] = set()
+    from rqtool.management.in_thread import begin  # 20 ms
 
-    def look() -> None:
+    def look() -> set[str]:
         from rqtool.management.api import Management
 
-        with suppress(Exception):
-            with redirect_stderr(io.StringIO()):
-                endpoint = find()
-            found.update(name for _, name in Management(endpoint.api_urls, endpoint.tls).keys(endpoint.vhost))
+        with redirect_stderr(io.StringIO()):
+            endpoint = find()
+        return {name for _, name in Management(endpoint.api_urls, endpoint.tls).keys(endpoint.vhost)}
 
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    looking.join(seconds)
-    names = set(found)
+    names: set[str] = set()
+    with suppress(Exception):
+        names = begin(look).result(seconds)
     return sorted(name for name in names if all(home not in names or kind == "dead" for home, kind in homes(name)))

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -124,7 +125,7 @@ def send(
     from rqtool.amqp.message import Envelope
     from rqtool.send.display import Display
     from rqtool.send.options import SendOptions
-    from rqtool.send.report import id_line, json_line, sent_line
+    from rqtool.send.report import json_line, sent_line
     from rqtool.send.sender import Sender
     from rqtool.send.unsent import UnsentFile
 
@@ -162,7 +163,7 @@ def send(
     unsent_file = None if unsent is None else UnsentFile(unsent, end)
     batches = [named] if named else _batches(source or "-", null=null, whole=whole, quiet=quiet)
     sent_one = with_time(sent_line, options.delay, options.at) if sys.stdout.isatty() else sent_line
-    line = (json_line if json else id_line) if ids else sent_one if named and not (quiet or json) else None
+    line = (json_line if json else attrgetter("token")) if ids else sent_one if named and not (quiet or json) else None
     display = Display(line, quiet=quiet, progress=not (named or quiet or json or ids or os.isatty(0)))
     if options.at is not None and options.at <= time.time():
         display.say(f"--at {at} is in the past: the tasks are delivered at once")

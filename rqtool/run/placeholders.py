@@ -29,20 +29,11 @@ def directory(path: bytes) -> bytes:
     return above or (b"/" if path.startswith(b"/") else b".")
 
 
-def base_name_without_extension(path: bytes) -> bytes:
-    """`{/.}`."""
-    return without_extension(base_name(path))
-
-
-def whole(body: bytes) -> bytes:
-    return body
-
-
 _FORMS: dict[str, Callable[[bytes], bytes]] = {
     "{.}": without_extension,
     "{/}": base_name,
     "{//}": directory,
-    "{/.}": base_name_without_extension,
+    "{/.}": lambda path: without_extension(base_name(path)),
 }
 
 
@@ -50,7 +41,7 @@ class Template:
     """The arguments of a command, parsed once and filled for each task."""
 
     def __init__(self, arguments: list[str], placeholder: str = WHOLE) -> None:
-        forms = _FORMS | {placeholder: whole}
+        forms = _FORMS | {placeholder: lambda body: body}
         pattern = finder(placeholder)
         self._arguments = [os.fsencode(argument) for argument in arguments]
         self._filled: list[tuple[int, list[bytes | Callable[[bytes], bytes]]]] = []

@@ -84,10 +84,6 @@ def sent_line(message: Message) -> str:
     return f" [x] Sent {quoted(message.body)}"
 
 
-def id_line(message: Message) -> str:
-    return message.token
-
-
 def json_line(message: Message) -> str:
     """The same `id` and `task` as in a worker's events about it."""
     return json.dumps({"id": message.token, "task": start_of(message.body)})

@@ -10,7 +10,6 @@ from rqtool.amqp.errors import Lost
 from rqtool.work.dispatch import Dispatcher
 from rqtool.work.jobs import Jobs
 from rqtool.work.lifecycle import Lifecycle
-from rqtool.work.prefetch import Prefetch
 from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
 
@@ -23,7 +22,6 @@ _REASON = "a slow task"
 class AdaptivePrefetch:
     """Widens a worker's consumers while tasks are short, and narrows them when one is slow."""
 
-    prefetch: Prefetch
     jobs: Jobs
     session: Session
     dispatcher: Dispatcher
@@ -42,29 +40,29 @@ class AdaptivePrefetch:
 
     async def _widen(self, subscription: Subscription) -> bool:
         """Raises Lost."""
-        if self.prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
+        if self.dispatcher.prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
             return False
-        subscription.prefetch = self.prefetch.wanted
+        subscription.prefetch = self.dispatcher.prefetch.wanted
         await subscription.renew()
         return True
 
     async def _becomes_slow(self, subscription: Subscription) -> bool:
         """Wait until tasks wait and none ends. Returns False when the connection goes before that. Raises Lost."""
-        looks, ends = 0, self.prefetch.ended
+        looks, ends = 0, self.dispatcher.prefetch.ended
         while self.session.usable is subscription:
             await asyncio.sleep(_LOOK)
-            waits = bool(self.jobs.waiting) or self.jobs.at_work > self.prefetch.jobs
-            looks = looks + 1 if self.prefetch.ended == ends and waits else 0
+            waits = bool(self.jobs.waiting) or self.jobs.at_work > self.dispatcher.prefetch.jobs
+            looks = looks + 1 if self.dispatcher.prefetch.ended == ends and waits else 0
             if looks == _LOOKS:
                 return True
-            if self.prefetch.ended != ends:
+            if self.dispatcher.prefetch.ended != ends:
                 await self._widen(subscription)
-            ends = self.prefetch.ended
+            ends = self.dispatcher.prefetch.ended
         return False
 
     async def _narrow(self, subscription: Subscription) -> None:
         """Give back the waiting tasks, and take as many as there are free jobs. Raises Lost."""
-        self.prefetch.forget()
+        self.dispatcher.prefetch.forget()
         await subscription.pause(_REASON)
         if self.session.usable is not subscription:
             return
@@ -76,7 +74,7 @@ class AdaptivePrefetch:
             seen = self.lifecycle.changes
             slow = [job for job in slow if job.is_at_work]
             # Messages held by slow tasks don't count on the consumers' new channels.
-            free = min(self.prefetch.jobs - len(slow), self.prefetch.most)
+            free = min(self.dispatcher.prefetch.jobs - len(slow), self.dispatcher.prefetch.most)
             if free > subscription.prefetch:
                 subscription.prefetch = free
                 await subscription.resume(_REASON)

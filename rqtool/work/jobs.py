@@ -131,10 +131,6 @@ class Jobs:
         """The broker has the task again, and it will start over."""
         self._enter(job, "returned")
 
-    def interrupted(self, at: float) -> None:
-        """The broker or the network failed at this time, in seconds since 1970."""
-        self.interruptions.append(at)
-
     def connection_lost(self) -> None:
         """Forget the waiting jobs: the broker has their tasks again. Tasks in hand or acked may be redelivered."""
         for key, tasks in Counter(job.delivery.key for job in self.in_hand).items():

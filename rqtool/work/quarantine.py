@@ -69,7 +69,7 @@ class Quarantine:
         """Ask once when the broker last started, unless this worker has lost its connection since it began."""
         if not (self._asked or self.jobs.interruptions):
             with suppress(TimeoutError, AccessRefused):
-                self.jobs.interrupted(await asyncio.wait_for(self._last_start(), MOST_ASKING))
+                self.jobs.interruptions.append(await asyncio.wait_for(self._last_start(), MOST_ASKING))
         self._asked = True
 
     async def _last_start(self) -> float:

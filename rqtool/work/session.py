@@ -54,7 +54,7 @@ class Session:
         if before is not None:
             self._jobs.connection_lost()
             if before.connection.lost.done():
-                self._jobs.interrupted(time.time())
+                self._jobs.interruptions.append(time.time())
             if before.lost.done():  # else the worker had taken on enough, and returned some of it
                 self._events.connection_lost(str(before.lost.result()))
             await before.connection.close()

@@ -90,8 +90,7 @@ class Worker:
         start(report_health(options.health_file, self._session, self._jobs, self._lifecycle))
         start(Quarantine(self._api, self._jobs, self._session, self._dispatcher, self._lifecycle).run())
         if options.prefetch is None:
-            prefetch = self._dispatcher.prefetch
-            start(AdaptivePrefetch(prefetch, self._jobs, self._session, self._dispatcher, self._lifecycle).run())
+            start(AdaptivePrefetch(self._jobs, self._session, self._dispatcher, self._lifecycle).run())
         if options.bar:
             progress = Progress(self._session, self._jobs, self._dispatcher, self._settler.tally, self._events.out)
             start(progress.ask())

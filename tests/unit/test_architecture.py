@@ -24,7 +24,6 @@ MOST_AT_THE_ROOT = 8
 MOST_ARGUMENTS = 6
 LONGEST_FOLDER = 2_400
 THREADS = {
-    "rqtool.cli.completion",
     "rqtool.management.in_thread",
     "rqtool.output",
     "rqtool.send.input",

@@ -35,14 +35,9 @@ _LONGEST_POLL = 86_400.0
 """Seconds; poll() takes 24 days at most."""
 
 
-def serve_commands(worker: Worker, spec: Spec, groups: mmap) -> None:
-    """Run a command for each task that comes. `groups`: memory that is shared with the worker."""
-    Commands(worker, spec, groups).serve()
-
-
 class Commands:
-    """At most `width` commands at once. `groups` holds the process group of each, so that the worker can kill what is
-    left if the runner itself is killed.
+    """A command for each task that comes, at most `width` at once. `groups`: memory shared with the worker that holds
+    the process group of each, so that the worker can kill what is left if the runner itself is killed.
     """
 
     def __init__(self, worker: Worker, spec: Spec, groups: mmap) -> None:

@@ -24,9 +24,9 @@ def main() -> None:
     spec = Spec(**unpack_values(first.head))
     try:
         if spec.kind == "command":
-            from rqtool.run.child.command import serve_commands
+            from rqtool.run.child.command import Commands
 
-            serve_commands(worker, spec, shared)
+            Commands(worker, spec, shared).serve()
         else:
             from rqtool.run.child.function import serve_function
 

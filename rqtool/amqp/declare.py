@@ -247,7 +247,8 @@ async def _check_exists(connection: Connection, queue: str) -> None:
         if lost.code == NOT_FOUND:
             raise AccessRefused(
                 f"Queue {queue!r} does not exist and this user may not create it",
-                "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",
+                "Ask for it to be created, or for configure permission, with read and write if it dead-letters "
+                "(rabbitmqctl set_permissions)",
             ) from None
         raise_refusal(lost, f"queue {queue!r}")
 

@@ -220,6 +220,16 @@ def test_settings_that_this_user_may_not_see_are_said(rqtool: Program, vhost: Vh
     vhost.api("DELETE", "/api/users/unseeing")
 
 
+def test_what_it_takes_to_create_a_queue_that_dead_letters(rqtool: Program, vhost: Vhost) -> None:
+    """A delay queue: the broker asks for read permission, too."""
+    vhost.api("PUT", "/api/users/unreading", {"password": "unreading", "tags": ""})
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/unreading", {"configure": ".*", "write": ".*", "read": ""})
+    sent = rqtool("send", "--delay", "9s", "x", env=Vhost(vhost.node, vhost.name, "unreading", "unreading").environment)
+    vhost.api("DELETE", "/api/users/unreading")
+    assert sent.code == 77, sent
+    assert "or for configure permission, with read and write if it dead-letters" in sent.stderr
+
+
 @pytest.mark.parametrize("limit", [{"x-max-length": 50}, {"x-max-length-bytes": 500}])
 def test_transactions_are_refused_on_quorum_queues(rqtool: Program, vhost: Vhost, limit: dict[str, int]) -> None:
     """The broker commits what a full one does not take: 600 of 600 called sent, 50 there."""

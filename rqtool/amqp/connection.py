@@ -146,6 +146,12 @@ class Connection:
         channel.close()
         return int(answer.method.message_count), int(answer.method.consumer_count)
 
+    async def look_at_exchange(self, exchange: str) -> None:
+        """Raises Lost (404 if it does not exist)."""
+        channel = await self.channel()
+        await channel.call(channel.raw.exchange_declare, exchange=exchange, passive=True)
+        channel.close()
+
     async def bind(self, source: str, pattern: str, *, exchange: str = "", queue: str = "") -> None:
         """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to another
         such exchange or to a queue. Raises Lost.

@@ -168,12 +168,33 @@ async def _ensure(
         if lost.code != RESOURCE_LOCKED:
             raise
         raise UnsafeQueue(
-            f"Queue {target.name!r} is exclusive to another connection and goes with it", _other_name(target.name)
+            f"Queue {target.name!r} is exclusive to another connection and goes with it", _other_than(target)
         ) from None
     if seen is None:
         return DeclaredQueue(likely[0], made, marked, None)
     is_quorum = seen.get("x-queue-type") == "quorum" or "x-delivery-limit" in seen
-    return DeclaredQueue(seen, made, marked, drops(seen, "quorum" if is_quorum else None))
+    type_ = "quorum" if is_quorum else None
+    found, without_route = drops(seen, type_), drops({**seen, "x-dead-letter-exchange": None}, type_)
+    if found != without_route and await _dead_letters_to_nowhere(connection, target.home, seen):
+        found = without_route
+    return DeclaredQueue(seen, made, marked, found)
+
+
+async def _dead_letters_to_nowhere(connection: Connection, home: str, arguments: Arguments) -> bool:
+    """Whether a queue beside `home` dead-letters to an exchange or a queue that does not exist, which drops messages;
+    at least once, the queue would keep them.
+    """
+    if arguments.get("x-dead-letter-strategy") == "at-least-once" and arguments.get("x-overflow") == "reject-publish":
+        return False
+    exchange, key = arguments.get("x-dead-letter-exchange"), arguments.get("x-dead-letter-routing-key")
+    try:
+        if exchange:
+            await connection.look_at_exchange(str(exchange))
+        elif key not in (None, dead(home).name):  # the message's own; one that a worker makes
+            await connection.declare(str(key), None)
+    except Lost as lost:
+        return lost.code == NOT_FOUND
+    return False
 
 
 async def _declare_or_adopt(
@@ -226,7 +247,8 @@ async def _check_exists(connection: Connection, queue: str) -> None:
         if lost.code == NOT_FOUND:
             raise AccessRefused(
                 f"Queue {queue!r} does not exist and this user may not create it",
-                "Ask for it to be created, or for configure permission (rabbitmqctl set_permissions)",
+                "Ask for it to be created, or for configure permission, with read and write if it dead-letters "
+                "(rabbitmqctl set_permissions)",
             ) from None
         raise_refusal(lost, f"queue {queue!r}")
 
@@ -239,9 +261,9 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
     if field == "durable":
         raise UnsafeQueue(_not_durable(queue), "Delete it when it is empty; rqtool creates it again")
     if not field.startswith("x-"):
-        raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_name(queue))
+        raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_than(target))
     if field == "x-queue-type" and current == "stream":
-        raise UnsafeQueue(f"{queue!r} is a stream: it keeps what was acknowledged", _other_name(queue))
+        raise UnsafeQueue(f"{queue!r} is a stream: it keeps what was acknowledged", _other_than(target))
     if field == "x-queue-type" and kind is not None:
         raise UnsafeQueue(
             f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one",
@@ -262,6 +284,12 @@ def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismat
 
 def _not_durable(queue: str) -> str:
     return f"Queue {queue!r} exists and is not durable: its tasks would not survive a restart of the broker"
+
+
+def _other_than(target: Destination) -> str:
+    """Only the main queue has its name from the user."""
+    is_main = target == at_home(target.name)
+    return _other_name(target.name) if is_main else "Delete it when it is empty; rqtool creates it again"
 
 
 def _other_name(queue: str) -> str:

@@ -113,7 +113,7 @@ _BROKER_OPTIONS = [
     _file("tls_ca", help="PEM file of the authority that signed the broker's certificate."),
     _file("tls_cert", help="PEM file of a client certificate, for brokers that ask for one."),
     _file("tls_key", help="PEM file of its private key, unless --tls-cert holds it."),
-    _broker("insecure", bool, False, help="Accept any certificate. Nothing protects you from a man in the middle."),
+    _broker("insecure", bool | None, help="Accept any certificate. Nothing protects you from a man in the middle."),
 ]
 _QUEUE_ARGUMENT = _parameter(
     "queue_argument",
@@ -213,7 +213,7 @@ def _with_profile(context: typer.Context, given: dict[str, Any], name: str) -> d
     if given.get("api_url") and "url" in profile and "url" not in ignored and "api_url" not in profile:
         ignored.append("api_url")
     for key in ignored:
-        if given.get(key) and not is_typed(context, key):
+        if given.get(key) is not None and not is_typed(context, key):
             complain(
                 f"--{key.replace('_', '-')} is set in the environment, and takes precedence over profile {name!r}."
             )

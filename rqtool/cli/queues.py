@@ -26,8 +26,7 @@ from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.output import complain, emit
-from rqtool.text import is_text
-from rqtool.topology import dead_queue
+from rqtool.topology import check_queue_name, dead_queue
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -157,8 +156,8 @@ def queues(
     if queue is not None and names:
         raise UsageError("The queues are named twice: as arguments and with --queue", "Use one of the two")
     names = [queue] if queue is not None else names or []
-    if unreadable := [name for name in names if not is_text(name)]:
-        raise UsageError(f"{unreadable[0]!r} is no queue name", "Give one in UTF-8")
+    for name in names:
+        check_queue_name(name)
     if sum([watch is not None, check, json]) > 1 or (holders and (check or watch is not None)):
         raise UsageError(
             "--watch, --check, --json and --holders don't go together",

@@ -62,5 +62,5 @@ def with_profile(given: Values, profile: Values) -> tuple[Values, list[str]]:
     the other would mislead, and `insecure` is not meant for it.
     """
     elsewhere = bool(given.get("url") or given.get("url_file")) and ("url" in profile or "url_file" in profile)
-    ignored = [key for key in profile if given.get(key) or elsewhere]
+    ignored = [key for key in profile if given.get(key) is not None or elsewhere]
     return given | {key: value for key, value in profile.items() if key not in ignored}, ignored

@@ -95,5 +95,6 @@ def why_incomplete(refused: list[Refusal], error: Exception | None, *, ended: bo
         first = refused[0]
         return f"task {first.message.position + 1:,} was not taken: {first.why}"
     if error is not None:
-        return f"the input can't be read any further: {error.what if isinstance(error, RqtoolError) else error}"
+        why = error.what if isinstance(error, RqtoolError) else getattr(error, "strerror", None) or error
+        return f"the input can't be read any further: {why}"
     return None if ended else "stopped before the end of the input"

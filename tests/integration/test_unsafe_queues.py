@@ -18,11 +18,25 @@ DROPPING: dict[str, dict[str, str | int]] = {
     "x-max-length=7": {"x-max-length": 7, "x-max-priority": 3, "x-overflow": "drop-head"},
     "x-delivery-limit=3": {"x-queue-type": "quorum", "x-delivery-limit": 3},
     "x-max-length=9": {"x-queue-type": "quorum", "x-max-length": 9},
+    "x-delivery-limit=4": {"x-queue-type": "quorum", "x-delivery-limit": 4, "x-dead-letter-exchange": "no_such"},
+    "x-delivery-limit=5": {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 5,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "no_such",
+    },
 }
 KEEPING: dict[str, dict[str, str | int]] = {
     "full": {"x-max-length": 50, "x-overflow": "reject-publish"},
     "priorities": {"x-max-priority": 3},
     "routed": {"x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": ""},
+    "exchange": {"x-queue-type": "quorum", "x-delivery-limit": 3, "x-dead-letter-exchange": "amq.fanout"},
+    "to the dead": {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": 3,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "task_queue.dead",
+    },
     "endless": {"x-queue-type": "quorum", "x-delivery-limit": 100_000},
 }
 
@@ -123,6 +137,20 @@ def test_a_queue_beside_that_may_drop_is_never_used(rqtool: Program, vhost: Vhos
     assert "Delete it when it is empty" in ended.stderr
 
 
+@pytest.mark.parametrize("name", ["task_queue.dead", "task_queue.returned"])
+@pytest.mark.parametrize("options", [{"auto_delete": True}, {"arguments": {"x-queue-type": "stream"}}])
+def test_a_queue_beside_that_is_no_place_for_tasks(
+    rqtool: Program, vhost: Vhost, name: str, options: dict[str, object]
+) -> None:
+    """Its name can't be another one: the advice is to delete it."""
+    vhost.api("PUT", f"/api/queues/{vhost.path}/{name}", {"durable": True, **options})
+    ended = rqtool("work", "--drain", "--", "true")
+    assert ended.code == 78, ended
+    assert f"'{name}'" in ended.stderr
+    assert "Delete it when it is empty" in ended.stderr
+    assert "--queue" not in ended.stderr
+
+
 def test_a_policy_that_drops_is_said(rqtool: Program, vhost: Vhost) -> None:
     """AMQP does not tell of it; workers and senders ask the management API, and say so once of each queue."""
     policy = {"pattern": "task_queue", "definition": {"max-length": 50}, "apply-to": "queues"}
@@ -190,6 +218,16 @@ def test_settings_that_this_user_may_not_see_are_said(rqtool: Program, vhost: Vh
     worker.says("queue 'task_queue' may drop tasks that it has confirmed: x-max-length=50")
     rqtool.end_all()
     vhost.api("DELETE", "/api/users/unseeing")
+
+
+def test_what_it_takes_to_create_a_queue_that_dead_letters(rqtool: Program, vhost: Vhost) -> None:
+    """A delay queue: the broker asks for read permission, too."""
+    vhost.api("PUT", "/api/users/unreading", {"password": "unreading", "tags": ""})
+    vhost.api("PUT", f"/api/permissions/{vhost.path}/unreading", {"configure": ".*", "write": ".*", "read": ""})
+    sent = rqtool("send", "--delay", "9s", "x", env=Vhost(vhost.node, vhost.name, "unreading", "unreading").environment)
+    vhost.api("DELETE", "/api/users/unreading")
+    assert sent.code == 77, sent
+    assert "or for configure permission, with read and write if it dead-letters" in sent.stderr
 
 
 @pytest.mark.parametrize("limit", [{"x-max-length": 50}, {"x-max-length-bytes": 500}])

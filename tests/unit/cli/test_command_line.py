@@ -264,6 +264,7 @@ def test_one_way_of_naming(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: C
         ("send x --url=", "--url is empty"),
         ("work --url= --profile far -- true", "--url is empty"),
         ("queues --api-url=", "--api-url is empty"),
+        ("queues --queue=", "'' is no queue name"),
     ],
 )
 def test_contradictions(line: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
@@ -285,6 +286,24 @@ def test_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capt
     said = capsys.readouterr().err
     assert "rqtool: --url is set in the environment, and takes precedence over profile 'far'." in said
     assert "amqp://127.0.0.1:1/near" in said
+
+
+def test_what_turns_a_profile_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """A variable that is no, and an empty name, are given too."""
+    (tmp_path / "rqtool").mkdir()
+    (tmp_path / "rqtool" / "config.toml").write_text(
+        '[far]\nurl = "amqps://127.0.0.1:1/"\nvhost = "v"\ninsecure = true\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("RQTOOL_URL", "AMQP_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(monkeypatch, "send", "x", "--profile", "far", "--vhost", "") == 2
+    assert "'' is no vhost" in capsys.readouterr().err
+    monkeypatch.setenv("RQTOOL_INSECURE", "0")
+    assert run(monkeypatch, "send", "x", "--profile", "far") == 69
+    said = capsys.readouterr().err
+    assert "--insecure is set in the environment, and takes precedence over profile 'far'." in said
+    assert "certificates are not checked" not in said
 
 
 def test_what_may_be_repeated(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -86,7 +86,9 @@ def test_a_file_that_can_not_be_read(content: bytes | None, tmp_path: Path) -> N
         ),
         ({"url": "b", "vhost": None}, {"vhost": "v"}, {"url": "b", "vhost": "v"}, []),
         ({"url": None, "url_file": "f"}, {"url": "a"}, {"url": None, "url_file": "f"}, ["url"]),
-        ({"insecure": False}, {"insecure": True}, {"insecure": True}, []),
+        ({"insecure": None}, {"insecure": True}, {"insecure": True}, []),
+        ({"insecure": False}, {"insecure": True}, {"insecure": False}, ["insecure"]),
+        ({"vhost": ""}, {"vhost": "v"}, {"vhost": ""}, ["vhost"]),
     ],
 )
 def test_what_is_given_takes_precedence(given: Values, profile: Values, expected: Values, ignored: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from rqtool.amqp.window import Message
 from rqtool.send.outbox import Refusal
-from rqtool.send.report import Report, json_line, sent_line
+from rqtool.send.report import Report, json_line, sent_line, why_incomplete
 
 SENT = Report(
     queue="q", guarantee="confirm", confirmed=2, unconfirmed=0, resume_at=2, refused=[],
@@ -180,3 +180,9 @@ def test_lines_of_a_task() -> None:
     message = Message(0, "an id", b"\xff" + b"x" * 200, b"")
     assert sent_line(replace(message, body=b"a b")) == " [x] Sent 'a b'"
     assert json.loads(json_line(message)) == {"id": "an id", "task": "\ufffd" + "x" * 99}
+
+
+def test_an_input_that_breaks_off() -> None:
+    """In words, without Python's number of the error."""
+    why = why_incomplete([], OSError(5, "Input/output error"), ended=False)
+    assert why == "the input can't be read any further: Input/output error"

@@ -131,6 +131,7 @@ def show_(
 
     from rqtool.messages.dead_letters import Show
     from rqtool.messages.detail import detail_as_json, detail_as_text
+    from rqtool.messages.overview import queues_with_dead_tasks
 
     finding = Show(endpoint, select(queue=queue, ids=[task], limit=1))
 
@@ -140,7 +141,12 @@ def show_(
             await put((detail_as_json if json else detail_as_text)(finding.detail, datetime.now(UTC)))
         return count
 
-    return _end(finding, asyncio.run(show()), quiet=quiet)
+    count = asyncio.run(show())
+    if finding.missing and queue == DEFAULT_QUEUE and task in queues_with_dead_tasks(endpoint):
+        raise RqtoolError(
+            f"{task!r} is a queue, and no task of {queue!r}", f"Write: rqtool dead show ID {shlex.quote(task)}"
+        )
+    return _end(finding, count, quiet=quiet)
 
 
 @app.command()
@@ -232,6 +238,8 @@ def _end(operation: Operation, count: int, *, quiet: bool) -> int:
     if not count:
         none = "nothing matches among the dead tasks" if operation.ready else "there are no dead tasks"
         home = queue.removesuffix(DEAD)
-        hint = f"; those of {home!r}: rqtool dead list {shlex.quote(home)}" if home != queue else ""
-        talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}{hint}")
+        if home != queue and not operation.ready:
+            complain(f"{none} in {dead_queue(queue)!r}; those of {home!r}: rqtool dead list {shlex.quote(home)}")
+            return 1
+        talker(quiet=quiet)(f"{none} in {dead_queue(queue)!r}")
     return 0

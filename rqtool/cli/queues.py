@@ -38,7 +38,7 @@ EXAMPLES = """\
 \b
 Examples:
   rqtool queues                          every queue, with a verdict
-  rqtool queues task_queue 'mail*'       this one, and all that begin with mail
+  rqtool queues task_queue 'mail*'       this one, and all named mail...
   rqtool queues --holders                who holds messages, and since when
   rqtool queues --watch                  trends, refreshed every 2 s
   rqtool queues --check --crit-ready 99  a line and an exit code for Nagios

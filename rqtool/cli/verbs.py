@@ -52,7 +52,9 @@ class Verbs(TyperGroup):
         return command
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        if args[:1] == ["help"]:
+        if args[:1] == ["help"] and ctx.resilient_parsing:  # a shell completes what follows
+            args = args[1:]
+        elif args[:1] == ["help"]:
             emit(self._help(ctx, args[1:]))
             raise typer.Exit
         return super().parse_args(ctx, args)

@@ -36,6 +36,8 @@ def offered(rqtool: Program, line: str, **environment: str) -> tuple[list[str], 
         ("rqtool work -q mai", ["mail", "mail.dead"]),
         ("rqtool dead list x", []),
         ("rqtool wor", ["work"]),
+        ("rqtool help que", ["queues"]),
+        ("rqtool help dead li", ["list"]),
     ],
 )
 def test_queue_names(line: str, expected: list[str], patient: Program, vhost: Vhost) -> None:

@@ -124,6 +124,25 @@ def test_they_are_elsewhere(rqtool: Program, vhost: Vhost, exists: bool) -> None
     assert rqtool("dead", "list", "empty").stderr == "rqtool: there are no dead tasks in 'empty.dead'\n"
 
 
+@pytest.mark.parametrize("verb", ["list", "retry"])
+def test_the_dead_queue_is_named_instead_of_its_queue(rqtool: Program, vhost: Vhost, verb: str) -> None:
+    """As `rqtool queues` prints it: nothing is done, and that is no success."""
+    vhost.declare("mail.dead")
+    ended = rqtool("dead", verb, "mail.dead")
+    assert ended.code == 1
+    assert "no dead tasks in 'mail.dead.dead'; those of 'mail': rqtool dead list mail" in ended.stderr
+
+
+def test_a_queue_in_the_place_of_an_id(rqtool: Program, vhost: Vhost) -> None:
+    """Who forgets the id is told where it stands."""
+    vhost.declare("task_queue")
+    vhost.declare("mail.dead")
+    vhost.publish("x", queue="mail.dead")
+    ended = rqtool("dead", "show", "mail")
+    said = "'mail' is a queue, and no task of 'task_queue'. Write: rqtool dead show ID mail."
+    assert (ended.code, ended.stderr) == (1, f"rqtool: {said}\n")
+
+
 def test_an_empty_one_from_which_nobody_may_get(rqtool: Program, vhost: Vhost) -> None:
     """RabbitMQ refuses basic.get from a quorum queue with a single active consumer."""
     arguments: dict[str, str | int] = {"x-queue-type": "quorum", "x-single-active-consumer": True}

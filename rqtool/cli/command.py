@@ -6,9 +6,11 @@ from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
+from rqtool import __version__
 from rqtool.errors import UsageError
+from rqtool.output import emit
 from rqtool.text import closest
 
 BROKER, OUTPUT = "Broker", "Output"
@@ -39,6 +41,24 @@ INSTEAD = {option: hint for options, hint in _HINTS.items() for option in option
 """For the options of these names that `rqtool send` or `rqtool work` does not have itself."""
 
 
+def _print_version(context: Any, _param: Any, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        emit(f"rqtool {__version__}")
+        raise typer.Exit
+
+
+VERSION = TyperOption(
+    param_decls=["--version", "-V"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    allow_from_autoenv=False,
+    callback=_print_version,
+    help="Print the version.",
+    rich_help_panel=OUTPUT,
+)
+
+
 class Command(TyperCommand):
     """A verb. Its docstring, after the line in the list of verbs, is the text above the options: the examples."""
 
@@ -47,7 +67,8 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The arguments, then the options."""
-        return sorted(super().get_params(ctx), key=lambda param: param.param_type_name != "argument")
+        *params, help_option = super().get_params(ctx)
+        return sorted([*params, VERSION, help_option], key=lambda param: param.param_type_name != "argument")
 
     def make_parser(self, ctx: Any) -> Any:
         """Let the parser refuse a second value for an option that takes one: it would silently replace the first.

@@ -5,18 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from rqtool import __version__
 from rqtool.cli.command import usage_error
 from rqtool.cli.verbs import Verbs
 from rqtool.errors import RqtoolError, Stopped, UsageError
 from rqtool.output import (
     OutputError,
     complain,
-    emit,
     last_words,
     prepare_stderr,
     prepare_stdout,
@@ -38,18 +35,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        emit(f"rqtool {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _rqtool(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _rqtool() -> None:
     """A durable work queue for the command line, on RabbitMQ."""
 
 

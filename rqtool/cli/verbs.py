@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from rqtool.cli.command import Command
+from rqtool.cli.command import VERSION, Command
 from rqtool.output import emit
 
 VERBS = {
@@ -34,7 +34,7 @@ class Verbs(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Options without a verb have no environment twins: an image that sets RQTOOL_VERSION means something else."""
-        params: list[Any] = super().get_params(ctx)
+        params: list[Any] = [VERSION, *super().get_params(ctx)]
         for param in params:
             param.allow_from_autoenv = False
         return params

@@ -50,9 +50,12 @@ def test_help_verb_is_the_verbs_help(path: list[str], monkeypatch: pytest.Monkey
     assert expected == help_of(monkeypatch, capsys, *path, "-h")
 
 
+@pytest.mark.parametrize(
+    "path", [[], *([verb] for verb in VERBS if verb != "broker"), ["broker", "start"]], ids=" ".join
+)
 @pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version(option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    assert help_of(monkeypatch, capsys, option) == f"rqtool {__version__}\n"
+def test_the_version(path: list[str], option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    assert help_of(monkeypatch, capsys, *path, option) == f"rqtool {__version__}\n"
 
 
 def test_the_help_of_work(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
@@ -97,7 +97,7 @@ def fitted(
     diagnoses: Sequence[Diagnosis], draw: Callable[[Sequence[Diagnosis]], RenderableType], console: Console
 ) -> RenderableType:
     """All queues if they fit the screen; else those in trouble, as many healthy ones as fit, and the number of the
-    others. Where trouble alone does not fit, and its top scrolls away, the worst is named once more at the end.
+    others. Where trouble alone does not fit, and its top scrolls away, it is counted at the end, and the worst named.
     """
     room = console.height - 1  # the prompt
     healthy = [each for each in diagnoses if each.verdict in HEALTHY]
@@ -119,7 +119,9 @@ def fitted(
         worst = min(diagnoses, key=lambda each: VERDICTS.index(each.verdict))
         vhosts = len({each.queue.vhost for each in diagnoses}) > 1
         [line] = reason_lines([worst], attrgetter("reason"), vhosts=vhosts)
-        return Group(drawn(0), Text.assemble(("The worst: ", "bold"), line, overflow="fold"))
+        count = Counter(each.verdict for each in diagnoses if each.verdict not in HEALTHY)
+        totals = ", ".join(f"{count[verdict]:,} {verdict}" for verdict in VERDICTS if verdict in count)
+        return Group(drawn(0), Text(totals), Text.assemble(("The worst: ", "bold"), line, overflow="fold"))
     # A healthy queue takes a line or more: no more than `room` can fit.
     return drawn(max(0, bisect(range(max(0, room - in_trouble)), 0, key=lambda most: 0 if fits(most) else 1) - 1))
 

@@ -204,6 +204,7 @@ def test_trouble_is_listed_even_where_it_does_not_fit(height: int) -> None:
     lines = listed(*(judged(f"bad{n}") for n in range(30)), empty("fine"), height=height)
     assert sum(line.startswith("bad") and ":" not in line.split()[0] for line in lines) == 30
     assert "… and 1 healthy queue: --all lists them" in lines
+    assert "30 forgotten ack?" in lines
     assert "The worst: bad0: 2 held" in "\n".join(lines[-2:])
 
 

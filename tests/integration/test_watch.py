@@ -155,6 +155,19 @@ def test_a_management_api_that_goes_and_comes_back(vhost: Vhost, open_terminal: 
         api.close()
 
 
+def test_what_matches_no_queue(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """It is named for as long as that is so: the queue may be yet to come."""
+    terminal = open_terminal(80, "queues", "--watch", "200ms", "shop.42", "nope*")
+    terminal.shows("No queue here matches 'shop.42' or 'nope*' at the moment")
+    vhost.declare("shop.42")
+    terminal.shows("No queue here matches 'nope*' at the moment")
+    vhost.declare("nope.1")
+    terminal.shows("nope.1")
+    assert "No queue" not in "\n".join(terminal.frames()[-1])
+    terminal.type(b"q")
+    assert terminal.end() == 0
+
+
 def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
     """Ctrl-Z gives the terminal back, `fg` draws again."""
     terminal = open_terminal(80, "queues", "--watch")

@@ -219,9 +219,9 @@ def queues(
         emit(columns.printed(columns.QUEUE_COLUMNS, diagnoses, json=json, vhosts=all_vhosts))
     if not quiet and found.unseen and (holders or any(each.queue.held for each in found.diagnoses)):
         complain(f"{found.unseen}.")
-    from rqtool.queues.shown import is_glob, selects
+    from rqtool.queues.shown import is_glob, unmatched
 
-    missing = [n for n in names if not any(selects([n], each.queue.name) for each in found.diagnoses)]
+    missing = unmatched(names, [each.queue.name for each in found.diagnoses])
     for name in missing:
         what = f"No queue here matches {name!r}" if is_glob(name) else f"There is no queue {name!r} here"
         complain(f"{what}{hint(name)}. See the names with: rqtool queues --all-vhosts.")

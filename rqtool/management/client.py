@@ -33,14 +33,14 @@ class Client:
 
     @property
     def names(self) -> set[str]:
-        """The names by which a user may choose it: all that rqtool shows of it, except the product."""
-        shown = {self.name, self.address, self.connection, self.described, self.label if self.name else None}
+        """The names by which a user may choose it: all that rqtool shows of it, except the product alone."""
+        shown = {self.name, self.address, self.connection, self.described, self.label}
         return {name for each in shown if each for name in (each, printable(each))}
 
     @property
     def label(self) -> str:
-        """Its name and what it runs, in short."""
-        name = self.name or self.product or "?"
+        """Its name and what it runs, in short. Without a name, its address: others have the same product."""
+        name = self.name or self.address or self.connection
         return f"{name}, {self.runs}" if self.runs else name
 
     @property

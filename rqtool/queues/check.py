@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from rqtool.durations import about, format_duration
 from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict, also
-from rqtool.queues.shown import selects
+from rqtool.queues.shown import selects, unmatched
 from rqtool.text import plural, printable
 from rqtool.topology import DEAD, with_returned
 
@@ -130,7 +130,7 @@ def check(
     troubles += [found for age in ages if (found := _judge_age(age, thresholds))[0]]
     others = [each for each in dead if each.queue.ready and each not in asked]
     troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
-    missing = sorted(name for name in set(names) if not any(selects([name], each.queue.name) for each in asked))
+    missing = sorted(unmatched(names, [each.queue.name for each in asked]))
     troubles += [(Status.UNKNOWN, f"there is no queue {name!r}{hint(name)}") for name in missing]
     if unseen and values["held"] and not values["stuck"]:
         troubles.append((Status.UNKNOWN, unseen))

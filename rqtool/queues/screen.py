@@ -31,13 +31,14 @@ NUMBERS = ("ready", "unacked", "acks/s")
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The last snapshot, its time, and any error since."""
+    """The last snapshot, its time, any error since, and the patterns that match none of its queues."""
 
     snapshot: Snapshot
     trends: Mapping[Key, Trend]
     taken: datetime
     where: str
     trouble: str = ""
+    missing: Sequence[str] = ()
 
 
 class Screen:
@@ -85,8 +86,10 @@ def draw(frame: Frame, now: datetime, console: Console) -> RenderableType:
         rows = worst(rows, len(rows) - 1)
         reasons = [Text(f"and {left + 1:,} more, none of them worse", style="dim"), *reasons]
     symbols = BARS if console.encoding.lower().startswith("utf") else PLAIN_BARS
-    shown = Group(_table(rows, frame.trends, width, symbols, vhosts=vhosts), *reasons)
-    return Group(_head(frame, now, width), Text(), Styled(shown, "dim") if frame.trouble else shown)
+    missing = f"No queue here matches {' or '.join(map(repr, frame.missing))} at the moment" if frame.missing else ""
+    note = _line(Text(missing, style="yellow"), width)
+    shown = Group(note, _table(rows, frame.trends, width, symbols, vhosts=vhosts), *reasons)
+    return Group(_head(frame, now, width), Styled(shown, "dim") if frame.trouble else shown)
 
 
 def _head(frame: Frame, now: datetime, width: int) -> RenderableType:

@@ -72,6 +72,11 @@ def selects(patterns: Collection[str], name: str) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def unmatched(patterns: Collection[str], names: Collection[str]) -> list[str]:
+    """The patterns that select none of these names."""
+    return [pattern for pattern in dict.fromkeys(patterns) if not any(selects([pattern], name) for name in names)]
+
+
 def is_glob(pattern: str) -> bool:
     return _WILD.search(pattern) is not None
 

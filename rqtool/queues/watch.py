@@ -23,6 +23,7 @@ from rqtool.management.api import Management, below, queue_path
 from rqtool.management.in_thread import in_thread
 from rqtool.management.samples import read_samples
 from rqtool.queues.screen import Frame, Screen, worst
+from rqtool.queues.shown import unmatched
 from rqtool.queues.snapshot import FINE_STEP, samples, take_snapshot
 from rqtool.queues.trends import Trend
 
@@ -105,7 +106,8 @@ class Watch:
             )
             for row in api.details(f"/api/queues{below(self._vhost)}", paths, query)
         }
-        return Frame(snapshot, trends, now, "every vhost" if self._vhost is None else self._vhost)
+        missing = unmatched(self._names or (), [each.queue.name for each in snapshot.diagnoses])
+        return Frame(snapshot, trends, now, "every vhost" if self._vhost is None else self._vhost, missing=missing)
 
     @contextmanager
     def _unbuffered_keys(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.proxy import Proxy
-from tests.tools import PYTHON, Vhost, clean_environment, eventually
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually
 
 CLEAR = b"\x1b[2J"
 ALTERNATE, BACK = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -155,6 +155,19 @@ def test_a_management_api_that_goes_and_comes_back(vhost: Vhost, open_terminal: 
         api.close()
 
 
+def test_what_matches_no_queue(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
+    """It is named for as long as that is so: the queue may be yet to come."""
+    terminal = open_terminal(80, "queues", "--watch", "200ms", "shop.42", "nope*")
+    terminal.shows("No queue here matches 'shop.42' or 'nope*' at the moment")
+    vhost.declare("shop.42")
+    terminal.shows("No queue here matches 'nope*' at the moment")
+    vhost.declare("nope.1")
+    terminal.shows("nope.1")
+    assert "No queue" not in "\n".join(terminal.frames()[-1])
+    terminal.type(b"q")
+    assert terminal.end() == 0
+
+
 def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> None:
     """Ctrl-Z gives the terminal back, `fg` draws again."""
     terminal = open_terminal(80, "queues", "--watch")
@@ -168,10 +181,10 @@ def test_it_goes_on_after_a_stop(vhost: Vhost, open_terminal: Callable[..., Term
     assert terminal.end() == 0
 
 
-def get_one(vhost: Vhost, holders: int) -> pika.BlockingConnection:
+def get_one(vhost: Vhost, holders: int, name: str | None = "getter") -> pika.BlockingConnection:
     """A client that takes a message of `q` and forgets it; then the broker knows of so many."""
     parameters = pika.URLParameters(vhost.url)
-    parameters.client_properties = {"connection_name": "getter"}
+    parameters.client_properties = {"connection_name": name} if name else {}
     connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
     channel.basic_publish("", "q", b"x")
@@ -197,6 +210,21 @@ def test_release_asks(vhost: Vhost, open_terminal: Callable[..., Terminal]) -> N
         assert terminal.end() == 0
         assert vhost.figures("q") == figures
     assert b"Gave back 1 message of 'q' (1 ready, 0 held now, 3 in 'q.returned'); closed getter" in terminal.shown
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
+        connection.process_data_events(5)
+
+
+def test_release_takes_what_holders_shows(
+    vhost: Vhost, open_terminal: Callable[..., Terminal], rqtool: Program
+) -> None:
+    """Of a client without a name too."""
+    vhost.declare("q")
+    connection = get_one(vhost, 1, name=None)
+    terminal = open_terminal(80, "queues", "--holders")
+    assert terminal.end() == 0
+    [heading, row] = (re.split(" {2,}", line) for line in SEQUENCE.sub(b"", terminal.shown).decode().splitlines())
+    released = rqtool("release", "q", "--holder", row[heading.index("client")], "--yes")
+    assert (released.code, vhost.figures("q")) == (0, (1, 0)), released.stderr
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="rqtool release"):
         connection.process_data_events(5)
 

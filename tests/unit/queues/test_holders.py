@@ -161,8 +161,10 @@ def test_who_is_stuck() -> None:
         (Client("c", "crm", pid=7, address="h:1"), {"crm", "c", "h:1", "crm (h:1, pid 7)"}),
         (Client("c", "w", rqtool="work", runs="cat"), {"w", "c", "w, cat", "w running cat"}),
         (Client("c", address="h:1", product="pika"), {"c", "h:1", "an unnamed pika (h:1)"}),
+        (Client("c", product="pika"), {"c", "an unnamed pika (c)"}),
     ],
 )
 def test_a_client_is_picked_by_what_is_shown_of_it(client: Client, shown: set[str]) -> None:
     """Its name alone or with more, its address, its connection; not by a product, which others have too."""
     assert client.names == shown
+    assert client.label in shown

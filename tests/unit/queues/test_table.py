@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -93,10 +94,10 @@ def test_names_are_no_markup(width: int) -> None:
         assert "\x1b[2J" not in text
 
 
-def frame(*diagnoses: Diagnosis, trouble: str = "") -> Frame:
+def frame(*diagnoses: Diagnosis, trouble: str = "", missing: Sequence[str] = ()) -> Frame:
     ready = tuple(Sample(10_000.0 - 5 * n, 12_345 + 100 * n) for n in range(30))
     trends = {each.queue.key: Trend(ready, ready, ready) for each in diagnoses}
-    return Frame(Snapshot(diagnoses), trends, NOW, "/", trouble)
+    return Frame(Snapshot(diagnoses), trends, NOW, "/", trouble, missing)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -105,9 +106,11 @@ def frame(*diagnoses: Diagnosis, trouble: str = "") -> Frame:
 def test_a_frame_fits_the_screen(width: int, height: int, count: int) -> None:
     """However many queues there are, and whatever their names."""
     queues = [judged(f"queue-{n:03}-{'ü☃' * 40}", "x" * 90, stuck=n % 7 == 3) for n in range(count)]
-    lines = drawn(lambda console: draw(frame(*queues), NOW, console), width, height)
-    assert len(lines) <= height
-    assert max(map(cell_len, lines)) <= width
+    for missing in ([], ["shop.42"], ["ü☃" * 40, "\x1b[2J"]):
+        lines = drawn(lambda console: draw(frame(*queues, missing=missing), NOW, console), width, height)  # noqa: B023
+        assert len(lines) <= height
+        assert max(map(cell_len, lines)) <= width
+        assert any("No queue here matches" in line for line in lines) == (bool(missing) and height > HEAD_LINES)
 
 
 def test_a_frame_says_how_old_it_is() -> None:

@@ -35,19 +35,20 @@ def test_the_broker_is_killed_under_workers(arena: Arena, kind: str) -> None:
     for share in (600, 1_400):
         eventually(lambda share=share: len(logged(arena.rqtool)) > share)  # type: ignore[misc]
         arena.kill(arena.leader("q"))
-        before = set(logged(arena.rqtool))
         arena.restart()
     eventually(lambda: set(logged(arena.rqtool)) == set(tasks), COMES_HOME)
     for worker in workers:
         worker.signal(signal.SIGTERM)
     assert [worker.wait().code for worker in workers] == [0, 0]
     eventually(lambda: arena.vhost.figures("q") == (0, 0))
-    # Each worker holds 20, and each of two crashes can make that unknown. A classic queue also forgets acks that it has
-    # not written to disk: so what was done before a crash may be done again, unless it returns to the same worker.
-    forgotten = before if kind == "classic" else set()
+    # Each worker holds 20, and each of two crashes can make that unknown.
+    if kind == "quorum":
+        settle_account(tasks, completed=logged(arena.rqtool), most_duplicates=80)
+        return
+    # A classic queue writes acks to disk some seconds later. So a crash brings back what was done, and what was moved
+    # to q.returned, where its copy is too: both are done unless they reach the same worker.
     completed = Counter(logged(arena.rqtool))
     settle_account(tasks, completed=completed)
-    assert sum(times - 1 for task, times in completed.items() if task not in forgotten) <= 80
     assert max(completed.values()) <= 3
 
 

@@ -114,10 +114,10 @@ class Deliveries:
 
 def stalled_seconds(row: Row) -> float:
     """For how long messages of a quorum queue have been due elsewhere while, for certain, none was passed on; 0: some
-    were, none is due, or it is not known. They count as `messages`, and as neither ready nor held. So do those that
-    RabbitMQ 4.3 delivers again later (`messages_delayed`), which can't be told apart in the history.
+    were, none is due (`messages_dlx`), or it is not known. In the history they count as `messages`, and as neither
+    ready nor held. So do those that RabbitMQ 4.3 delivers again later (`messages_delayed`).
     """
-    if row.get("messages_delayed"):
+    if not row.get("messages_dlx") or row.get("messages_delayed"):
         return 0.0
     kinds = ("messages", "messages_ready", "messages_unacknowledged")
     messages, ready, held = (read_samples(row, f"{kind}_details") for kind in kinds)

@@ -38,7 +38,7 @@ _DELIVERIES = (
     "message_stats.deliver_details.samples,message_stats.get_details.samples"
 )
 _LENGTHS = (
-    "vhost,name,messages_delayed,messages_details.samples,messages_ready_details.samples,"
+    "vhost,name,messages_dlx,messages_delayed,messages_details.samples,messages_ready_details.samples,"
     "messages_unacknowledged_details.samples"
 )
 _CHANNEL = f"{_DELIVERIES},global_prefetch_count,connection_details,idle_since"

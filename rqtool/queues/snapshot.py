@@ -14,7 +14,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from rqtool.durations import about
-from rqtool.management.api import Management, below, queue_path
+from rqtool.management.api import SAMPLED_ROWS, Management, below, queue_path
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import Key, Queue
 from rqtool.management.samples import LAG
@@ -169,8 +169,8 @@ def _stalled(api: Management, vhost: str | None, keys: set[Key]) -> dict[Key, fl
     """For how many seconds each of these queues has passed nothing on."""
     if not keys:
         return {}
-    window = samples(FINE_SECONDS, FINE_STEP)
-    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {**window, "columns": _LENGTHS})
+    query = {"lengths_age": str(FINE_SECONDS), "lengths_incr": str(FINE_STEP), "columns": _LENGTHS}
+    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query, SAMPLED_ROWS)
     return {(str(row.get("vhost")), str(row.get("name"))): stalled_seconds(row) for row in rows}
 
 

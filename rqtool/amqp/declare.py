@@ -193,7 +193,7 @@ async def _dead_letters_to_nowhere(connection: Connection, home: str, arguments:
         elif key not in (None, dead(home).name):  # the message's own; one that a worker makes
             await connection.declare(str(key), None)
     except Lost as lost:
-        return lost.code == NOT_FOUND
+        return lost.code == NOT_FOUND and not temporary_refusal(lost.text)  # its node may be down
     return False
 
 

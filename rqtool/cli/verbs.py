@@ -48,6 +48,8 @@ class Verbs(TyperGroup):
             if info.cls is TyperCommand:
                 info.cls = Command
         command = get_command(app)
+        if isinstance(command, TyperGroup):
+            command.params.insert(0, VERSION)
         command.help = f"{line}\n\n{command.help}" if command.help else line
         return command
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass, replace
 
-from rqtool.management.samples import LAG, Sample, Samples, added, last_change
+from rqtool.management.fields import Row
+from rqtool.management.samples import LAG, Sample, Samples, added, last_change, read_samples
+
+MOST_BECOME_DUE = 100
+"""Between two samples. If more do, a queue may pass on thousands and fall behind; it keeps up with so few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +112,22 @@ class Deliveries:
         return None if since is None or now is None else now - since
 
 
-def stalled_seconds(messages: Samples, ready: Samples, held: Samples) -> float:
-    """For how long, for certain, messages of a quorum queue have been due elsewhere while none was passed on; 0: some
-    were, or none is due. They count as `messages`, and as neither ready nor held.
+def stalled_seconds(row: Row) -> float:
+    """For how long messages of a quorum queue have been due elsewhere while, for certain, none was passed on; 0: some
+    were, none is due (`messages_dlx`), or it is not known. In the history they count as `messages`, and as neither
+    ready nor held. So do those that RabbitMQ 4.3 delivers again later (`messages_delayed`).
     """
+    if not row.get("messages_dlx") or row.get("messages_delayed"):
+        return 0.0
+    kinds = ("messages", "messages_ready", "messages_unacknowledged")
+    messages, ready, held = (read_samples(row, f"{kind}_details") for kind in kinds)
     settled = {sample.time: sample.value for sample in added(ready, held)}
     due = tuple(Sample(s.time, s.value - settled[s.time]) for s in messages if s.time in settled)
     if not due:
         return 0.0
     nothing_due = next((sample.time for sample in due if sample.value <= 0), due[-1].time)
-    return max(0.0, due[0].time - max(nothing_due, last_change(due, operator.lt) or 0.0) - LAG)
+    moved = last_change(due, lambda new, old: not 0 <= new - old <= MOST_BECOME_DUE)
+    return max(0.0, due[0].time - max(nothing_due, moved or 0.0) - LAG)
 
 
 def _joined(late: Samples, early: Samples) -> Samples:

@@ -14,10 +14,10 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from rqtool.durations import about
-from rqtool.management.api import Management, below, queue_path
+from rqtool.management.api import SAMPLED_ROWS, Management, below, queue_path
 from rqtool.management.fields import Row, at
 from rqtool.management.queue import Key, Queue
-from rqtool.management.samples import LAG, read_samples
+from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, taken_from, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries, stalled_seconds
@@ -37,7 +37,10 @@ _DELIVERIES = (
     "vhost,name,messages_unacknowledged,messages_unacknowledged_details.samples,message_stats.ack_details.samples,"
     "message_stats.deliver_details.samples,message_stats.get_details.samples"
 )
-_LENGTHS = "vhost,name,messages_details.samples,messages_ready_details.samples,messages_unacknowledged_details.samples"
+_LENGTHS = (
+    "vhost,name,messages_dlx,messages_delayed,messages_details.samples,messages_ready_details.samples,"
+    "messages_unacknowledged_details.samples"
+)
 _CHANNEL = f"{_DELIVERIES},global_prefetch_count,connection_details,idle_since"
 _CONNECTION = (
     "name,user_provided_name,client_properties,peer_host,peer_port,user,timeout,connected_at,recv_oct_details.samples"
@@ -166,15 +169,9 @@ def _stalled(api: Management, vhost: str | None, keys: set[Key]) -> dict[Key, fl
     """For how many seconds each of these queues has passed nothing on."""
     if not keys:
         return {}
-    window = samples(FINE_SECONDS, FINE_STEP)
-    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {**window, "columns": _LENGTHS})
-    lengths = ("messages", "messages_ready", "messages_unacknowledged")
-    return {
-        (str(row.get("vhost")), str(row.get("name"))): stalled_seconds(
-            *(read_samples(row, f"{name}_details") for name in lengths)
-        )
-        for row in rows
-    }
+    query = {"lengths_age": str(FINE_SECONDS), "lengths_incr": str(FINE_STEP), "columns": _LENGTHS}
+    rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query, SAMPLED_ROWS)
+    return {(str(row.get("vhost")), str(row.get("name"))): stalled_seconds(row) for row in rows}
 
 
 def _histories(api: Management, vhost: str | None, keys: set[Key], samples: Mapping[str, str]) -> dict[Key, Deliveries]:

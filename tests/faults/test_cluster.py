@@ -96,8 +96,13 @@ def test_every_node_is_restarted_in_turn(cluster: Arena) -> None:
 def test_a_classic_queue_whose_node_is_down(cluster: Arena) -> None:
     """It is out of reach, and send says why and waits for --give-up; when the node is back its tasks are there."""
     cluster.create("classic", "classic")
+    limited: dict[str, str | int] = {"x-queue-type": "quorum", "x-delivery-limit": 5}
+    limited |= {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "classic"}
+    cluster.vhost.declare("limited", **limited)
     assert cluster.rqtool("send", "-q", "classic", "1").code == 0
     cluster.kill(cluster.leader("classic"))
+    dead_letters_there = cluster.rqtool("send", "-q", "limited", "2")
+    assert dead_letters_there.code == 0, dead_letters_there
     ended = cluster.rqtool("send", "-q", "classic", "2", "--give-up", "2s")
     assert (ended.code, "The node that holds the queue is down" in ended.stderr) == (69, True), ended.stderr
     waiting = cluster.rqtool.start("send", "-q", "classic", "3", "--give-up", "90s")

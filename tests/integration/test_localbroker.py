@@ -206,7 +206,6 @@ def test_a_broker_of_version_04_is_taken_over(lasting: tuple[PrivateBroker, Prog
     assert program("queues", "old").code == 0
 
 
-@pytest.mark.timeout(300)
 def failing_once(folder: Path) -> Path:
     """A server that ends at its first start, as RabbitMQ 3.10 may beside a node that is just starting."""
     folder.mkdir()
@@ -218,6 +217,7 @@ def failing_once(folder: Path) -> Path:
     return folder / "rabbitmq-server"
 
 
+@pytest.mark.timeout(300)
 def test_a_cluster(lasting: tuple[PrivateBroker, Program]) -> None:
     """A broker grows to three nodes, its tasks stay; a node that was killed is named, and started again. A cluster of
     version 0.4 is taken over.

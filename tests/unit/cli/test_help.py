@@ -50,9 +50,7 @@ def test_help_verb_is_the_verbs_help(path: list[str], monkeypatch: pytest.Monkey
     assert expected == help_of(monkeypatch, capsys, *path, "-h")
 
 
-@pytest.mark.parametrize(
-    "path", [[], *([verb] for verb in VERBS if verb != "broker"), ["broker", "start"]], ids=" ".join
-)
+@pytest.mark.parametrize("path", [[], *([verb] for verb in VERBS), ["dead", "list"], ["broker", "start"]], ids=" ".join)
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version(path: list[str], option: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     assert help_of(monkeypatch, capsys, *path, option) == f"rqtool {__version__}\n"

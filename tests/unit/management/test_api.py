@@ -18,7 +18,7 @@ import pytest
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management import api as management
-from rqtool.management.api import ROWS, Management, queue_path
+from rqtool.management.api import ROWS, SAMPLED_ROWS, Management, queue_path
 from rqtool.management.fields import Row
 from rqtool.management.queue import Queue
 
@@ -206,15 +206,16 @@ class TestQueues:
         api.answers["/api/queues/%2F"] = (400, {"error": "bad_request", "reason": "Stats are disabled"})
         assert api.client().details("/api/queues/%2F", paths, {}) == []
 
-    @pytest.mark.parametrize(("length", "requests"), [(ROWS * 5, 5), (ROWS * 5 - 1, 1)])
-    def test_details_and_the_length_of_their_list(self, api: Api, length: int, requests: int) -> None:
+    @pytest.mark.parametrize("rows", [ROWS, SAMPLED_ROWS])
+    @pytest.mark.parametrize(("shorter", "requests"), [(0, 5), (1, 1)])
+    def test_details_and_the_length_of_their_list(self, api: Api, rows: int, shorter: int, requests: int) -> None:
         """One by one as long as that costs less than the list, which was read before, would again."""
-        names = [f"q{n}" for n in range(length)]
+        names = [f"q{n}" for n in range(rows * 5 - shorter)]
         api.answers["/api/queues/%2F"] = (200, [{"name": name} for name in names])
         api.answers |= {f"/api/queues/%2F/{name}": (200, {"name": name}) for name in names[:5]}
         client = api.client()
         client.rows("/api/queues/%2F", {})
-        found = client.details("/api/queues/%2F", [f"/api/queues/%2F/{name}" for name in names[:5]], {})
+        found = client.details("/api/queues/%2F", [f"/api/queues/%2F/{name}" for name in names[:5]], {}, rows)
         assert {"name": "q4"} in found
         assert len(api.asked) == 1 + requests
 

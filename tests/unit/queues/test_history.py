@@ -25,6 +25,15 @@ def flow(held: int, delivered: Samples, acked: Samples = (), released: float | N
     return Deliveries(held, delivered, acked, released)
 
 
+def lengths(messages: Samples, ready: Samples, held: Samples) -> dict[str, Any]:
+    """A queue that dead-letters, as the API describes it."""
+    by_kind = {"messages": messages, "messages_ready": ready, "messages_unacknowledged": held}
+    return {"messages_dlx": 1} | {
+        f"{kind}_details": {"samples": [{"timestamp": each.time * 1000, "sample": each.value} for each in given]}
+        for kind, given in by_kind.items()
+    }
+
+
 class TestReading:
     """Rows of the API → samples."""
 
@@ -129,14 +138,26 @@ class TestDeliveries:
             (samples(5, 5, 5), samples(5, 5, 5), samples(0, 0, 0), 0.0),  # they wait
             (samples(5, 5, 5), samples(0, 0, 0), samples(5, 5, 5), 0.0),  # a client holds them
             (samples(5, 5, 5), samples(0, 0, 0), (), 10.0 - LAG),
+            (samples(5, 5, 5), (), (), 0.0),
             ((), (), (), 0.0),
+            # Passes on 4,000 a second, while more become due.
+            (samples(72_000, 65_000, 56_000, 46_000, 36_000), samples(0, 0, 0, 0, 0), samples(0, 0, 0, 0, 0), 0.0),
+            (samples(9_000, 9_000, 9_000, 9_000, 0), samples(0, 0, 0, 0, 0), samples(0, 0, 0, 0, 0), 15.0 - LAG),
         ],
     )
     def test_how_long_a_queue_has_passed_nothing_on(
         self, messages: Samples, ready: Samples, held: Samples, seconds: float
     ) -> None:
         """Not counting the time in which fewer became due elsewhere."""
-        assert stalled_seconds(messages, ready, held) == seconds
+        assert stalled_seconds(lengths(messages, ready, held)) == seconds
+
+    @pytest.mark.parametrize(
+        ("figures", "seconds"),
+        [({"messages_delayed": 0}, 10.0 - LAG), ({"messages_delayed": 3}, 0.0), ({"messages_dlx": 0}, 0.0)],
+    )
+    def test_what_is_not_due_elsewhere(self, figures: dict[str, int], seconds: float) -> None:
+        """RabbitMQ 4.3 can deliver returned messages again after a delay."""
+        assert stalled_seconds(lengths(samples(5, 5, 5), samples(2, 2, 2), samples(0, 0, 0)) | figures) == seconds
 
     def test_before_it_was_there(self) -> None:
         """A channel's history before it was opened is filled with noughts."""

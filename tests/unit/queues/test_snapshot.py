@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import unquote
 
-from rqtool.management.api import Management
+from rqtool.management.api import ROWS, Management
 from rqtool.management.fields import Row
 from rqtool.management.queue import Queue, read_queue
 from rqtool.queues.snapshot import take_snapshot
@@ -45,7 +45,7 @@ class Answers(Management):
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row]:
         return next((self._lists[part] for part in path.split("/") if part in self._lists), [])
 
-    def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str]) -> list[Row]:
+    def details(self, listed: str, paths: Iterable[str], query: Mapping[str, str], rows: int = ROWS) -> list[Row]:
         kind = next((part for part in listed.split("/") if part in self._lists), "")
         names = {unquote(path.split("/")[-1]) for path in paths}
         self.detailed |= names if kind == "channels" else set()

@@ -77,7 +77,10 @@ class PrivateBroker:
                     store_login(first)
                 # Known nodes wait for each other, so they must start together; new ones join a running one.
                 for wave in (known, new) if known else (new[:1], new[1:]):
-                    wait_until_ready([node if node.pid else start_node(node) for node in wave], start_node)
+                    # One that was just killed can still seem to run. And RabbitMQ 3.10 may refuse to start beside a
+                    # node that is just starting (incompatible_feature_flags).
+                    again = {node.name for node in wave if node.pid or len(wave) > 1}
+                    wait_until_ready([node if node.pid else start_node(node) for node in wave], start_node, again)
                 admit(first)
                 # It listens before it counts as a member, and a vhost or queue that is made meanwhile leaves it out.
                 for node in new:

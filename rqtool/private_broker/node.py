@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -153,19 +153,18 @@ def launch(
     return node, child
 
 
-def wait_until_ready(nodes: Sequence[Node], start_again: Callable[[Node], Node]) -> None:
-    """Return when AMQP and the management API answer on each of these nodes, which wait for each other. One that ends
-    while it starts is started again, once: RabbitMQ 3.10 may refuse to start beside a node that is just starting
-    (`incompatible_feature_flags`). Raises Unreachable, after ending the node.
+def wait_until_ready(nodes: Sequence[Node], start_again: Callable[[Node], Node], again: Collection[str]) -> None:
+    """Return when AMQP and the management API answer on each of these nodes, which wait for each other. Those with the
+    names `again` are started again, once, if they end. Raises Unreachable, after ending the node.
     """
     deadline = time.monotonic() + START_SECONDS
-    waiting, once = list(nodes), len(nodes) > 1
+    waiting, left = list(nodes), set(again)
     while waiting:
         node = waiting.pop(0)
         if not runs(node):
-            if not once:
+            if node.name not in left:
                 raise _not_ready(node, "ended while starting")
-            once = False
+            left.remove(node.name)
             waiting.append(start_again(node))
         elif not (speaks_amqp(node.amqp_port) and speaks_http(node.api_port)):
             if time.monotonic() > deadline:

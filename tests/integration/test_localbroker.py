@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
+import signal
 import socket
 import stat
 import subprocess
@@ -154,17 +156,29 @@ def test_only_its_owner_gets_in(broker: PrivateBroker, node: Node) -> None:
         pika.BlockingConnection(nobody)
 
 
+def is_locked(path: Path) -> bool:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def test_the_data_and_the_free_ports_stay(lasting: tuple[PrivateBroker, Program]) -> None:
-    """After SIGKILL status says so, and the next start takes the same ports and the same tasks. Where somebody else has
-    the old port meanwhile, another one is used.
+    """A node that is killed while `start` waits for it is started again, on the same ports and with the same tasks.
+    Where somebody else has the old port meanwhile, another one is used.
     """
     broker, with_state = lasting
     [before] = broker.start()
     program = Program({"RQTOOL_URL": before.amqp_url, "RQTOOL_API_URL": before.api_url}, cwd=with_state.cwd)
     assert program("send", "kept").code == 0
+    os.kill(before.pid, signal.SIGSTOP)
+    starting = with_state.start("broker", "start")
+    eventually(lambda: is_locked(broker.home / "lock"))
     sigkill(before.pid)
-    eventually(lambda: not broker.running())
-    [after] = broker.start()
+    assert starting.wait().code == 0
+    [after] = broker.running()
     assert (before.amqp_port, before.api_port) == (after.amqp_port, after.api_port)
     assert before.pid != after.pid
     ended = program("work", "--drain")

@@ -177,7 +177,7 @@ def _findings(d: Diagnosis) -> Iterator[Finding]:
     if d.stalled >= STALLED_SECONDS:
         where = f" {queue.leader}" if queue.leader else ""
         what = f"{queue.leaving:,} due, and none was passed on for {about(d.stalled)}"
-        reason = f"{what}: restart node{where}, unless the next queue is full or missing"
+        reason = f"{what}: restart node{where}, unless the next queue is full, missing or down"
         yield Finding("down", reason)
     if d.stuck:
         yield _forgotten_ack(d)

@@ -85,7 +85,13 @@ class Proxy:
                 _reset(client)
                 continue
             with self._lock:
-                self._pairs.append((client, broker))
+                is_refused = self._refusing  # since the look above
+                if not is_refused:
+                    self._pairs.append((client, broker))
+            if is_refused:
+                _reset(client)
+                _reset(broker)
+                continue
             for side in (client, broker):
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for source, sink, direction in ((client, broker, "to_broker"), (broker, client, "to_client")):

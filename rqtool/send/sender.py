@@ -20,10 +20,11 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Unreachable, UnsafeQueue
 from rqtool.send.display import Display
 from rqtool.send.input import Batch, ReadAhead
-from rqtool.send.options import GIVE_UP, SHORTEST_TRY, SendOptions, Timeout
+from rqtool.send.options import SendOptions
 from rqtool.send.outbox import Outbox
 from rqtool.send.report import Report, why_incomplete
 from rqtool.send.target import GaveUp, QueueGone, Target, why_refused
+from rqtool.send.timeout import GIVE_UP, SHORTEST_TRY, Timeout
 from rqtool.send.unsent import UnsentFile
 from rqtool.signals import Signals
 from rqtool.topology import warning

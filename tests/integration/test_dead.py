@@ -134,7 +134,7 @@ def test_the_dead_queue_is_named_instead_of_its_queue(rqtool: Program, vhost: Vh
 
 
 def test_a_queue_in_the_place_of_an_id(rqtool: Program, vhost: Vhost) -> None:
-    """Who forgets the id is told where it stands."""
+    """The error says where the id goes."""
     vhost.declare("task_queue")
     vhost.declare("mail.dead")
     vhost.publish("x", queue="mail.dead")

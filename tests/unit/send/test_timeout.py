@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rqtool.send.options import Timeout
+from rqtool.send.timeout import Timeout
 
 
 def test_it_runs_out_and_is_restarted() -> None:

@@ -38,6 +38,8 @@ ROWS = 30
 """So many rows of a list cost the server as much as one object that is requested by itself."""
 SAMPLED_ROWS = 2
 """The same of rows with ten minutes of samples."""
+LARGEST_PAGE = 500
+"""Rows: the server allows no more."""
 USUAL = 1_000
 """Rows of a list that has not been requested yet."""
 _PLUGIN = (
@@ -68,7 +70,7 @@ class Management:
 
         Raises AccessRefused also where the vhost does not exist.
         """
-        return self._live(vhost, None if names is None else self._named(vhost, names))
+        return self._queues(vhost, _LIVE, names)
 
     def reported(self, vhost: str | None, keys: Collection[Key]) -> list[Queue]:
         """These queues with the totals that they last reported, seconds old. Queues that have not reported yet have
@@ -88,16 +90,14 @@ class Management:
         """The same queues as `queues`, also those that do not answer yet, with live totals and with what only their
         reports say: where they are wanted the number of consumers, and what tells the age of what is ready.
         """
-        if names is None:
-            asked = begin(partial(self.keys, vhost))  # the server answers both at once
-            live = self._live(vhost)
-            there = asked.result()
-        else:
-            there = self._named(vhost, names)
-            live = self._live(vhost, there)
+        if names is not None:
+            asked = begin(partial(self._queues, vhost, {}, names))  # the server answers both at once
+            return completed(self.queues(vhost, names), asked.result())
+        there = begin(partial(self.keys, vhost))
+        live = self.queues(vhost)
         sure = {each.key for each in live if each.is_sure and not (with_ages and each.ready)}
         everything = with_consumers or self._has_policies(vhost)
-        return completed(live, self.reported(vhost, there if everything else there - sure))
+        return completed(live, self.reported(vhost, there.result() - (set() if everything else sure)))
 
     def keys(self, vhost: str | None = None) -> set[Key]:
         """Every existing queue, even if it does not answer. Raises AccessRefused as `queues` does."""
@@ -159,30 +159,30 @@ class Management:
         """Delete what is at this path, if it is still there."""
         self._request("DELETE", path)
 
-    def _list(self, vhost: str | None, query: Mapping[str, str]) -> list[Row]:
-        """The list of queues. In one piece: a page of 500 costs the server half as much as all of 5,000, and pages are
-        not of one moment.
+    def _list(self, vhost: str | None, query: Mapping[str, str], text: str = "") -> list[Row]:
+        """The list of queues, at least of those with this text in their names. If it is long, all of it in one piece: a
+        page of 500 costs the server half as much as all of 5,000, and pages are not of one moment.
         """
-        rows = self.rows(f"/api/queues{below(vhost)}", query)
+        path = f"/api/queues{below(vhost)}"
+        if text:
+            page = self._request("GET", path, {**query, "name": text, "page": "1", "page_size": str(LARGEST_PAGE)})
+            self._lengths[path] = number(at(page, "total_count")) or USUAL
+            if (number(at(page, "page_count")) or 0) <= 1 and isinstance(found := at(page, "items"), list):
+                return _objects(found)
+        rows = self.rows(path, query)
         if rows is None and vhost is not None:
             raise AccessRefused(f"There is no vhost {vhost!r} at {self._urls[0]}", "See: rqtool queues --all-vhosts")
         if rows is None:
             raise Unreachable(f"What answers at {self._urls[0]} is no management API", _ADDRESS)
         return rows
 
-    def _live(self, vhost: str | None, keys: Collection[Key] | None = None) -> list[Queue]:
-        """All queues, or these, with live totals."""
-        query = _LIVE | {"columns": _COLUMNS}
-        rows: list[Row] = []
-        if keys is not None:
-            rows = self.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query)
-        if keys is None or any(row.get("messages") is None for row in rows):
-            rows = self._list(vhost, query)  # RabbitMQ 3.10: a single queue's answer has no live totals
-        queues = map(read_queue, rows)
-        return sorted((each for each in queues if keys is None or each.key in keys), key=lambda queue: queue.key)
-
-    def _named(self, vhost: str | None, names: Collection[str]) -> set[Key]:
-        return {key for key in self.keys(vhost) if belongs(key[1], names)}
+    def _queues(self, vhost: str | None, query: Mapping[str, str], names: Collection[str] | None) -> list[Queue]:
+        # The server filters by one text, and goes through the whole list each time.
+        shortest = min(names, key=len) if names else ""
+        text = shortest if all(shortest in name for name in names or ()) else ""
+        queues = map(read_queue, self._list(vhost, {**query, "columns": _COLUMNS}, text))
+        found = (each for each in queues if names is None or belongs(each.name, names))
+        return sorted(found, key=lambda queue: queue.key)
 
     def _has_policies(self, vhost: str | None) -> bool:
         """RabbitMQ 4.3 alone has them in the list with live totals."""

@@ -18,7 +18,7 @@ import pytest
 from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, Unreachable
 from rqtool.management import api as management
-from rqtool.management.api import ROWS, SAMPLED_ROWS, Management, queue_path
+from rqtool.management.api import LARGEST_PAGE, ROWS, SAMPLED_ROWS, Management, queue_path
 from rqtool.management.fields import Row
 from rqtool.management.queue import Queue
 
@@ -59,6 +59,8 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
             api.logins.append(self.headers.get("Authorization", ""))
             nothing = (404, {"error": "Object Not Found", "reason": "Not Found"})
             status, body = api.answers.get(urlsplit(self.path).path, nothing)
+            if isinstance(body, list) and "page" in (query := parse_qs(urlsplit(self.path).query)):
+                body = _page(body, query["name"][0], int(query["page_size"][0]))
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(data))} | api.headers).items():
@@ -70,6 +72,12 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
             """Keep quiet."""
 
     return Handler
+
+
+def _page(rows: list[Any], name: str, size: int) -> Row:
+    """The first page of the rows with this text in their names."""
+    found = [row for row in rows if not isinstance(row, dict) or name.lower() in row["name"].lower()]
+    return {"items": found[:size], "page_count": -(-len(found) // size), "total_count": len(rows)}
 
 
 def _many(*rows: Row) -> list[Row]:
@@ -325,24 +333,28 @@ class TestQueues:
         assert (found.name, found.messages_ready) == ("mute", None)
 
     def test_one_queue_with_its_report(self, api: Api) -> None:
-        """Its live totals, and what the report alone has: RabbitMQ 3.10 has the totals of lists only."""
-        api.answers["/api/queues/%2F/q"] = (200, ROW | {"messages_ready": 0, "consumers": 2})
-        api.answers["/api/queues/%2F"] = (200, _many(ROW))
-        assert api.client().completed("/", {"q"}) == [replace(QUEUE, consumers=2, was_drained=True)]
+        """Its live totals, and what the report alone has, each in one request."""
+        api.answers["/api/queues/%2F"] = (200, _many(ROW | {"consumers": 2}))
+        assert api.client().completed("/", {"q"}) == [replace(QUEUE, consumers=2)]
+        assert len(api.asked) == 2
 
-    def test_queues_by_name(self, api: Api) -> None:
-        """A broker with many queues is asked for those alone, and what is beside them, live."""
-        names = ["q", "q.retry.10s", "q.retry.x.1", "q.delay.0.5", "q.returned", "q.quarantine", "p"]
-        others = ["Q", "q.dead", "q2", "my.q", "qxretry.1s", "q.retry."]
-        rows = [ROW | {"name": name, "messages": 4} for name in (*names, *others)]
-        api.answers["/api/queues/%2F"] = (200, _many(*rows))
-        api.answers |= {f"/api/queues/%2F/{row['name']}": (200, row) for row in rows}
-        assert [queue.name for queue in api.client().queues("/", {"p", "q"})] == sorted(names)
-        assert {urlsplit(path).path.split("/")[-1] for path in api.asked[1:]} == set(names)
+    @pytest.mark.parametrize(
+        ("names", "more", "requests"),
+        [({"q"}, 0, 1), ({"q"}, LARGEST_PAGE, 2), ({"p", "q"}, 0, 1), ({"q", "q.dead"}, 0, 1)],
+    )
+    def test_queues_by_name(self, api: Api, names: set[str], more: int, requests: int) -> None:
+        """A broker with many queues answers, live, with those that one name is part of, if they fit one page."""
+        found = ["q", "q.retry.10s", "q.retry.x.1", "q.delay.0.5", "q.returned", "q.quarantine"]
+        others = ["Q", "q2", "my.q", "qxretry.1s", "q.retry.", "o", *(f"q{n}" for n in range(more))]
+        rows = [ROW | {"name": name, "messages": 4} for name in ("p", "q.dead", *found, *others)]
+        api.answers["/api/queues/%2F"] = (200, rows)
+        assert {queue.name for queue in api.client().queues("/", names)} == names | set(found)
         live = {"disable_stats": ["true"], "enable_queue_totals": ["true"]}
-        assert all(live.items() <= parse_qs(urlsplit(path).query).items() for path in api.asked[1:])
+        assert all(live.items() <= parse_qs(urlsplit(path).query).items() for path in api.asked)
+        assert len(api.asked) == requests
+        assert ("name=q&" in api.asked[0]) == ("p" not in names)
         with pytest.raises(AccessRefused, match=r"There is no vhost 'v'"):
-            api.client().queues("v", {"q"})
+            api.client().queues("v", names)
 
     @pytest.mark.parametrize("answer", [[[]], ["undefined"], []])
     def test_queues_that_are_not_there(self, api: Api, answer: object) -> None:

@@ -82,6 +82,6 @@ def is_glob(pattern: str) -> bool:
 
 
 def named(queues: Sequence[Queue], names: Collection[str]) -> list[Queue]:
-    """The queues with these names; those for tasks that came back, unless they are empty or have not reported yet."""
+    """The queues with these names, and those for tasks that came back unless they are empty."""
     family = with_returned(names)
-    return [q for q in queues if q.name in names or (q.name in family and q.messages != 0 and not _is_silent(q))]
+    return [queue for queue in queues if queue.name in names or (queue.messages and queue.name in family)]

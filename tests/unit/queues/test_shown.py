@@ -71,8 +71,6 @@ def test_returned_tasks_are_shown_with_their_queue() -> None:
     full = ("q", "q.returned", "q.quarantine", "q.dead", "q.retry.1s", "other", "other.returned")
     queues = [*(replace(FULL, name=name) for name in full), replace(LIVE, name="p"), replace(LIVE, name="p.returned")]
     assert [queue.name for queue in named(queues, {"q", "p"})] == ["q", "q.returned", "q.quarantine", "p"]
-    silent = replace(queues[-1], messages=None, messages_ready=None)
-    assert named([silent, replace(silent, state="minority")], {"p"}) == [replace(silent, state="minority")]
 
 
 def test_who_takes_from_a_quarantine() -> None:

@@ -24,10 +24,11 @@ PROBE_SECONDS = 3.0
 
 
 async def mark_as_new(connection: Connection, home: str) -> bool:
-    """Tell other rqtool processes that a queue is about to be declared. The mark expires by itself. Returns False if
+    """Tell other rqtool processes that a queue is about to be declared. The mark expires by itself, counted from its
+    last declaration: a quorum queue, which may be the vhost's default, would count from its first. Returns False if
     this user may not declare it.
     """
-    arguments: Arguments = {"x-expires": round(NEW_SECONDS * 1000)}
+    arguments: Arguments = {"x-queue-type": "classic", "x-expires": round(NEW_SECONDS * 1000)}
     if len(new_marker(home).encode()) > LONGEST_NAME:
         return False
     try:

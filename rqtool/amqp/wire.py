@@ -40,6 +40,8 @@ _TAG = struct.Struct(">QB")
 """Delivery tag; redelivered."""
 _BODY_AFTER = struct.Struct(">cBHI")
 """The end of the frame before, and a body frame up to its payload."""
+_PIECE = 1 << 17
+"""Bytes. pika copies what is left of a piece at each write."""
 _BASIC = pika.spec.BasicProperties.INDEX
 _DELIVER = (pika.spec.Basic.Deliver.INDEX >> 16, pika.spec.Basic.Deliver.INDEX & 0xFFFF)
 
@@ -191,7 +193,7 @@ class PikaConnection(AsyncioConnection):
                 self.bytes_sent += sent
                 frames = frames[sent:]
         if frames:
-            self._output_marshaled_frames([frames])
+            self._output_marshaled_frames([frames[at : at + _PIECE] for at in range(0, len(frames), _PIECE)])
             if transport.get_write_buffer_size():
                 transport._on_socket_writable()
 

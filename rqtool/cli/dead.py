@@ -61,10 +61,10 @@ def summary(*, json: Json = False, quiet: Quiet = False, endpoint: Endpoint) -> 
         from rqtool.messages.table import summaries_as_table as draw
     else:
         from rqtool.messages.summary import summaries_as_lines as draw
-    names = dead_queues(endpoint)
+    queues = dead_queues(endpoint)
 
     async def show() -> int:
-        summaries, problems = await look(endpoint, names)
+        summaries, problems = await look(endpoint, queues)
         await put(draw(summaries, datetime.now(UTC)))
         for error in problems:
             complain(str(error))

@@ -190,7 +190,8 @@ def queues(
         crit = limits("crit", crit_age, ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
         thresholds = Thresholds(warn, crit)
         patterns = names and [*names, *(dead_queue(name) for name in names)]
-        found = look(patterns or None, age=max(thresholds.ages, default=0), with_ages=bool(thresholds.ages))
+        with_ages = bool(thresholds.ages) or form in ("prometheus", "json")
+        found = look(patterns or None, age=max(thresholds.ages, default=0), with_ages=with_ages)
         result = judge(found.diagnoses, thresholds, names, found.unseen, hint)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns

@@ -177,7 +177,8 @@ def send(
     display.flush(at_once=bool(report.killed_by))
     if skip and report.complete and not (report.confirmed or report.unconfirmed):
         display.say(f"--skip {skip} leaves nothing to send: the input has no more tasks than that")
-    error = report.error(unsent_file.path if unsent_file and unwritten is None else None)
+    form = " --whole" if whole else " --null" if null else ""
+    error = report.error(unsent_file.path if unsent_file and unwritten is None else None, form)
     if json:
         display.print(report.json())
     elif not (named or quiet or ids or error):

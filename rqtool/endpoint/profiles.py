@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from os.path import expanduser  # that of Path fails where there is no such home
 from pathlib import Path
 
 from rqtool.errors import UsageError
@@ -25,7 +26,7 @@ Values = dict[str, str | bool | Path | None]
 def config_file(environment: Mapping[str, str] = os.environ) -> Path:
     """`rqtool/config.toml` in the user's configuration folder."""
     folder = environment.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(folder, "rqtool", "config.toml").expanduser()
+    return Path(expanduser(folder), "rqtool", "config.toml")
 
 
 def read_profile(file: Path, name: str) -> Values:
@@ -35,7 +36,7 @@ def read_profile(file: Path, name: str) -> Values:
     contain passwords.
     """
     try:
-        profiles = tomllib.loads(file.read_text())
+        profiles = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not TOML"
         raise UsageError(f"Profile {name!r}: {file} can't be read: {why}", f"Write a table [{name}] into it") from None
@@ -51,7 +52,7 @@ def read_profile(file: Path, name: str) -> Values:
             raise UsageError(
                 f"Profile {name!r}: {key} is no {'true or false' if kind is bool else 'text'}", "Correct it"
             )
-    paths = {key: file.parent / Path(table[key]).expanduser() for key in _FILES if key in table}
+    paths = {key: file.parent / expanduser(table[key]) for key in _FILES if key in table}
     return {key.replace("-", "_"): value for key, value in (table | paths).items()}
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping
 
 from rqtool.amqp.connect import connect
+from rqtool.amqp.declare import count_ready
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Stopped, Unreachable
 from rqtool.management.api import Management
@@ -12,18 +14,20 @@ from rqtool.management.queue import Queue
 from rqtool.messages.dead_letters import Listing, Selection
 from rqtool.messages.listing import DeadTask
 from rqtool.messages.summary import SAMPLE, Summary, sum_up
-from rqtool.topology import DEAD
+from rqtool.topology import DEAD, dead_queue
 
 
-def dead_queues(endpoint: Endpoint) -> list[str]:
-    """Return the queues of the vhost whose dead queues may hold tasks. Raises Unreachable and AccessRefused."""
+def dead_queues(endpoint: Endpoint) -> dict[str, Queue]:
+    """Return the dead queues of the vhost that may hold tasks, under the names of the queues that they are beside.
+    Raises Unreachable and AccessRefused.
+    """
     try:
         found = _dead_queues(endpoint)
     except (Unreachable, AccessRefused) as error:
         other = "Or look into one queue, without the API: rqtool dead list QUEUE"
         raise type(error)(error.what, f"{error.what_to_do}. {other}") from None
     # A quorum queue's figures are seconds old.
-    return [name for name, queue in found.items() if queue.type != "classic" or queue.messages != 0]
+    return {name: queue for name, queue in found.items() if queue.type != "classic" or queue.messages != 0}
 
 
 def queues_with_dead_tasks(endpoint: Endpoint) -> list[str]:
@@ -45,15 +49,21 @@ def _dead_queues(endpoint: Endpoint) -> dict[str, Queue]:
     return found
 
 
-async def look(endpoint: Endpoint, queues: Sequence[str]) -> tuple[list[Summary], list[RqtoolError]]:
+async def look(endpoint: Endpoint, queues: Mapping[str, Queue]) -> tuple[list[Summary], list[RqtoolError]]:
     """Return a summary for each queue that has dead tasks, and the errors of those that could not be read.
 
     Raises Unreachable and AccessRefused if there is no connection to be had at all, and Stopped after a signal.
     """
-    await (await connect(endpoint, "dead")).close()
+    connection = await connect(endpoint, "dead")
+    try:
+        empty = [name for name, queue in queues.items() if queue.messages == 0]
+        asked = (count_ready(connection, dead_queue(name)) for name in empty)
+        now = dict(zip(empty, await asyncio.gather(*asked, return_exceptions=True), strict=True))
+    finally:
+        await connection.close()
     summaries: list[Summary] = []
     problems: list[RqtoolError] = []
-    for queue in queues:
+    for queue in (name for name in queues if now.get(name) != 0):
         sample: list[DeadTask] = []
 
         async def collect(tasks: list[DeadTask], sample: list[DeadTask] = sample) -> None:

@@ -25,11 +25,12 @@ _EXEC_SECONDS = 2.0
 """A process has no arguments in the middle of exec(), which takes longer on a busy machine; the server does several."""
 _STATE = ("pid", "amqp_port", "api_port", "dist_port", "epmd_port")
 
+# +fnu: names of files are UTF-8 in any locale; in that of cron the node would not find its own folder in /home/jörg.
 # Idle schedulers that spin for work take a small machine's cores from the other nodes and from the clients. When a wait
 # or delay queue passes on a message while the node starts, the exchange or queue may be missing yet. The broker tries
 # again after three minutes, and meanwhile everything due in that queue waits; here after ten seconds.
 _ERLANG = (
-    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none "
+    "-kernel inet_dist_use_interface {127,0,0,1} +fnu +sbwt none +sbwtdcpu none +sbwtdio none "
     "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
 )
 
@@ -98,6 +99,7 @@ class Node:
             "RABBITMQ_CONF_ENV_FILE": str(self.home / "rabbitmq-env.conf"),  # absent: not this machine's
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.home / "enabled_plugins"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG,
+            "RABBITMQ_CTL_ERL_ARGS": "+fnu",
             "RUNNING_UNDER_SYSTEMD": "1",  # the script then becomes the VM, so its pid is the one to kill
         }
 

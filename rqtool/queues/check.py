@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from rqtool.durations import about, format_duration
-from rqtool.queues.diagnosis import STUCK, VERDICTS, Diagnosis, Verdict, also
+from rqtool.queues.diagnosis import HEALTHY, STUCK, VERDICTS, Diagnosis, Verdict, also
 from rqtool.queues.shown import selects, unmatched
 from rqtool.text import plural, printable
-from rqtool.topology import DEAD, with_returned
+from rqtool.topology import DEAD
 
 
 class Status(IntEnum):
@@ -99,18 +99,19 @@ def check(
     unseen: str,
     hint: Callable[[str], str] = lambda _: "",
 ) -> Check:
-    """Judge a snapshot. `names`: the requested names and globs, or empty for all; `diagnoses` may include their dead
-    queues too, which count only as dead. `unseen`: what could not be seen, or empty. `hint`: returns what to add to the
-    name of a queue that does not exist.
+    """Judge a snapshot. `names`: the requested names and globs, or empty for all; `diagnoses` may include the queues of
+    their returned tasks, which count as they do, and their dead queues, which count only as dead. `unseen`: what could
+    not be seen, or empty. `hint`: returns what to add to the name of a queue that does not exist.
     """
-    asked = [each for each in diagnoses if not names or selects(names, each.queue.name)]
-    dead = [each for each in diagnoses if each.queue.name.endswith(DEAD)]
-    waiting = [each for each in asked if each not in dead and not each.queue.delays]
+    beside = [each for each in diagnoses if names and _is_dead(each) and not selects(names, each.queue.name)]
+    keys = {each.queue.key for each in beside}
+    asked = [each for each in diagnoses if each.queue.key not in keys]
+    waiting = [each for each in asked if _has_work(each)]
     values = {
         "ready": sum(each.queue.ready for each in waiting),
         "held": sum(each.queue.held for each in asked),
         "stuck": sum(each.stuck for each in asked),
-        "dead": sum(each.queue.ready for each in dead),
+        "dead": sum(each.queue.ready for each in diagnoses if _is_dead(each)),
     }
     judged = {metric: thresholds.judge(metric, value) for metric, value in values.items()}
     limited = {metric: status for metric, (status, _) in judged.items()}
@@ -125,11 +126,10 @@ def check(
         if text := _trouble(each):  # each forgotten ack has a place of its own
             alike[_status(each, limited), text, each.queue.name if each.stuck else ""].append(each.queue.name)
     troubles += [(status, f"{first}: {text}{also(others)}") for (status, text, _), (first, *others) in alike.items()]
-    family = with_returned({each.queue.name for each in asked})
-    ages = [age for each in diagnoses if thresholds.ages and each.queue.name in family for age in ages_of(each)]
+    ages = [age for each in asked if thresholds.ages for age in ages_of(each)]
     troubles += [found for age in ages if (found := _judge_age(age, thresholds))[0]]
-    others = [each for each in dead if each.queue.ready and each not in asked]
-    troubles += [(limited["dead"], f"{each.queue.name}: {each.reason}") for each in others]
+    noted = [each for each in beside if each.queue.ready or each.verdict not in HEALTHY]
+    troubles += [(_status(each, limited), f"{each.queue.name}: {each.reason}") for each in noted]
     missing = sorted(unmatched(names, [each.queue.name for each in asked]))
     troubles += [(Status.UNKNOWN, f"there is no queue {name!r}{hint(name)}") for name in missing]
     if unseen and values["held"] and not values["stuck"]:
@@ -153,10 +153,19 @@ def check(
     return Check(status, text, performance, figures, diagnoses)
 
 
+def _is_dead(d: Diagnosis) -> bool:
+    return d.queue.name.endswith(DEAD)
+
+
+def _has_work(d: Diagnosis) -> bool:
+    """Whether what is ready there is meant to be taken soon."""
+    return not (_is_dead(d) or d.queue.delays or d.queue.type == "stream")
+
+
 def ages_of(d: Diagnosis) -> Iterator[Age]:
     """The ages of its oldest ready message, unless messages are meant to wait there, and of the one held longest."""
     queue = d.queue
-    if queue.ready and not (queue.delays or queue.type == "stream" or queue.name.endswith(DEAD)):
+    if queue.ready and _has_work(d):
         seconds = d.oldest_ready_seconds
         if seconds is not None:
             what = "the oldest message that is not done" if queue.held else f"{queue.ready:,} ready, the oldest"

@@ -46,8 +46,10 @@ class Report:
         sent = f"Sent {plural(self.confirmed, 'task')} to {self.queue!r}"
         return f" [x] {sent} ({how if self.problem is None else 'not all'}{rate})"
 
-    def error(self, unsent: Path | None) -> RqtoolError | None:
-        """What went wrong, and how to send the rest, which is in `unsent` if that was written."""
+    def error(self, unsent: Path | None, form: str = "") -> RqtoolError | None:
+        """What went wrong, and how to send the rest, which is in `unsent` if that was written. `form`: the option with
+        which to read it, after a space.
+        """
         if self.problem is None:
             return None
         verb = "sent" if self.guarantee == "none" else "confirmed"
@@ -57,7 +59,7 @@ class Report:
         if self.queue_gone:
             what_to_do = "The queue took confirmed tasks with it. Send all again; those already done will be done twice"
         elif unsent is not None:
-            what_to_do = f"The rest is in {unsent}: send it with --from {unsent}"
+            what_to_do = f"The rest is in {unsent}: send it with --from {unsent}{form}"
         elif self.complete and len(self.refused) == self.unconfirmed > 0:
             what_to_do = "Fix the refused tasks and send them again"
         else:

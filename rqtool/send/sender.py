@@ -98,15 +98,15 @@ class Sender:
 
     async def _send_all(self) -> None:
         while (connected := await self._connect()) is not None:
-            publisher, new = connected
+            connection, publisher, new = connected
             await self._outwait_newness(new)
             try:
                 while not publisher.lost.done():
                     self._wake.clear()
-                    if self._took_nothing and self._connection is not None:
-                        await self._judge_returned(self._connection)
+                    if self._took_nothing:
+                        await self._judge_returned(connection)
                     if not self._publish(publisher):
-                        await self._prepare()
+                        await self._prepare(connection)
                         continue
                     if self._complete:
                         return
@@ -121,12 +121,12 @@ class Sender:
             except Lost as lost:
                 await self._recover(lost)
 
-    async def _connect(self) -> tuple[Publisher, bool] | None:
-        """Connect, until time is up. Returns a publisher, and whether the queue is new; None: nothing is left to do."""
+    async def _connect(self) -> tuple[Connection, Publisher, bool] | None:
+        """Connect, until time is up. Returns also whether the queue is new; None: nothing is left to do."""
         first = self._connection is None
         bounded = not first or self._options.give_up is not None
 
-        async def connect_once() -> tuple[Publisher, bool]:
+        async def connect_once() -> tuple[Connection, Publisher, bool]:
             try:
                 async with asyncio.timeout(max(self._give_up.left, SHORTEST_TRY) if bounded else None):
                     return await self._connect_once()
@@ -134,8 +134,10 @@ class Sender:
                 raise Unreachable("No broker answers in time", "Look at the broker, or raise --give-up") from None
 
         def on_failure(error: RqtoolError) -> None:
-            if not (bounded and self._give_up.left):
+            if not (bounded and self._give_up.left) or (first and isinstance(error, AccessRefused)):
                 raise error if first else GaveUp(error.what)
+            if first:
+                self._display.warn(f"{error.what}; trying again")
 
         connecting = keep_trying(connect_once, on_failure, self._connects)
         self._connects += 1
@@ -147,7 +149,7 @@ class Sender:
             raise GaveUp("stopped while there was no connection")
         return connected
 
-    async def _connect_once(self) -> tuple[Publisher, bool]:
+    async def _connect_once(self) -> tuple[Connection, Publisher, bool]:
         connection = await connect(self._endpoint, "send")
         connection.on_blocked(self._block_changed)
         try:
@@ -165,14 +167,12 @@ class Sender:
         if self._said_lost:
             self._said_lost = False
             self._display.say(f"connected again, to {connection.url}")
-        return publisher, found.new
+        return connection, publisher, found.new
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, connection: Connection) -> None:
         """Make ready what the next task needs."""
-        if self._connection is None:
-            return
         try:
-            new = await self._unless_stopped(self._target.prepare(self._connection))
+            new = await self._unless_stopped(self._target.prepare(connection))
         except (AccessRefused, UnsafeQueue) as error:
             raise (GaveUp(error.what) if self._outbox.confirmed else error) from None
         if new is not None:

@@ -99,22 +99,26 @@ class Target:
 
     async def _declare_delays(self, connection: Connection) -> bool:
         """Returns whether a queue is new."""
-        longest, at, new = math.ceil(self._seconds), self._options.at, False
+        longest, at = math.ceil(self._seconds), self._options.at
         wanted = [longest] if at is None else [s for s in range(longest, longest - AHEAD, -1) if s > HELD]
-        home, self._routes = self._options.queue, {}
-        declared = set[Binding]()
-        for seconds in filter(None, wanted):
-            self._routes[seconds] = found = route(home, seconds)
-            queues = {queue.name: queue for queue in found.queues}
-            # The exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
-            for step in sorted(bindings(home, seconds), key=lambda binding: binding.target in queues):
-                if step in declared:
-                    continue
-                if (queue := queues.get(step.target)) is not None:
-                    new |= (await ensure_sibling(connection, queue, None)).new
-                await _bind(connection, step, is_queue=queue is not None)
-                declared.add(step)
-        return new
+        home = self._options.queue
+        routes = {seconds: route(home, seconds) for seconds in wanted if seconds}
+        queues = {queue.name: queue for each in routes.values() for queue in each.queues}
+        steps = dict.fromkeys(step for seconds in routes for step in bindings(home, seconds))
+        # The exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
+        for step in steps:
+            if step.target not in queues:
+                await _bind(connection, step, is_queue=False)
+
+        async def declare(step: Binding) -> bool:
+            made = await ensure_sibling(connection, queues[step.target], None)
+            await _bind(connection, step, is_queue=True)
+            return made.new
+
+        # All at once: one after the other, on a slow line, takes longer than the time for which they are declared.
+        new = await asyncio.gather(*(declare(step) for step in steps if step.target in queues))
+        self._routes = routes
+        return any(new)
 
 
 async def _bind(connection: Connection, binding: Binding, *, is_queue: bool) -> None:

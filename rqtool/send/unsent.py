@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -34,10 +35,7 @@ class UnsentFile:
         """Raises RqtoolError where it can't be written."""
         try:
             if self._file is None:
-                import tempfile  # most runs need none
-
-                folder, prefix = self._target.parent, f".{self._target.name[:50]}."
-                self._file = tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, delete=False)  # noqa: SIM115
+                self._file = self._target.with_name(f".{self._target.name[:50]}.{uuid.uuid4().hex}").open("xb")
             self._file.write(body + self._end)
         except OSError as error:
             raise self._failed(error) from None
@@ -56,6 +54,8 @@ class UnsentFile:
                 self._target.write_bytes(b"")
             else:
                 self._file.close()
+                with suppress(FileNotFoundError):
+                    os.chmod(self._file.name, self._target.stat().st_mode & 0o777)
                 os.replace(self._file.name, self._target)
         except OSError as error:
             raise self._failed(error) from None

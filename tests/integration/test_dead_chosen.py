@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from rqtool.amqp.headers import ATTEMPTS, ERROR, FAILED_AT, WORKER
 from rqtool.endpoint.urls import Endpoint, parse_broker_urls
 from rqtool.messages.browse import Browser
 from tests.dead import DEAD, KINDS, Terminal, bodies_of, bury, declare, listed, numbered, properties_of
+from tests.proxy import Proxy
 from tests.tools import Program, Run, Vhost, eventually
 
 RUN = "9f3c2a1b-1111-4222-8333-"
@@ -75,6 +77,22 @@ def test_no_dead_tasks(rqtool: Program, vhost: Vhost) -> None:
     ended = rqtool("dead")
     assert (ended.code, ended.stderr) == (0, "rqtool: no dead tasks\n")
     assert (rqtool("dead", "--json", "--quiet").stdout, rqtool("dead", "--quiet").stderr) == ("[]\n", "")
+
+
+def test_empty_dead_queues(rqtool: Program, vhost: Vhost) -> None:
+    """They take one connection together; what died a moment ago is found all the same."""
+    for name in ("a.dead", "b.dead", "c.dead"):
+        vhost.declare(name, **{"x-queue-type": "quorum"})
+    with closing(Proxy(vhost.node.amqp_port)) as proxy:
+
+        def connections() -> int:
+            before = proxy.connections
+            assert rqtool("dead", env={"RQTOOL_URL": vhost.url_at(proxy.port)}).stdout.count("\n") == 1
+            return proxy.connections - before
+
+        eventually(lambda: connections() == 1)  # once the queues have reported
+    fail(vhost, "b.dead", (b"x", "no", 150))
+    assert rqtool("dead").stdout.splitlines()[1:] == ["b\t1\t2h\tno (1)\t1"]
 
 
 @pytest.mark.usefixtures("vhost")

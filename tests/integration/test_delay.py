@@ -13,6 +13,7 @@ import pytest
 
 from rqtool.send.delays import route
 from rqtool.topology import sibling_arguments
+from tests.proxy import Proxy
 from tests.tools import DEADLINE, Program, Run, Vhost, eventually, lines
 
 YEAR = 365 * 86_400
@@ -157,6 +158,18 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
     found = arrivals(vhost, 3)
     assert {body for _, _, body in found} == {b"1", b"2", b"3"}
     assert min(came for came, _, _ in found) >= due
+
+
+def test_a_fixed_time_over_a_slow_line(rqtool: Program, vhost: Vhost) -> None:
+    """The queues for the next seconds are declared before these seconds are over."""
+    proxy = Proxy(vhost.node.amqp_port)
+    proxy.slow(1 << 16, 0.15)
+    try:
+        ended = rqtool("send", "--at", utc(time.time() + 3600), "x", env={"RQTOOL_URL": vhost.url_at(proxy.port)})
+    finally:
+        proxy.close()
+    assert ended.code == 0
+    eventually(partial(waiting, vhost, 1))
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,10 @@ def test_something_else_listens(rqtool: Program, answer: bytes | None, what: str
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_wrong_password(rqtool: Program, vhost: Vhost, verb: list[str]) -> None:
-    """77, the user's name, never the password."""
+    """77, the user's name, never the password. Nobody waits for another one."""
+    patient = ["--give-up", "10m"] if verb[0] == "send" else []
     vhost.password = SECRET
-    expect(rqtool(*verb, env={"RQTOOL_URL": vhost.url}), 77, f"{vhost.user!r}", "wrong name")
+    expect(rqtool(*verb, *patient, env={"RQTOOL_URL": vhost.url}), 77, f"{vhost.user!r}", "wrong name")
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)

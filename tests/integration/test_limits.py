@@ -38,6 +38,7 @@ def test_a_limit_of_the_vhost(rqtool: Program, vhost: Vhost) -> None:
             assert "rabbitmqctl set_vhost_limits" in ended.stderr
             assert "set_permissions" not in ended.stderr
         waiting = rqtool.start("send", "x", "--give-up", "60s")
+        waiting.says("; trying again")
         gave_up = rqtool("send", "x", "--give-up", "1s")
         assert (gave_up.code, "max-connections=1" in gave_up.stderr) == (69, True), gave_up
     assert waiting.wait().code == 0

@@ -132,6 +132,21 @@ def test_start_use_stop(program: Program, tmp_path: Path) -> None:
     assert readable == []
 
 
+def test_a_home_that_is_not_ascii(tmp_path: Path) -> None:
+    """In cron's locale too, which is not UTF-8: the broker starts, and gets its login back."""
+    folder = tmp_path / "state of jörg"
+    program = Program({"XDG_STATE_HOME": str(folder), "LC_ALL": "C"}, cwd=tmp_path)
+    try:
+        first = program("broker", "start", "--quiet")
+        assert (first.code, first.stderr) == (0, "")
+        (folder / "rqtool" / "broker" / "password").unlink()
+        again = program("broker", "start", "--quiet")
+        assert (again.code, again.stderr) == (0, "")
+        assert program("queues").code == 0
+    finally:
+        program("broker", "stop")
+
+
 def test_only_its_owner_gets_in(broker: PrivateBroker, node: Node) -> None:
     """Whoever can't read the password: neither as `guest`, nor with an empty password, nor without a name."""
     file = broker.home / "password"

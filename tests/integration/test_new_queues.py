@@ -42,6 +42,15 @@ def test_a_queue_of_its_own(patient: Program, vhost: Vhost, queue: str, kind: st
     throughout(lambda: (sender.process.poll(), vhost.ready(queue)) == (None, 0), 1.0)
 
 
+@pytest.mark.empty_vhost
+def test_the_mark_is_a_classic_queue(patient: Program, vhost: Vhost) -> None:
+    """Whatever the vhost's default: RabbitMQ prolongs no quorum queue that is declared again."""
+    vhost.api("PUT", f"/api/vhosts/{vhost.path}", {"default_queue_type": "quorum"})
+    sender = patient.start("send", "x")
+    eventually(lambda: vhost.exists(MARKER), what=repr(sender))
+    assert vhost.row(MARKER)["arguments"] == {"x-queue-type": "classic", "x-expires": 600_000}
+
+
 @pytest.mark.parametrize(
     ("arguments", "source", "place"),
     [

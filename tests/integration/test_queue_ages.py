@@ -63,6 +63,8 @@ def test_the_age_of_the_oldest_ready_message(rqtool: Program, old: Vhost) -> Non
     assert f'rqtool_queue_oldest_ready_seconds{{vhost="{old.name}",queue="old"}} 36' in report.stdout
     as_json = rqtool("queues", "old", "--check", "--crit-age", "30m", "--format", "json")
     assert (as_json.code, json.loads(as_json.stdout)["status"]) == (2, "CRITICAL")
+    of_all = rqtool("queues", "--check", "--format", "prometheus")
+    assert f'rqtool_queue_oldest_ready_seconds{{vhost="{old.name}",queue="old"}} 36' in of_all.stdout
 
 
 def test_a_task_that_hangs_in_a_worker(rqtool: Program, vhost: Vhost) -> None:

@@ -234,6 +234,14 @@ def test_a_full_queue_is_waited_for_and_then_reported(rqtool: Program, vhost: Vh
     assert unsent == sorted(unsent)
 
 
+def test_what_is_unsent_is_read_as_it_was_written(rqtool: Program, vhost: Vhost) -> None:
+    """The advice names --null: without it the whole file would be one task."""
+    vhost.declare("task_queue", **SOON_FULL)
+    ended = rqtool("send", "-0", "--give-up", "1s", "--unsent", "rest", input=b"a\0b\0c\0d\0e\0")
+    assert ended.stderr.endswith(" The rest is in rest: send it with --from rest --null.\n")
+    assert (rqtool.cwd / "rest").read_bytes().count(b"\0") == 2
+
+
 @pytest.mark.parametrize("count", [10, 5000])
 def test_a_file_of_what_is_unsent_that_cannot_be_written(rqtool: Program, vhost: Vhost, count: int) -> None:
     """A full disk behind --unsent, at the first byte or later: that is said, and what is confirmed and how to go on."""

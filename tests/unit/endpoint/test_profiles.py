@@ -39,6 +39,12 @@ def test_where_the_file_is() -> None:
     assert config_file({}) == Path("~/.config/rqtool/config.toml").expanduser()
 
 
+def test_a_home_that_is_not_there(file: Path) -> None:
+    """The file is missing then, which is what its user can mend."""
+    file.write_text('[p]\ntls-ca = "~nobody-of-this-name/ca.pem"')
+    assert read_profile(file, "p") == {"tls_ca": file.parent / "~nobody-of-this-name/ca.pem"}
+
+
 def test_a_profile(file: Path) -> None:
     """Keys by the options' names; files are relative to the configuration's folder."""
     assert read_profile(file, "staging") == {

@@ -68,6 +68,13 @@ def test_thresholds(seen: Diagnosis, status: Status) -> None:
     assert check([seen], limits, [], "").status == status
 
 
+def test_a_stream_has_no_backlog() -> None:
+    """It keeps what was consumed, so its messages exceed no limit."""
+    stream = replace(queue().queue, type="stream", messages_ready=10)
+    found = check([queue("r", ready=1), replace(queue(), queue=stream)], Thresholds({"ready": 1}), [], "")
+    assert (found.status, found.figures["ready"]) == (Status.OK, 1)
+
+
 def test_the_limit_that_is_exceeded_is_named_first() -> None:
     """A trouble that has been there all along does not stand in front of what is new."""
     limits = Thresholds({"ready": 10}, {"ready": 20})
@@ -120,6 +127,29 @@ def test_the_dead_of_a_named_queue() -> None:
         "RQTOOL WARNING: q.dead: 3 tasks of 'q' were given up. 1 queue, 4 ready, 0 held, 0 stuck, 3 dead | "
         "ready=4;;;0 held=0;;;0 stuck=0;;0;0 dead=3;0;;0"
     )
+
+
+def test_the_returned_tasks_of_a_named_queue() -> None:
+    """They are its tasks: where nobody takes them, all is not well because the queue itself is empty."""
+    seen = [queue("q"), queue("q.returned", ready=3, consumers=0)]
+    found = check(seen, replace(DEFAULT, crit={"ready": 2}), ["q"], "")
+    assert found.line == (
+        "RQTOOL CRITICAL: 3 ready, more than the limit of 2 (3 of them in q.returned). "
+        "q.returned: no consumers, 3 ready, and nobody consumes. 2 queues, 3 ready, 0 held, 0 stuck, 0 dead | "
+        "ready=3;;2;0 held=0;;;0 stuck=0;;;0 dead=0;0;;0"
+    )
+    assert check(seen, DEFAULT, ["q"], "").status is Status.WARNING
+
+
+@pytest.mark.parametrize(("state", "status"), [("down", Status.CRITICAL), ("running", Status.UNKNOWN)])
+def test_a_dead_queue_without_figures(state: str, status: Status) -> None:
+    """How many tasks of a named queue are dead is not known, so all is not well."""
+    clock = Clock(None, datetime.now(UTC))
+    figures = Queue("/", "q.dead", None, None, 0, state, "quorum", True)
+    found = check([queue("q"), Diagnosis(figures, Deliveries(0), [], Basis(60.0, clock))], DEFAULT, ["q"], "")
+    assert found.status is status
+    assert f"{status.name}: q.dead: " in found.line
+    assert " dead=U;" in found.line
 
 
 def test_a_queue_that_is_not_there() -> None:

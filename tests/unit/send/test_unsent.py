@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,20 @@ def test_a_file_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     unsent.add(b"one")
     unsent.finish(complete=True)
     assert (tmp_path / "rest").read_bytes() == b"one\n"
+
+
+def test_who_could_read_and_write_the_file_still_can(tmp_path: Path) -> None:
+    """The programs that fill the input, for instance; a new file is as any other program would make it."""
+    for name in ("old", "new", "usual"):
+        (tmp_path / name).touch()
+    (tmp_path / "old").chmod(0o664)
+    (tmp_path / "new").unlink()
+    for name in ("old", "new"):
+        unsent = UnsentFile(tmp_path / name, b"\n")
+        unsent.add(b"one")
+        unsent.finish(complete=True)
+    assert stat.S_IMODE((tmp_path / "old").stat().st_mode) == 0o664
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 @pytest.fixture

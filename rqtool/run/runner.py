@@ -24,7 +24,7 @@ import rqtool
 from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import STEP, Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
-from rqtool.run.process_group import signal_group
+from rqtool.run.process_group import groups_of, signal_group, signal_groups
 
 CLOSE_SECONDS = 2.0
 """How long a runner may take to end by itself."""
@@ -191,9 +191,9 @@ class Runner:
             self._lifeline = -1
 
     def _kill_commands(self) -> None:
-        for group in memoryview(self._shared[:]).cast("i") if self._is_command and not self._shared.closed else ():
-            if group:
-                signal_group(group, signal.SIGKILL)
+        if self._is_command and not self._shared.closed:
+            pids = [pid for pid in memoryview(self._shared[:]).cast("i") if pid]
+            signal_groups(set[int]().union(*groups_of(pids).values()), signal.SIGKILL)
 
 
 def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subprocess.Popen[bytes]:

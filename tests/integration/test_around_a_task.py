@@ -277,6 +277,23 @@ def test_commands_end_with_a_killed_worker(rqtool: Program, vhost: Vhost) -> Non
     eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)))
 
 
+@pytest.mark.parametrize("end", ["kill", "second signal", "timeout"])
+def test_what_has_a_process_group_of_its_own_ends_too(rqtool: Program, vhost: Vhost, end: str) -> None:
+    """As `timeout` has in a script."""
+    vhost.publish("1")
+    script = "echo $$ >> pids; timeout 300 sh -c 'echo $$ >> pids; sleep 300; :'; :"
+    limit = ["--timeout", "1s"] if end == "timeout" else []
+    worker = rqtool.start("work", *limit, "--", "sh", "-c", script)
+    eventually(lambda: len(pids(rqtool)) == 2)
+    if end == "kill":
+        worker.kill()
+    elif end == "second signal":
+        worker.signal(signal.SIGTERM)
+        worker.says("a second signal kills it")
+        worker.signal(signal.SIGTERM)
+    eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)))
+
+
 def pids(rqtool: Program) -> list[int]:
     path = rqtool.cwd / "pids"
     return [int(line) for line in path.read_text().split()] if path.exists() else []

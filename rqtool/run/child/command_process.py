@@ -122,7 +122,7 @@ def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outc
 class CommandProcess:
     """A command that was started for the task `number`. `output`: None where its stdout is our own."""
 
-    __slots__ = ("_tail", "code", "is_late", "kill_at", "number", "output", "pid", "slot", "streams")
+    __slots__ = ("_tail", "code", "groups", "kill_at", "number", "output", "pid", "slot", "streams")
 
     def __init__(self, number: int, slot: int, pid: int, streams: list[Stream], output: TaskOutput | None) -> None:
         self.number = number
@@ -134,8 +134,8 @@ class CommandProcess:
         """None: it has not ended."""
         self.kill_at: float | None = None
         """If its time is up: until when it may still end by itself."""
-        self.is_late = False
-        """Whether its time was up before it ended."""
+        self.groups: set[int] = set()
+        """The process groups to be ended, if its time was up before it ended."""
         self._tail = b""
 
     @property

@@ -93,6 +93,13 @@ def is_timeout(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and outcome.why.startswith(_TIMED_OUT)
 
 
+def is_stopped(outcome: Outcome) -> bool:
+    """Whether a signal that asks programs to end has ended it, also where a shell reports that."""
+    code: int | None = getattr(outcome, "exit_code", None)
+    ends = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    return code is not None and (-code if code < 0 else code - 128) in ends and not is_timeout(outcome)
+
+
 def judge_exit(program: str, code: int, detail: str) -> Outcome:
     """Judge an exit code, negative for a signal (https://man.openbsd.org/sysexits); `detail`: the end of stderr."""
     if code == 0:

@@ -7,7 +7,7 @@ import time
 
 from rqtool.amqp.consumer import Delivery
 from rqtool.errors import RqtoolError
-from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage
+from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage, is_stopped
 from rqtool.run.pool import Pool
 from rqtool.text import plural
 from rqtool.work.brake import TOLERATED, Brake
@@ -180,6 +180,10 @@ class Dispatcher:
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, Shortage):
             self._wait_for_room(job, outcome.why)
+            return
+        if self._lifecycle.signals.finish and is_stopped(outcome):  # whoever stops us may signal all processes
+            self._events.cut_off(job.task, outcome)
+            self._settler.return_to_queue(job)
             return
         self._shortage.release()
         self.prefetch.took(seconds)

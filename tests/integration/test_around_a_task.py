@@ -28,6 +28,10 @@ def hold(body):
     open("held", "w").write(str(os.getpid()))
     re.match(r"(a+)+$", "a" * 64 + "b")
 
+def stay(body):
+    open("pids", "w").write(f"{os.getpid()}\\n")
+    time.sleep(300)
+
 def halves(body):
     if body == b"half":
         raise ValueError("no smile: " + json.loads('"\\\\ud83d"'))
@@ -231,6 +235,22 @@ def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
     worker.signal(signal.SIGHUP)
     assert worker.wait().code == 0
     assert (rqtool.cwd / "log").read_text() == "a\n"
+    assert vhost.figures() == (1, 0)
+
+
+@pytest.mark.parametrize("work", [["--", "sh", "-c", "echo $$ >> pids; exec sleep 300"], ["--call", "functions:stay"]])
+def test_a_signal_to_all_processes_is_no_verdict(functions: Program, vhost: Vhost, work: list[str]) -> None:
+    """As a batch system, a reboot, or systemd by default sends it: the task goes back, and no attempt is counted."""
+    vhost.publish("a")
+    worker = functions.start("work", "--retry-delays", "none", *work)
+    [task] = eventually(lambda: pids(functions))
+    worker.signal(signal.SIGTERM)
+    worker.says("stopping when the work in hand is done (1 task)")
+    os.kill(task, signal.SIGTERM)
+    ended = worker.wait()
+    assert ended.code == 0
+    assert "'a' was stopped too (" in ended.stderr
+    assert vhost.figures("task_queue.dead") == (0, 0)
     assert vhost.figures() == (1, 0)
 
 

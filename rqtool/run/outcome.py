@@ -6,15 +6,21 @@ command's, None if there is none.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from rqtool.durations import format_duration
 
 CANNOT_RUN = {126: "executable", 127: "found"}
 """What a shell answers for a command that is not executable, or not there."""
 _TIMED_OUT = "timed out after "
+_PASSES = (
+    *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
+    errno.ETXTBSY,  # somebody is writing the program: a deployment
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,11 @@ def judge_exit(program: str, code: int, detail: str) -> Outcome:
     if code in CANNOT_RUN:
         return CannotRun(f"The command can't be run: {program!r}: {why} (not {CANNOT_RUN[code]})", code)
     return Failed(why, detail, code)
+
+
+def is_shortage(error: object) -> TypeGuard[OSError | MemoryError]:
+    """Whether an error is about what the system has run out of for now."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _PASSES)
 
 
 def shortage(error: OSError | MemoryError) -> Shortage:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from rqtool.run.child.outlet import TaskOutput
 from rqtool.run.child.streams import Stream
-from rqtool.run.outcome import CannotRun, Failed, Outcome, shortage
+from rqtool.run.outcome import CannotRun, Failed, Outcome, is_shortage, shortage
 from rqtool.run.program import why_not
 from rqtool.run.task import Task
 
@@ -20,7 +20,6 @@ PREFIX = b"RQTOOL_TASK_"
 inherit options that its own command line doesn't give.
 """
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
-_NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 MOST_HEADERS = 128 * 1024
 """Bytes of variables with headers: Linux takes no more in a single variable, and about 2 MB of arguments and variables
 together. As text, a binary header or a long list can be several times as large as in its frame."""
@@ -107,10 +106,10 @@ def spawn(
 
 def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outcome:
     """Judge why a command could not be started."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
-        return shortage(error)
     if isinstance(error, ValueError):
         return Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
+    if isinstance(error, MemoryError) or is_shortage(error):
+        return shortage(error)
     if error.errno in _NOT_RUNNABLE and error.filename is not None:
         return CannotRun(f"The command can't be run: {why_not(program, error)}")
     why = (error.strerror or str(error)).lower()

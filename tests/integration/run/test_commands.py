@@ -22,7 +22,7 @@ import pytest
 
 from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
-from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.run.placeholders import Template
 from rqtool.run.pool import Pool
 from rqtool.run.process_group import KILL_AFTER
@@ -283,6 +283,16 @@ class TestOutcome:
             change(program)
             why = why.format(repr(str(program))).replace("PATH", str(program))
             assert pool.run(TASK) == CannotRun(f"The command can't be run: {why}")
+
+    def test_a_program_that_is_being_written(self, tmp_path: Path) -> None:
+        """As by a deployment: that is no verdict on the task."""
+        program = tmp_path / "program"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        with driving(str(program)) as pool:
+            with program.open("a"):
+                assert pool.run(TASK) == Shortage("text file busy")
+            assert pool.run(TASK) == Done(0)
 
     def test_where_a_program_is_looked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In PATH, in its order, for each task anew, passing over what is not executable; not so a name with a slash,

@@ -1013,6 +1013,24 @@ class TestShortage:
         short = Shortage("too many open files")
         assert Path("out").read_text() == repr([short, Done(), short, Done(), *[Done()] * 4])
 
+    def test_no_room_for_one_more_process(self) -> None:
+        """A job that can't have a process of its own yet is no verdict on its task, and not the end of the worker."""
+        _module("def handle(body): time.sleep(0.3)")
+        with _worker("""
+            function = driven(jobs=2)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            least = os.dup(0)
+            os.close(least)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (least, before[1]))
+            outcomes = function.work_off(*tasks(b"1", b"2"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            outcomes += function.work_off(*tasks(b"1", b"2"))
+            with open("out.part", "w") as out: out.write(repr(outcomes))
+            os.rename("out.part", "out")
+        """):
+            eventually(lambda: Path("out").exists())
+        assert Path("out").read_text() == repr([Done(), Shortage("too many open files"), Done(), Done()])
+
     @KEYWORDS
     def test_a_process_that_may_open_no_more_files(self, opened: Opened, keyword: str) -> None:
         """It can't take a large body, and says so; the next one it can."""

@@ -70,7 +70,7 @@ class Session:
         opening = keep_trying(self._subscribe, on_failure, self._tries)
         self._tries += 1
         try:
-            opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.signals.finish)
+            opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.stopping)
         except UnsafeQueue as error:
             if before is None:
                 raise

@@ -44,7 +44,8 @@ main()
 
 
 class Runner:
-    """A process that runs tasks, in a process group of its own.
+    """A process that runs tasks, in a session of its own, so that neither the terminal's keys nor its job control reach
+    it or its commands.
 
     In memory that it shares with us it records the process groups of its commands, so that we can kill what it leaves
     behind, or which task of an async function is in a step, so that we know which one blocks or ended it.
@@ -207,5 +208,5 @@ def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subproce
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         pass_fds=numbers,
-        process_group=0,
+        start_new_session=True,  # without a terminal: nothing that asks there, or writes there, stops for ever
     )

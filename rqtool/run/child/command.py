@@ -17,7 +17,7 @@ from mmap import mmap
 
 from rqtool.output import Output
 from rqtool.run.channel import Taken, file_with, take
-from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, judge_start, spawn, variables_of
+from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_ends, judge_start, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
 from rqtool.run.child.streams import Stream, Streams
 from rqtool.run.child.unwritable import why_unwritable
@@ -66,7 +66,7 @@ class Commands:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL would not wake us.
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *ignore_stops()]
+        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *ignore_ends()]
         self._is_taking = False
 
     def serve(self) -> None:

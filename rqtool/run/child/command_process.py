@@ -52,14 +52,13 @@ def _value(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
 
 
-def ignore_stops() -> list[signal.Signals]:
-    """Ignore the signals that would end or stop us, and return those that were not ignored before. Only the worker
-    decides when we end, but a service manager signals every process that it finds. A terminal may stop us too, since we
-    write to it from the background (stty tostop).
+def ignore_ends() -> list[signal.Signals]:
+    """Ignore the signals that would end us, and return those that were not ignored before. Only the worker decides when
+    we end, but a service manager signals every process that it finds.
     """
     handled = [
         number
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
     for number in handled:

@@ -656,7 +656,7 @@ class TestStderr:
         assert heard.strip(b"\0") == b"end\n"
 
     def test_a_terminal_that_stops_who_writes_in_the_background_does_not_stop_us(self) -> None:
-        """So it is after `stty tostop`; runners are not in the foreground."""
+        """So it is after `stty tostop`; runners are not in the foreground. A command can ask nobody, and ends."""
         master, terminal = pty.openpty()
         _program(
             """
@@ -669,10 +669,12 @@ class TestStderr:
             os.dup2(terminal, 2)
             with driving("sh", "-c", "echo heard >&2; exit 3") as pool:
                 assert pool.run(TASK) == Failed("exit code 3", "heard", 3)
+            with driving("sh", "-c", "echo said; exec 2>&-; read answer </dev/tty; exit 3", stdout=terminal) as pool:
+                assert pool.run(TASK) == Failed("exit code 3", "", 3)
             """,
             os.ttyname(terminal),
         )
-        assert os.read(master, 1000) == b"heard\r\n"
+        assert os.read(master, 1000) == b"heard\r\nsaid\r\n"
         os.close(master)
         os.close(terminal)
 

@@ -22,6 +22,9 @@ from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription
 
+SAID_FOR = 60.0
+"""Seconds between two messages about a shortage: it can be over, and begin again, with each task that ends."""
+
 
 class Dispatcher:
     """Each job passes `receive` and `begin_jobs`; then the pool calls `begun`, `ended` or `withdrawn`."""
@@ -38,6 +41,7 @@ class Dispatcher:
         self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._shortage = Brake()
         """On while the machine lacks a resource that a task needs to begin."""
+        self._said_until = 0.0
         self._failures = Brake(TOLERATED if options.brake else None, options.longest_pause)
         """On while something that the tasks need seems to be broken."""
         self._probe: Job | None = None
@@ -198,10 +202,12 @@ class Dispatcher:
         self._settler.conclude(job, outcome, seconds)
 
     def _wait_for_room(self, job: Job, reason: str) -> None:
-        """After a growing pause, try again a task that could not begin here."""
-        if not self._shortage.is_on:
+        """After a growing pause, or when another one ends, try again a task that could not begin here."""
+        now = time.monotonic()
+        if now >= self._said_until:
+            self._said_until = now + SAID_FOR
             self._events.shortage(reason)
-        self._wake_after(self._shortage.failed(time.monotonic()))
+        self._wake_after(self._shortage.failed(now))
         self._pool.withdraw()
         self.withdrawn(job)
 

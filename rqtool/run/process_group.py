@@ -12,20 +12,25 @@ KILL_AFTER = 5.0
 
 def groups_of(leaders: Collection[int]) -> dict[int, set[int]]:
     """For each leader of a process group, the groups that it and its descendants are in: `timeout` in a script, or a
-    shell with job control, makes groups of its own. Without /proc (macOS) only that of the leader.
+    shell with job control, makes groups of its own. What has gone into a session of its own is meant to stay. Without
+    /proc (macOS) only the group of the leader.
     """
-    children: dict[int, list[tuple[int, int]]] = {}
+    processes: dict[int, tuple[int, int, int]] = {}
     for pid in map(int, filter(str.isdigit, os.listdir("/proc") if leaders and os.path.isdir("/proc") else ())):
         with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()  # state, parent, group, ...
-            children.setdefault(int(fields[1]), []).append((pid, int(fields[2])))
+            parent, group, session = map(int, file.read().rpartition(b")")[2].split()[1:4])
+            processes[pid] = parent, group, session
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _, session) in processes.items():
+        if parent in processes and processes[parent][2] == session:
+            children.setdefault(parent, []).append(pid)
     found = {}
     for leader in leaders:
         found[leader], left = {leader}, [leader]
         while left:
-            for pid, group in children.get(left.pop(), ()):
-                found[leader].add(group)
-                left.append(pid)
+            below = children.get(left.pop(), [])
+            found[leader].update(processes[pid][1] for pid in below)
+            left += below
     return found
 
 

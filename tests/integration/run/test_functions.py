@@ -788,6 +788,19 @@ class TestTimeout:
         assert _is_gone(_pid())
         eventually(lambda: _is_gone(_pid("other")))
 
+    def test_what_has_a_process_group_of_its_own(self, opened: Opened) -> None:
+        """It ends too, but not what has a session of its own."""
+        _module("""
+            def handle(body):
+                script = "timeout 1000 sh -c 'echo $$ > other; sleep 1000; :'; :"
+                detached = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+                pid("detached", detached.pid); subprocess.run(["sh", "-c", script])
+        """)
+        assert opened(timeout=1.0).run(TASK) == Failed("timed out after 1s")
+        eventually(lambda: _is_gone(_pid("other")))
+        assert not _is_gone(_pid("detached"))
+        os.kill(_pid("detached"), signal.SIGKILL)
+
     def test_many_that_ignore_sigterm(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         """They end together, not one after the other; and no new task waits for that where another process is free."""
         _module("""

@@ -156,8 +156,9 @@ def belongs(name: str, names: Collection[str]) -> bool:
 
 
 def sibling_queues(queue: str, waits: Sequence[tuple[str, float]]) -> list[Destination]:
-    """The sibling queues that a worker needs; `waits` are names and seconds of its retry delays."""
-    return [dead(queue), returned(queue), quarantine(queue), *(waiting(queue, *wait) for wait in waits)]
+    """The sibling queues that a worker needs, each once; `waits` are names and seconds of its retry delays."""
+    places = [dead(queue), returned(queue), quarantine(queue), *(waiting(queue, *wait) for wait in waits)]
+    return list(dict.fromkeys(places))
 
 
 def check_sibling_names(queue: str, siblings: Sequence[Destination]) -> None:

@@ -6,15 +6,21 @@ command's, None if there is none.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from rqtool.durations import format_duration
 
 CANNOT_RUN = {126: "executable", 127: "found"}
 """What a shell answers for a command that is not executable, or not there."""
 _TIMED_OUT = "timed out after "
+_PASSES = (
+    *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
+    errno.ETXTBSY,  # somebody is writing the program: a deployment
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,13 @@ def is_timeout(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and outcome.why.startswith(_TIMED_OUT)
 
 
+def is_stopped(outcome: Outcome) -> bool:
+    """Whether a signal that asks programs to end has ended it, also where a shell reports that."""
+    code: int | None = getattr(outcome, "exit_code", None)
+    ends = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    return code is not None and (-code if code < 0 else code - 128) in ends and not is_timeout(outcome)
+
+
 def judge_exit(program: str, code: int, detail: str) -> Outcome:
     """Judge an exit code, negative for a signal (https://man.openbsd.org/sysexits); `detail`: the end of stderr."""
     if code == 0:
@@ -105,6 +118,11 @@ def judge_exit(program: str, code: int, detail: str) -> Outcome:
     if code in CANNOT_RUN:
         return CannotRun(f"The command can't be run: {program!r}: {why} (not {CANNOT_RUN[code]})", code)
     return Failed(why, detail, code)
+
+
+def is_shortage(error: object) -> TypeGuard[OSError | MemoryError]:
+    """Whether an error is about what the system has run out of for now."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _PASSES)
 
 
 def shortage(error: OSError | MemoryError) -> Shortage:

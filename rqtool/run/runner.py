@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from mmap import mmap
@@ -24,7 +25,7 @@ import rqtool
 from rqtool.run.channel import file_with, give, take
 from rqtool.run.encoding import STEP, Answers, Spec, pack_values, unpack_values
 from rqtool.run.outcome import signal_name
-from rqtool.run.process_group import signal_group
+from rqtool.run.process_group import groups_of, signal_groups
 
 CLOSE_SECONDS = 2.0
 """How long a runner may take to end by itself."""
@@ -44,7 +45,8 @@ main()
 
 
 class Runner:
-    """A process that runs tasks, in a process group of its own.
+    """A process that runs tasks, in a session of its own, so that neither the terminal's keys nor its job control reach
+    it or its commands.
 
     In memory that it shares with us it records the process groups of its commands, so that we can kill what it leaves
     behind, or which task of an async function is in a step, so that we know which one blocks or ended it.
@@ -148,17 +150,18 @@ class Runner:
         await self._close()
 
     async def terminate(self, seconds: float) -> None:
-        """End it, and its whole process group: by SIGTERM, and after so many seconds by SIGKILL. 0: at once."""
+        """End it, and all that it has started: by SIGTERM, and after so many seconds by SIGKILL. 0: at once."""
+        groups = groups_of([self._process.pid])[self._process.pid]
         if seconds:
-            signal_group(self._process.pid, signal.SIGTERM)
-        if not (seconds and await self._ends(seconds, group=True)):
-            signal_group(self._process.pid, signal.SIGKILL)  # even if it has ended: the group keeps the number taken
+            signal_groups(groups, signal.SIGTERM)
+        if not (seconds and await self._ends(seconds, groups)):
+            signal_groups(groups, signal.SIGKILL)  # even if it has ended: the group keeps the number taken
             self._kill_commands()
         await self._close()
 
     def kill(self) -> None:
         if self._process.returncode is None:
-            signal_group(self._process.pid, signal.SIGKILL)
+            signal_groups(groups_of([self._process.pid])[self._process.pid], signal.SIGKILL)
         self._kill_commands()
 
     def how_it_ended(self) -> str:
@@ -171,10 +174,10 @@ class Runner:
     def exit_code(self) -> int | None:
         return self._process.returncode
 
-    async def _ends(self, seconds: float, *, group: bool = False) -> bool:
-        """Wait for the end of the process, or of its whole group. Returns whether it came in time."""
+    async def _ends(self, seconds: float, groups: Collection[int] = ()) -> bool:
+        """Wait for the end of the process, and of these groups. Returns whether it came in time."""
         deadline = time.monotonic() + seconds
-        while self._process.poll() is None or (group and signal_group(self._process.pid, 0)):
+        while self._process.poll() is None or signal_groups(groups, 0):
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_LOOK)
@@ -191,9 +194,9 @@ class Runner:
             self._lifeline = -1
 
     def _kill_commands(self) -> None:
-        for group in memoryview(self._shared[:]).cast("i") if self._is_command and not self._shared.closed else ():
-            if group:
-                signal_group(group, signal.SIGKILL)
+        if self._is_command and not self._shared.closed:
+            pids = [pid for pid in memoryview(self._shared[:]).cast("i") if pid]
+            signal_groups(set[int]().union(*groups_of(pids).values()), signal.SIGKILL)
 
 
 def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subprocess.Popen[bytes]:
@@ -207,5 +210,5 @@ def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subproce
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         pass_fds=numbers,
-        process_group=0,
+        start_new_session=True,  # without a terminal: nothing that asks there, or writes there, stops for ever
     )

@@ -12,7 +12,7 @@ from rqtool.errors import UsageError
 from rqtool.run.encoding import Answer, pack_task
 from rqtool.run.lane import Entry, Lane, Pace, Run, Suspects
 from rqtool.run.launcher import Launcher
-from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, shortage, timed_out
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, is_shortage, shortage, timed_out
 from rqtool.run.process_group import KILL_AFTER
 from rqtool.run.relay import Relay, WorkOutput
 from rqtool.run.runner import CLOSE_SECONDS, Runner
@@ -250,8 +250,10 @@ class Supervisor:
             while self._runner is not None or len(self.lane):
                 await self._supervise(self._runner or await self.start())
         except UsageError as error:
+            cause = error.__cause__
+            outcome = shortage(cause) if is_shortage(cause) else CannotRun(str(error))
             for entry in self.lane.take_all():
-                self._end(entry, CannotRun(str(error)))
+                self._end(entry, outcome)
         finally:
             self._life = None
 

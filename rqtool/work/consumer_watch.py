@@ -33,6 +33,7 @@ async def watch_consumers(session: Session, jobs: Jobs, dispatcher: Dispatcher, 
             continue
         with suppress(Lost):
             was_stalled, stalled = stalled, bool(await subscription.count_ready()) and jobs.received == seen
+            stalled &= not subscription.has_single_consumer  # another worker may be the one
             if stalled and was_stalled:
                 events.say("the broker gives out no tasks though some are ready; consuming anew")
                 await subscription.renew()

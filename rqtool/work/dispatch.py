@@ -7,7 +7,7 @@ import time
 
 from rqtool.amqp.consumer import Delivery
 from rqtool.errors import RqtoolError
-from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage
+from rqtool.run.outcome import Done, Failed, Outcome, Rejected, Shortage, is_stopped
 from rqtool.run.pool import Pool
 from rqtool.text import plural
 from rqtool.work.brake import TOLERATED, Brake
@@ -21,6 +21,9 @@ from rqtool.work.report.events import Events
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription
+
+SAID_FOR = 60.0
+"""Seconds between two messages about a shortage: it can be over, and begin again, with each task that ends."""
 
 
 class Dispatcher:
@@ -38,6 +41,7 @@ class Dispatcher:
         self.prefetch = Prefetch(options.jobs, options.max_tasks or MOST_PREFETCH)
         self._shortage = Brake()
         """On while the machine lacks a resource that a task needs to begin."""
+        self._said_until = 0.0
         self._failures = Brake(TOLERATED if options.brake else None, options.longest_pause)
         """On while something that the tasks need seems to be broken."""
         self._probe: Job | None = None
@@ -181,6 +185,10 @@ class Dispatcher:
         if isinstance(outcome, Shortage):
             self._wait_for_room(job, outcome.why)
             return
+        if self._lifecycle.signals.finish and is_stopped(outcome):  # whoever stops us may signal all processes
+            self._events.cut_off(job.task, outcome)
+            self._settler.return_to_queue(job)
+            return
         self._shortage.release()
         self.prefetch.took(seconds)
         if isinstance(outcome, Done):
@@ -194,10 +202,12 @@ class Dispatcher:
         self._settler.conclude(job, outcome, seconds)
 
     def _wait_for_room(self, job: Job, reason: str) -> None:
-        """After a growing pause, try again a task that could not begin here."""
-        if not self._shortage.is_on:
+        """After a growing pause, or when another one ends, try again a task that could not begin here."""
+        now = time.monotonic()
+        if now >= self._said_until:
+            self._said_until = now + SAID_FOR
             self._events.shortage(reason)
-        self._wake_after(self._shortage.failed(time.monotonic()))
+        self._wake_after(self._shortage.failed(now))
         self._pool.withdraw()
         self.withdrawn(job)
 

@@ -40,6 +40,7 @@ class Lifecycle:
     def fail(self, error: Exception) -> None:
         """End the worker with this error when the running tasks are done, unless there was an earlier error."""
         self.error = self.error or error
+        self.signals.look_again()
         self.changed()
 
     def drained(self) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from rqtool.amqp.connect import keep_trying
 from rqtool.amqp.connection import CLOSE_SECONDS
-from rqtool.errors import RqtoolError, UnsafeQueue
+from rqtool.errors import AccessRefused, RqtoolError, UnsafeQueue
 from rqtool.work.jobs import Jobs
 from rqtool.work.lifecycle import Lifecycle
 from rqtool.work.report.events import Events
@@ -64,13 +64,15 @@ class Session:
         def on_failure(error: RqtoolError) -> None:
             if before is None:
                 raise error
+            if isinstance(error, AccessRefused):  # unlike a broker that is away, it may stay so
+                self._events.say_once(f"{error.what}; trying again")
 
         if self._jobs.received != self._received:
             self._received, self._tries = self._jobs.received, 0
         opening = keep_trying(self._subscribe, on_failure, self._tries)
         self._tries += 1
         try:
-            opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.signals.finish)
+            opened = await self._lifecycle.signals.interrupt(opening, lambda: self._lifecycle.stopping)
         except UnsafeQueue as error:
             if before is None:
                 raise

@@ -38,6 +38,10 @@ class Subscription:
         """Notices for the user about the queues."""
         self._may_count = self._returned_answers = True
         self._has_limit = self._has_low_limit = False
+        self.has_single_consumer = False
+        """Whether the queue has a single active consumer. Another one becomes active when that one is replaced or takes
+        no more, although it may still run tasks.
+        """
         self._young_until = 0.0
         self._waits: list[str] = []
         self._options = options
@@ -90,7 +94,8 @@ class Subscription:
         """Whether tasks may be given back now and then: another worker can take them at once, and they stay far below
         the broker's delivery limit.
         """
-        return not self._has_low_limit and time.monotonic() >= self._young_until
+        is_forbidden = self._has_low_limit or self.has_single_consumer
+        return not is_forbidden and time.monotonic() >= self._young_until
 
     async def pause(self, reason: str) -> None:
         """Ask for no more deliveries, but keep those in hand."""
@@ -170,6 +175,7 @@ class Subscription:
         self._has_limit = returns is not None and returns < UNREACHED_LIMIT
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
+        self.has_single_consumer = found.arguments.get("x-single-active-consumer") is True
         is_new, missing = found.new, set[str]()
         for place in self._options.places:
             try:

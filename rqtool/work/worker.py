@@ -67,8 +67,8 @@ class Worker:
             self._start_the_rest()
             try:
                 # A module that takes long to import does not delay Ctrl-C.
-                await signals.interrupt(self._pool.open(), lambda: signals.finish)
-                if signals.finish:
+                await signals.interrupt(self._pool.open(), lambda: self._lifecycle.stopping)
+                if self._lifecycle.stopping:
                     self._pool.kill()
                 await self._work()
             finally:

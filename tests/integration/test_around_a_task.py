@@ -28,6 +28,10 @@ def hold(body):
     open("held", "w").write(str(os.getpid()))
     re.match(r"(a+)+$", "a" * 64 + "b")
 
+def stay(body):
+    open("pids", "w").write(f"{os.getpid()}\\n")
+    time.sleep(300)
+
 def halves(body):
     if body == b"half":
         raise ValueError("no smile: " + json.loads('"\\\\ud83d"'))
@@ -170,7 +174,7 @@ def test_no_room_for_processes_is_no_verdict(rqtool: Program, vhost: Vhost) -> N
         limit += 4
         ended = work(limit)
     assert ended.returncode == 0, ended.stderr
-    assert "no task can be started here for now (too many open files)" in ended.stderr
+    assert ended.stderr.count("no task can be started here for now (too many open files)") == 1
     assert len((rqtool.cwd / "log").read_text().split()) == 40
     assert vhost.ready() == 0
     assert vhost.ready("task_queue.dead") == 0
@@ -234,6 +238,22 @@ def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.figures() == (1, 0)
 
 
+@pytest.mark.parametrize("work", [["--", "sh", "-c", "echo $$ >> pids; exec sleep 300"], ["--call", "functions:stay"]])
+def test_a_signal_to_all_processes_is_no_verdict(functions: Program, vhost: Vhost, work: list[str]) -> None:
+    """As a batch system, a reboot, or systemd by default sends it: the task goes back, and no attempt is counted."""
+    vhost.publish("a")
+    worker = functions.start("work", "--retry-delays", "none", *work)
+    [task] = eventually(lambda: pids(functions))
+    worker.signal(signal.SIGTERM)
+    worker.says("stopping when the work in hand is done (1 task)")
+    os.kill(task, signal.SIGTERM)
+    ended = worker.wait()
+    assert ended.code == 0
+    assert "'a' was stopped too (" in ended.stderr
+    assert vhost.figures("task_queue.dead") == (0, 0)
+    assert vhost.figures() == (1, 0)
+
+
 def test_sighup_ends_send_with_its_report(rqtool: Program, vhost: Vhost) -> None:
     """What is not confirmed is said and kept, as with SIGTERM."""
     sender = rqtool.start("send", "--unsent", "rest", stdin=subprocess.PIPE)
@@ -274,6 +294,23 @@ def test_commands_end_with_a_killed_worker(rqtool: Program, vhost: Vhost) -> Non
     worker = rqtool.start("work", "-j", "3", "--", "sh", "-c", script)
     eventually(lambda: len(pids(rqtool)) == 6)
     worker.kill()
+    eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)))
+
+
+@pytest.mark.parametrize("end", ["kill", "second signal", "timeout"])
+def test_what_has_a_process_group_of_its_own_ends_too(rqtool: Program, vhost: Vhost, end: str) -> None:
+    """As `timeout` has in a script."""
+    vhost.publish("1")
+    script = "echo $$ >> pids; timeout 300 sh -c 'echo $$ >> pids; sleep 300; :'; :"
+    limit = ["--timeout", "1s"] if end == "timeout" else []
+    worker = rqtool.start("work", *limit, "--", "sh", "-c", script)
+    eventually(lambda: len(pids(rqtool)) == 2)
+    if end == "kill":
+        worker.kill()
+    elif end == "second signal":
+        worker.signal(signal.SIGTERM)
+        worker.says("a second signal kills it")
+        worker.signal(signal.SIGTERM)
     eventually(lambda: not any(is_alive(pid) for pid in pids(rqtool)))
 
 

@@ -74,10 +74,10 @@ def test_without_a_terminal_there_is_no_bar(rqtool: Program) -> None:
 
 @pytest.mark.usefixtures("old_places")
 def test_what_waits_for_another_attempt_is_shown(vhost: Vhost, rqtool: Program) -> None:
-    """Nothing is left to begin for now, and the worker is not done."""
+    """Nothing is left to begin for now, and the worker is not done; a wait queue of two delays counts once."""
     vhost.publish("bad", "worse", "good")
     only_good = ["sh", "-c", '[ "$1" = good ]', "sh", "{}"]
-    terminal = Terminal(vhost, 100, "work", "--bar", "--drain", "--retry-delays", "10m", "--", *only_good)
+    terminal = Terminal(vhost, 100, "work", "--bar", "--drain", "--retry-delays", "10m,10m", "--", *only_good)
     try:
         eventually(lambda: b"1 done, 2 failed, 0 running, " in terminal.read())
         eventually(lambda: b" 0 left, 2 to retry, ETA ?\x1b" in terminal.read())

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.proxy import Proxy
 from tests.tools import Program, Vhost, eventually, lines
 
 TRY = ["sh", "-c", 'echo "$1" >> log; [ -e up ]', "sh", "{}"]
@@ -87,3 +88,25 @@ def test_a_pause_holds_up_no_end(rqtool: Program, vhost: Vhost) -> None:
     assert worker.wait(5).code == 0
     assert len(rqtool.log()) == 13
     eventually(lambda: vhost.ready() + vhost.ready("task_queue.retry.6s") == 50)
+
+
+@pytest.mark.usefixtures("old_places")
+def test_halt_without_a_broker(rqtool: Program, vhost: Vhost) -> None:
+    """A worker that is to stop does not wait until the broker is back."""
+    vhost.publish("1")
+    proxy = Proxy(vhost.node.amqp_port)
+    script = "touch begun; while [ ! -e on ]; do sleep 0.05; done; exit 1"
+    try:
+        worker = rqtool.start(
+            "work", "--halt", "1", "--", "sh", "-c", script, env={"RQTOOL_URL": vhost.url_at(proxy.port)}
+        )
+        eventually((rqtool.cwd / "begun").exists)
+        proxy.cut(refuse=True)
+        worker.says("connection lost: ")
+        (rqtool.cwd / "on").touch()
+        ended = worker.wait()
+    finally:
+        proxy.close()
+    assert ended.code == 1
+    assert "Stopped by --halt: 1 attempt failed in a row" in ended.stderr
+    eventually(lambda: vhost.ready() == 1)

@@ -66,6 +66,19 @@ def test_a_worker_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     worker.says("back")
 
 
+def test_a_worker_whose_password_was_changed(rqtool: Program, limited: Vhost, vhost: Vhost) -> None:
+    """It waits for its old one, and says why."""
+    vhost.api("DELETE", "/api/user-limits/limited/max-connections")
+    worker = rqtool.start("work", "--", "cat", env={"RQTOOL_URL": limited.url})
+    eventually(lambda: vhost.consumers() == 1)
+    vhost.api("PUT", "/api/users/limited", {"password": "another", "tags": ""})
+    for each in eventually(lambda: vhost.api("GET", f"/api/vhosts/{vhost.path}/connections")):
+        vhost.api("DELETE", f"/api/connections/{quote(each['name'], safe='')}")
+    worker.says("refused user 'limited': wrong name or password; trying again")
+    vhost.api("PUT", "/api/users/limited", {"password": "limited", "tags": ""})
+    worker.says("connected again")
+
+
 @pytest.mark.usefixtures("old_places")
 def test_a_retry_waits_for_room(rqtool: Program, vhost: Vhost) -> None:
     """The worker's second connection, for copies, is waited for too; the task is kept meanwhile."""

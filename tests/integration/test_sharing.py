@@ -110,3 +110,21 @@ def test_queues_that_would_lose_tasks_are_refused(rqtool: Program, vhost: Vhost)
                 assert why in ended.stderr
                 assert f"'{queue}'" in ended.stderr
                 assert f"--queue {queue}_durable" in ended.stderr
+
+
+@pytest.mark.usefixtures("old_places")
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_single_active_consumer(rqtool: Program, vhost: Vhost, kind: str) -> None:
+    """Of two workers one works, in the order of the queue, one task at a time; the other one waits in silence."""
+    arguments: dict[str, str | int] = {"x-queue-type": kind, "x-single-active-consumer": True}
+    vhost.declare("task_queue", **arguments)
+    tasks = [*map(str, range(200)), "slow", *map(str, range(200, 400))]
+    vhost.publish(*tasks)
+    impatient = rqtool.tuned("from rqtool.work import consumer_watch; consumer_watch.POLL = 0.2")
+    script = 'read n; echo "$n" >> log; [ "$n" != slow ] || sleep 2; echo "$n" >> log'
+    options = ["--drain", "--retry-delays", "1s"]
+    workers = [impatient.start("work", *options, "--", "sh", "-c", script) for _ in range(2)]
+    ended = [worker.wait() for worker in workers]
+    assert [each.code for each in ended] == [0, 0]
+    assert rqtool.log() == [task for task in tasks for _ in range(2)]
+    assert [each.stderr for each in ended if "consuming anew" in each.stderr] == []

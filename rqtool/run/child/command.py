@@ -17,7 +17,7 @@ from mmap import mmap
 
 from rqtool.output import Output
 from rqtool.run.channel import Taken, file_with, take
-from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_stops, judge_start, spawn, variables_of
+from rqtool.run.child.command_process import PREFIX, CommandProcess, ignore_ends, judge_start, spawn, variables_of
 from rqtool.run.child.outlet import Outlet, TaskOutput
 from rqtool.run.child.streams import Stream, Streams
 from rqtool.run.child.unwritable import why_unwritable
@@ -25,7 +25,7 @@ from rqtool.run.child.worker import Worker
 from rqtool.run.encoding import Answer, Spec, unpack_task
 from rqtool.run.outcome import Outcome, OutputGone, judge_exit, timed_out
 from rqtool.run.placeholders import Template
-from rqtool.run.process_group import KILL_AFTER, signal_group
+from rqtool.run.process_group import KILL_AFTER, groups_of, signal_groups
 
 END_OF_STDERR = 0.2
 """Seconds that stderr may stay open after a command failed: processes that it left behind may hold it forever."""
@@ -66,7 +66,7 @@ class Commands:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         # SIG_IGN, which may be inherited, would have the system forget exit codes; SIG_DFL would not wake us.
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *ignore_stops()]
+        self._default = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *ignore_ends()]
         self._is_taking = False
 
     def serve(self) -> None:
@@ -233,7 +233,7 @@ class Commands:
         return output.is_on_its_way
 
     def _judge(self, command: CommandProcess, code: int) -> Outcome:
-        if command.is_late:
+        if command.groups:
             return timed_out(self._spec.timeout or 0.0, command.last_lines(), code)
         if command.output is not None and command.output.trouble:
             return command.output.trouble
@@ -249,6 +249,7 @@ class Commands:
 
     def _meet_deadlines(self) -> None:
         now = time.monotonic()
+        late: dict[int, CommandProcess] = {}
         for command, deadline in list(self._deadlines.items()):
             if now < deadline:
                 continue
@@ -257,18 +258,19 @@ class Commands:
             elif command.code is not None:
                 self._finish(command)
             else:
-                command.is_late = True
-                command.kill_at = now + KILL_AFTER
-                signal_group(command.pid, signal.SIGTERM)
-                self._deadlines[command] = now + _LOOK
+                late[command.pid] = command
+        for pid, groups in groups_of(late).items():
+            late[pid].groups, late[pid].kill_at = groups, now + KILL_AFTER
+            signal_groups(groups, signal.SIGTERM)
+            self._deadlines[late[pid]] = now + _LOOK
 
     def _see_it_end(self, command: CommandProcess, now: float) -> None:
-        """Wait for the whole group of a command whose time is up, and finally kill what is left of it."""
+        """Wait for all that a command whose time is up has started, and finally kill what is left of it."""
         if now >= (command.kill_at or 0.0):
-            signal_group(command.pid, signal.SIGKILL)
+            signal_groups(command.groups, signal.SIGKILL)
             command.kill_at = inf
         self._deadlines[command] = now + _LOOK
-        if command.code is not None and (command.kill_at == inf or not signal_group(command.pid, 0)):
+        if command.code is not None and (command.kill_at == inf or not signal_groups(command.groups, 0)):
             self._groups[command.slot] = 0
             self._deadlines[command], command.kill_at = now, None
             self._finish(command)
@@ -277,17 +279,18 @@ class Commands:
 
     def _end_all(self, *, at_once: bool) -> None:
         """End what runs: its tasks go to other workers."""
+        pids = [command.pid for command in self._running]
+        groups = set[int]().union(*groups_of(pids).values())
         if not at_once:
-            self._signal_all(signal.SIGTERM)
+            signal_groups(groups, signal.SIGTERM)
             deadline = time.monotonic() + KILL_AFTER
-            while self._signal_all(0) and time.monotonic() < deadline:
+            while self._are_left(groups) and time.monotonic() < deadline:
                 time.sleep(_LOOK)
-        self._signal_all(signal.SIGKILL)
+        signal_groups(groups, signal.SIGKILL)
 
-    def _signal_all(self, number: int) -> bool:
-        """Returns whether any process is left."""
+    def _are_left(self, groups: set[int]) -> bool:
+        """Whether any process is left in them."""
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        left = [signal_group(command.pid, number) for command in self._running]
-        return any(left)
+        return signal_groups(groups, 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from rqtool.run.child.outlet import TaskOutput
 from rqtool.run.child.streams import Stream
-from rqtool.run.outcome import CannotRun, Failed, Outcome, shortage
+from rqtool.run.outcome import CannotRun, Failed, Outcome, is_shortage, shortage
 from rqtool.run.program import why_not
 from rqtool.run.task import Task
 
@@ -20,7 +20,6 @@ PREFIX = b"RQTOOL_TASK_"
 inherit options that its own command line doesn't give.
 """
 _NOT_RUNNABLE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM)
-_NOTHING_LEFT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 MOST_HEADERS = 128 * 1024
 """Bytes of variables with headers: Linux takes no more in a single variable, and about 2 MB of arguments and variables
 together. As text, a binary header or a long list can be several times as large as in its frame."""
@@ -53,14 +52,13 @@ def _value(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
 
 
-def ignore_stops() -> list[signal.Signals]:
-    """Ignore the signals that would end or stop us, and return those that were not ignored before. Only the worker
-    decides when we end, but a service manager signals every process that it finds. A terminal may stop us too, since we
-    write to it from the background (stty tostop).
+def ignore_ends() -> list[signal.Signals]:
+    """Ignore the signals that would end us, and return those that were not ignored before. Only the worker decides when
+    we end, but a service manager signals every process that it finds.
     """
     handled = [
         number
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
     for number in handled:
@@ -107,10 +105,10 @@ def spawn(
 
 def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outcome:
     """Judge why a command could not be started."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NOTHING_LEFT):
-        return shortage(error)
     if isinstance(error, ValueError):
         return Failed("a NUL byte, which no argument can hold: the task can be read from stdin")
+    if isinstance(error, MemoryError) or is_shortage(error):
+        return shortage(error)
     if error.errno in _NOT_RUNNABLE and error.filename is not None:
         return CannotRun(f"The command can't be run: {why_not(program, error)}")
     why = (error.strerror or str(error)).lower()
@@ -122,7 +120,7 @@ def judge_start(program: str, error: OSError | ValueError | MemoryError) -> Outc
 class CommandProcess:
     """A command that was started for the task `number`. `output`: None where its stdout is our own."""
 
-    __slots__ = ("_tail", "code", "is_late", "kill_at", "number", "output", "pid", "slot", "streams")
+    __slots__ = ("_tail", "code", "groups", "kill_at", "number", "output", "pid", "slot", "streams")
 
     def __init__(self, number: int, slot: int, pid: int, streams: list[Stream], output: TaskOutput | None) -> None:
         self.number = number
@@ -134,8 +132,8 @@ class CommandProcess:
         """None: it has not ended."""
         self.kill_at: float | None = None
         """If its time is up: until when it may still end by itself."""
-        self.is_late = False
-        """Whether its time was up before it ended."""
+        self.groups: set[int] = set()
+        """The process groups to be ended, if its time was up before it ended."""
         self._tail = b""
 
     @property

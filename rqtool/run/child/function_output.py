@@ -12,7 +12,6 @@ import io
 import os
 import signal
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from contextvars import ContextVar
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rqtool.output import OutputError, Unbuffered, is_closed, line_buffered
 from rqtool.run.channel import Taken
-from rqtool.run.child.outlet import Outlet, TaskOutput
+from rqtool.run.child.outlet import Outlet, TaskOutput, new_file
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,7 +38,7 @@ class FunctionOutput:
         self._of_task: ContextVar[TaskOutput | None] = ContextVar("output", default=None)
         self._read_to = 0
         self._lock = threading.RLock()  # signal handlers print too
-        with tempfile.TemporaryFile(buffering=0) as file:
+        with new_file() as file:
             os.dup2(file.fileno(), 1)
         fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
         sys.stdout = line_buffered(_Stream(self, 1), sys.stdout)

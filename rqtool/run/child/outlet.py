@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rqtool.output import Content, explain
-from rqtool.run.channel import Taken, send_output
+from rqtool.run.channel import Taken, file_with, send_output
 from rqtool.run.encoding import Spec
 from rqtool.run.outcome import OutputGone, Shortage, shortage
 
@@ -171,9 +171,7 @@ class Spool:
             self._memory += data
             return
         if self._file is None:
-            import tempfile
-
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the writer closes it
+            self._file = new_file()
             data = bytes(self._memory) + data
             self._memory.clear()
         rest = memoryview(data)
@@ -188,6 +186,18 @@ class Spool:
         ready = bytes(self._memory)
         self._memory.clear()
         return ready or None
+
+
+def new_file() -> io.FileIO:
+    """A file for output; in memory where no folder takes temporary files, as in a container whose file system is
+    read-only. Raises OSError.
+    """
+    import tempfile
+
+    try:
+        return tempfile.TemporaryFile(buffering=0)
+    except FileNotFoundError:
+        return io.FileIO(file_with(b""), "r+")
 
 
 def tag_of(body: bytes) -> bytes:

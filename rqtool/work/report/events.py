@@ -63,6 +63,10 @@ class Events:
         attempt = f"{end.task.attempt} ({why(end.outcome)})"
         self.complain(f"{quoted(end.task.body)} was given up at attempt {attempt} and is in {end.place.name!r}")
 
+    def cut_off(self, task: Task, outcome: Outcome) -> None:
+        """What stops the worker has ended the task's command or function too."""
+        self.say(f"{quoted(task.body)} was stopped too ({why(outcome)}): it goes back to the queue")
+
     def shortage(self, why: str) -> None:
         """No task can begin here for now."""
         self.complain(f"no task can be started here for now ({why}); trying again")

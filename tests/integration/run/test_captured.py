@@ -296,6 +296,17 @@ class TestFunctions:
             outcomes = [pool.run(tasks(body.format(around=each).encode())[0]) for each in around]
         assert outcomes == [Shortage("too many open files")] * 2
 
+    @pytest.mark.parametrize("function", ["run", "run_async"])
+    def test_no_temporary_folder(self, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a container whose file system is read-only: what waits is in memory."""
+        nowhere = "import tempfile\ntempfile._candidate_tempdir_list = lambda: []\n"
+        (tmp_path / "sitecustomize.py").write_text(nowhere)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        body = b"print('x' * 600_000)" if function == "run" else b"x" * 600_000
+        with capturing(f"functions:{function}", mode="group") as pool:
+            assert pool.run(tasks(body)[0]) == Done()
+        assert pool.taken.all().count(b"x") == 600_000
+
     @BOTH
     def test_all_in_order(self, mode: str) -> None:
         """Of Python code, of processes that it starts or forks, and of its threads."""

@@ -22,7 +22,7 @@ import pytest
 
 from rqtool.errors import UsageError
 from rqtool.run.encoding import PRETENDED, Spec
-from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from rqtool.run.placeholders import Template
 from rqtool.run.pool import Pool
 from rqtool.run.process_group import KILL_AFTER
@@ -283,6 +283,16 @@ class TestOutcome:
             change(program)
             why = why.format(repr(str(program))).replace("PATH", str(program))
             assert pool.run(TASK) == CannotRun(f"The command can't be run: {why}")
+
+    def test_a_program_that_is_being_written(self, tmp_path: Path) -> None:
+        """As by a deployment: that is no verdict on the task."""
+        program = tmp_path / "program"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        with driving(str(program)) as pool:
+            with program.open("a"):
+                assert pool.run(TASK) == Shortage("text file busy")
+            assert pool.run(TASK) == Done(0)
 
     def test_where_a_program_is_looked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In PATH, in its order, for each task anew, passing over what is not executable; not so a name with a slash,
@@ -646,7 +656,7 @@ class TestStderr:
         assert heard.strip(b"\0") == b"end\n"
 
     def test_a_terminal_that_stops_who_writes_in_the_background_does_not_stop_us(self) -> None:
-        """So it is after `stty tostop`; runners are not in the foreground."""
+        """So it is after `stty tostop`; runners are not in the foreground. A command can ask nobody, and ends."""
         master, terminal = pty.openpty()
         _program(
             """
@@ -659,10 +669,12 @@ class TestStderr:
             os.dup2(terminal, 2)
             with driving("sh", "-c", "echo heard >&2; exit 3") as pool:
                 assert pool.run(TASK) == Failed("exit code 3", "heard", 3)
+            with driving("sh", "-c", "echo said; exec 2>&-; read answer </dev/tty; exit 3", stdout=terminal) as pool:
+                assert pool.run(TASK) == Failed("exit code 3", "", 3)
             """,
             os.ttyname(terminal),
         )
-        assert os.read(master, 1000) == b"heard\r\n"
+        assert os.read(master, 1000) == b"heard\r\nsaid\r\n"
         os.close(master)
         os.close(terminal)
 

@@ -788,6 +788,19 @@ class TestTimeout:
         assert _is_gone(_pid())
         eventually(lambda: _is_gone(_pid("other")))
 
+    def test_what_has_a_process_group_of_its_own(self, opened: Opened) -> None:
+        """It ends too, but not what has a session of its own."""
+        _module("""
+            def handle(body):
+                script = "timeout 1000 sh -c 'echo $$ > other; sleep 1000; :'; :"
+                detached = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+                pid("detached", detached.pid); subprocess.run(["sh", "-c", script])
+        """)
+        assert opened(timeout=1.0).run(TASK) == Failed("timed out after 1s")
+        eventually(lambda: _is_gone(_pid("other")))
+        assert not _is_gone(_pid("detached"))
+        os.kill(_pid("detached"), signal.SIGKILL)
+
     def test_many_that_ignore_sigterm(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
         """They end together, not one after the other; and no new task waits for that where another process is free."""
         _module("""
@@ -1012,6 +1025,24 @@ class TestShortage:
             eventually(lambda: Path("out").exists())
         short = Shortage("too many open files")
         assert Path("out").read_text() == repr([short, Done(), short, Done(), *[Done()] * 4])
+
+    def test_no_room_for_one_more_process(self) -> None:
+        """A job that can't have a process of its own yet is no verdict on its task, and not the end of the worker."""
+        _module("def handle(body): time.sleep(0.3)")
+        with _worker("""
+            function = driven(jobs=2)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            least = os.dup(0)
+            os.close(least)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (least, before[1]))
+            outcomes = function.work_off(*tasks(b"1", b"2"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            outcomes += function.work_off(*tasks(b"1", b"2"))
+            with open("out.part", "w") as out: out.write(repr(outcomes))
+            os.rename("out.part", "out")
+        """):
+            eventually(lambda: Path("out").exists())
+        assert Path("out").read_text() == repr([Done(), Shortage("too many open files"), Done(), Done()])
 
     @KEYWORDS
     def test_a_process_that_may_open_no_more_files(self, opened: Opened, keyword: str) -> None:

@@ -35,7 +35,10 @@ class UnsentFile:
         """Raises RqtoolError where it can't be written."""
         try:
             if self._file is None:
-                self._file = self._target.with_name(f".{self._target.name[:50]}.{uuid.uuid4().hex}").open("xb")
+                path = self._target.with_name(f".{self._target.name[:50]}.{uuid.uuid4().hex}")
+                self._file = path.open("xb")
+                with suppress(OSError):  # FILE is new, or on a file system without permissions
+                    path.chmod(self._target.stat().st_mode & 0o777)  # before tasks are in it: FILE may be private
             self._file.write(body + self._end)
         except OSError as error:
             raise self._failed(error) from None
@@ -54,8 +57,6 @@ class UnsentFile:
                 self._target.write_bytes(b"")
             else:
                 self._file.close()
-                with suppress(FileNotFoundError):
-                    os.chmod(self._file.name, self._target.stat().st_mode & 0o777)
                 os.replace(self._file.name, self._target)
         except OSError as error:
             raise self._failed(error) from None

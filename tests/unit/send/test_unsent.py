@@ -112,6 +112,15 @@ def test_who_could_read_and_write_the_file_still_can(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+def test_a_private_file_is_private_from_the_start(tmp_path: Path) -> None:
+    """Also the one beside it that is being written."""
+    (tmp_path / "rest").touch(0o600)
+    unsent = UnsentFile(tmp_path / "rest", b"\n")
+    unsent.add(b"secret")
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600, 0o600]
+    unsent.finish(complete=True)
+
+
 @pytest.fixture
 def link(tmp_path: Path) -> Path:
     """A symlink to `there/rest`, which is not there yet, from another folder."""

@@ -12,11 +12,15 @@ KILL_AFTER = 5.0
 
 def groups_of(leaders: Collection[int]) -> dict[int, set[int]]:
     """For each leader of a process group, the groups that it and its descendants are in: `timeout` in a script, or a
-    shell with job control, makes groups of its own. What has gone into a session of its own is meant to stay. Without
-    /proc (macOS) only the group of the leader.
+    shell with job control, makes groups of its own. What has gone into a session of its own is meant to stay. Where
+    /proc can't be read (macOS), only the group of the leader.
     """
     processes: dict[int, tuple[int, int, int]] = {}
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc") if leaders and os.path.isdir("/proc") else ())):
+    try:
+        names = os.listdir("/proc") if leaders else []
+    except OSError:  # not on Linux, or no descriptor is left
+        names = []
+    for pid in map(int, filter(str.isdigit, names)):
         with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
             parent, group, session = map(int, file.read().rpartition(b")")[2].split()[1:4])
             processes[pid] = parent, group, session

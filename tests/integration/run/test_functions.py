@@ -138,9 +138,9 @@ def _worker(script: str) -> Iterator[subprocess.Popen[bytes]]:
         worker.wait()
 
 
-def driven(jobs: int) -> Driven:
+def driven(jobs: int, timeout: float | None = None) -> Driven:
     """A pool that is open, for scripts."""
-    function = _driven(jobs=jobs)
+    function = _driven(jobs=jobs, timeout=timeout)
     function.open()
     return function
 
@@ -1043,6 +1043,23 @@ class TestShortage:
         """):
             eventually(lambda: Path("out").exists())
         assert Path("out").read_text() == repr([Done(), Shortage("too many open files"), Done(), Done()])
+
+    def test_a_timeout_without_a_descriptor_left(self) -> None:
+        """What can't be looked for is not the end of the worker."""
+        _module("def handle(body): time.sleep(1000)")
+        with _worker("""
+            function = driven(jobs=1, timeout=1.0)
+            least = os.dup(0)
+            os.close(least)
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (least, limit[1]))
+            outcome = function.run(tasks(b"")[0])
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            with open("out.part", "w") as out: out.write(repr(outcome))
+            os.rename("out.part", "out")
+        """):
+            eventually(lambda: Path("out").exists())
+        assert Path("out").read_text() == repr(Failed("timed out after 1s"))
 
     @KEYWORDS
     def test_a_process_that_may_open_no_more_files(self, opened: Opened, keyword: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from rqtool.amqp.consumer import Delivery
 from rqtool.errors import RqtoolError
@@ -24,6 +25,8 @@ from rqtool.work.subscription import Subscription
 
 SAID_FOR = 60.0
 """Seconds between two messages about a shortage: it can be over, and begin again, with each task that ends."""
+TOGETHER = 0.5
+"""Seconds within which a signal to all processes reaches all of them."""
 
 
 class Dispatcher:
@@ -184,11 +187,26 @@ class Dispatcher:
     def ended(self, job: Job, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, Shortage):
             self._wait_for_room(job, outcome.why)
-            return
-        if self._lifecycle.signals.finish and is_stopped(outcome):  # whoever stops us may signal all processes
+        elif is_stopped(outcome):
+            self._lifecycle.start(self._stopped(job, outcome, seconds))
+        else:
+            self._conclude(job, outcome, seconds)
+
+    async def _stopped(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        """A signal has ended the task: no verdict on it if it ends us too, and it may reach us later."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOGETHER):
+                while not self._lifecycle.signals.finish:
+                    await self._lifecycle.change()
+        if not job.is_at_work:
+            return  # it was cut off
+        if self._lifecycle.signals.finish:
             self._events.cut_off(job.task, outcome)
             self._settler.return_to_queue(job)
-            return
+        else:
+            self._conclude(job, outcome, seconds)
+
+    def _conclude(self, job: Job, outcome: Outcome, seconds: float) -> None:
         self._shortage.release()
         self.prefetch.took(seconds)
         if isinstance(outcome, Done):

@@ -238,15 +238,21 @@ def test_sighup_ends_a_worker_gracefully(rqtool: Program, vhost: Vhost) -> None:
     assert vhost.figures() == (1, 0)
 
 
+@pytest.mark.parametrize("first", ["worker", "task"])
 @pytest.mark.parametrize("work", [["--", "sh", "-c", "echo $$ >> pids; exec sleep 300"], ["--call", "functions:stay"]])
-def test_a_signal_to_all_processes_is_no_verdict(functions: Program, vhost: Vhost, work: list[str]) -> None:
+def test_a_signal_to_all_processes_is_no_verdict(functions: Program, vhost: Vhost, work: list[str], first: str) -> None:
     """As a batch system, a reboot, or systemd by default sends it: the task goes back, and no attempt is counted."""
     vhost.publish("a")
-    worker = functions.start("work", "--retry-delays", "none", *work)
+    patient = functions.tuned("from rqtool.work import dispatch; dispatch.TOGETHER = 300.0")
+    worker = patient.start("work", "--retry-delays", "none", *work)
     [task] = eventually(lambda: pids(functions))
-    worker.signal(signal.SIGTERM)
-    worker.says("stopping when the work in hand is done (1 task)")
+    if first == "worker":
+        worker.signal(signal.SIGTERM)
+        worker.says("stopping when the work in hand is done (1 task)")
     os.kill(task, signal.SIGTERM)
+    eventually(lambda: not is_alive(task))
+    if first == "task":
+        worker.signal(signal.SIGTERM)
     ended = worker.wait()
     assert ended.code == 0
     assert "'a' was stopped too (" in ended.stderr

@@ -105,17 +105,15 @@ class Target:
         routes = {seconds: route(home, seconds) for seconds in wanted if seconds}
         queues = {queue.name: queue for each in routes.values() for queue in each.queues}
         steps = dict.fromkeys(step for seconds in routes for step in bindings(home, seconds))
-        # The exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
-        for step in steps:
-            if step.target not in queues:
-                await _bind(connection, step, is_queue=False)
 
         async def declare(step: Binding) -> bool:
             made = await ensure_sibling(connection, queues[step.target], None)
             await _bind(connection, step, is_queue=True)
             return made.new
 
-        # All at once: one after the other, on a slow line, takes longer than the time for which they are declared.
+        # At once: one after the other, on a slow line, takes longer than the time for which they are declared. But the
+        # exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
+        await asyncio.gather(*(_bind(connection, step, is_queue=False) for step in steps if step.target not in queues))
         new = await asyncio.gather(*(declare(step) for step in steps if step.target in queues))
         self._routes = routes
         return any(new)

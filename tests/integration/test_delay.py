@@ -161,11 +161,11 @@ def test_a_slow_input_and_a_fixed_time(rqtool: Program, vhost: Vhost) -> None:
 
 
 def test_a_fixed_time_over_a_slow_line(rqtool: Program, vhost: Vhost) -> None:
-    """The queues for the next seconds are declared before these seconds are over."""
+    """The queues and exchanges for the next seconds, of all levels, are declared before these seconds are over."""
     proxy = Proxy(vhost.node.amqp_port)
-    proxy.slow(1 << 16, 0.15)
+    proxy.slow(1 << 16, 0.25)
     try:
-        ended = rqtool("send", "--at", utc(time.time() + 3600), "x", env={"RQTOOL_URL": vhost.url_at(proxy.port)})
+        ended = rqtool("send", "--at", utc(time.time() + 0.9 * YEAR), "x", env={"RQTOOL_URL": vhost.url_at(proxy.port)})
     finally:
         proxy.close()
     assert ended.code == 0

@@ -26,7 +26,7 @@ from rqtool.durations import is_duration, parse_duration
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import UsageError
 from rqtool.output import complain, emit
-from rqtool.topology import check_queue_name, dead_queue
+from rqtool.topology import check_queue_name
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -189,20 +189,18 @@ def queues(
         warn = limits("warn", warn_age, ready=warn_ready, held=warn_held, stuck=warn_stuck, dead=warn_dead)
         crit = limits("crit", crit_age, ready=crit_ready, held=crit_held, stuck=crit_stuck, dead=crit_dead)
         thresholds = Thresholds(warn, crit)
-        patterns = names and [*names, *(dead_queue(name) for name in names)]
         with_ages = bool(thresholds.ages) or form in ("prometheus", "json")
-        found = look(patterns or None, age=max(thresholds.ages, default=0), with_ages=with_ages)
+        found = look(names or None, age=max(thresholds.ages, default=0), with_ages=with_ages, with_dead=True)
         result = judge(found.diagnoses, thresholds, names, found.unseen, hint)
         return result.status if quiet else report(result, form or "nagios")
     from rqtool.queues import columns
 
     shown = None if chosen is None else columns.choose(chosen)
     on_terminal = sys.stdout.isatty() and not json
-    beside = [dead_queue(name) for name in names] if on_terminal and not holders else []
-    found = look([*names, *beside] or None, with_ages=json or chosen is not None)
+    with_dead = on_terminal and not holders
+    found = look(names or None, with_ages=json or chosen is not None, with_dead=with_dead)
     by = sort or ("verdict" if on_terminal else None)
     diagnoses = columns.ordered(found.diagnoses, by) if by else found.diagnoses
-    diagnoses = [each for each in diagnoses if each.queue.messages != 0 or each.queue.name not in {*beside} - {*names}]
     if quiet or (on_terminal and names and not diagnoses):
         pass
     elif on_terminal:

@@ -23,6 +23,7 @@ from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries, stalled_seconds
 from rqtool.queues.holders import Holder, channel_deliveries, consumed, join, queue_deliveries
 from rqtool.queues.shown import is_glob, named, selects, shown, with_consumers, with_waiting
+from rqtool.topology import dead_queue
 
 FINE_SECONDS, FINE_STEP = 600, 5
 COARSE_SECONDS, COARSE_STEP = 3600, 60
@@ -65,11 +66,13 @@ def take_snapshot(
     *,
     age: float = 0,
     with_ages: bool = False,
+    with_dead: bool = False,
 ) -> Snapshot:
     """Diagnose every queue of a vhost, or (None) of all, or those with these names or matching these globs.
 
     `age`: the seconds of history that the caller needs of every held message. `with_ages`: those of ready messages are
-    wanted, which costs a request for each queue that has some. Raises AccessRefused, Unreachable.
+    wanted, which costs a request for each queue that has some. `with_dead`: also the dead queues of those that were
+    named, unless they say nothing. Raises AccessRefused, Unreachable.
     """
     consumers = api.rows(f"/api/consumers{below(vhost)}", {"columns": _CONSUMER})
     sees_all = bool(api.tags() & _SEES_ALL)
@@ -81,7 +84,8 @@ def take_snapshot(
         queues = with_waiting(api.completed(vhost, only, with_consumers=not sees_all, with_ages=with_ages))
         return with_consumers(queues, consumers) if sees_all else queues
 
-    queues = shown(read_queues()) if patterns is None else _selected(patterns, read_queues)
+    beside = [dead_queue(name) for name in patterns or () if with_dead]
+    queues = shown(read_queues()) if patterns is None else _selected(patterns, beside, read_queues)
     known = queues
     holders: list[Holder] = []
     histories: dict[Key, Deliveries] = {}
@@ -108,18 +112,21 @@ def take_snapshot(
     return Snapshot(found, _unseen(basis, found, has_statistics=consumers is not None))
 
 
-def _selected(patterns: Collection[str], read_queues: Callable[[Collection[str] | None], list[Queue]]) -> list[Queue]:
+def _selected(
+    patterns: Collection[str], beside: Collection[str], read_queues: Callable[[Collection[str] | None], list[Queue]]
+) -> list[Queue]:
     """The queues with these names and matching these globs. A glob that is also the name of a queue means that queue.
-    Globs don't match queues that the list of all queues would hide.
+    Globs, and the patterns `beside`, don't match queues that the list of all queues would hide.
     """
-    globs = set(filter(is_glob, patterns))
-    queues = read_queues(None if globs else patterns)
+    wanted = [*patterns, *beside]
+    globs = set(filter(is_glob, wanted))
+    queues = read_queues(None if globs else wanted)
     there = {queue.name for queue in queues}
-    literal = (set(patterns) - globs) | (globs & there)
+    literal = (set(wanted) - globs) | (globs & there)
     names = literal | {name for name in there if selects(globs - there, name)}
     queues = named(queues, names)
     listed = {queue.key for queue in shown(queues)}
-    return [queue for queue in queues if queue.name in literal or queue.key in listed]
+    return [queue for queue in queues if queue.key in listed or queue.name in literal & set(patterns)]
 
 
 class _Window:

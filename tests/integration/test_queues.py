@@ -167,7 +167,7 @@ def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
     vhost.declare("brief", **{"x-queue-type": "quorum"})
     rqtool("send", "-q", "ours", "--type", "quorum", "x")
     rqtool("work", "-q", "ours", "--max-tasks", "1", "--retry-delays", "1h", "--", "false")
-    policy = {"pattern": "^brief$", "apply-to": "queues", "definition": {"message-ttl": 60_000}}
+    policy = {"pattern": "^(brief|ours.dead)$", "apply-to": "queues", "definition": {"message-ttl": 60_000}}
     vhost.api("PUT", f"/api/policies/{vhost.path}/p", policy)
 
     def rows() -> dict[str, list[str]]:
@@ -182,6 +182,7 @@ def test_settings_that_may_drop_tasks(rqtool: Program, vhost: Vhost) -> None:
     assert rows()["brief"][1].startswith("policy message-ttl=60000: ")
     checked = rqtool("queues", "short", "--check")
     assert (checked.code, "short: may drop tasks, x-max-length=50: " in checked.stdout) == (1, True)
+    assert rqtool("queues", "ours", "--check").code == 0  # nothing is in its dead queue
 
 
 def test_options_that_contradict_each_other(offline: Run) -> None:

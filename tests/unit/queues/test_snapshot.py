@@ -126,6 +126,17 @@ def test_a_glob() -> None:
     assert found(Answers(MAILS, []), "x*") == []
 
 
+def test_the_dead_queue_of_a_named_one() -> None:
+    """It says something if it is not empty, or is asked for by its own name."""
+
+    def with_dead(held: int, *patterns: str) -> list[str]:
+        api = Answers([queue("q", 0), queue("q.dead", held), queue("r.dead")], [])
+        return [each.queue.name for each in take_snapshot(api, "/", 60.0, NOW, patterns, with_dead=True).diagnoses]
+
+    assert with_dead(0, "q") == with_dead(0, "q*", "q") == ["q"]
+    assert with_dead(3, "q") == with_dead(3, "[q]") == with_dead(0, "q", "q.dead") == ["q", "q.dead"]
+
+
 def test_the_name_of_a_queue_is_no_glob() -> None:
     """Even if it looks like one."""
     queues = [queue(name, 0) for name in ("a*", "ab", "[red]x", "rx")]

@@ -16,7 +16,7 @@ class Launcher:
 
     def __init__(self, spec: Spec, stdout: int | None) -> None:
         self.spec = spec
-        self.is_killed = False
+        self.is_stopping = self.is_killed = False
         self.is_closed = False
         self.is_async: bool | None = None
         self.wants_task = True

@@ -67,6 +67,10 @@ class Pool:
         for each in self._supervisors:
             each.withdraw()
 
+    def stop(self) -> None:
+        """The worker stops: tasks whose process a signal ends too go back, and do not run again here."""
+        self._launcher.is_stopping = True
+
     def output_changed(self) -> None:
         """The output has room again, or can't be written any more. A task that writes without end fills it at once, so
         ended tasks are reported first, and a caller that waits for room gets a turn. Then each runner is the first one

@@ -12,7 +12,7 @@ from rqtool.errors import UsageError
 from rqtool.run.encoding import Answer, pack_task
 from rqtool.run.lane import Entry, Lane, Pace, Run, Suspects
 from rqtool.run.launcher import Launcher
-from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, is_shortage, shortage, timed_out
+from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, is_shortage, is_stopped, shortage, timed_out
 from rqtool.run.process_group import KILL_AFTER
 from rqtool.run.relay import Relay, WorkOutput
 from rqtool.run.runner import CLOSE_SECONDS, Runner
@@ -280,13 +280,14 @@ class Supervisor:
             await runner.end()
         self.relay.leave()  # what tasks wrote comes before how they ended
         self._runner = None
-        if len(at_work) > 1 and (self._launcher.is_async or not expired):
+        end = Failed(f"the process of the function {runner.how_it_ended()}", exit_code=runner.exit_code)
+        was_stopped = self._launcher.is_stopping and is_stopped(end)
+        if len(at_work) > 1 and (self._launcher.is_async or not expired) and not was_stopped:
             self.lane.run_apart(at_work, suspect)  # no verdict yet: a thread can end or block it in anybody's step
         elif expired:
             self._judge(at_work, late, timed_out(self._timeout or 0.0))
         else:
-            why = f"the process of the function {runner.how_it_ended()}"
-            self._judge(at_work, [] if self._is_command else at_work, Failed(why, exit_code=runner.exit_code))
+            self._judge(at_work, [] if self._is_command else at_work, end)
         for entry in self.lane.take_lost():
             self._end(entry, Failed("the processes that were to run it ended, again and again"))
 

@@ -135,10 +135,12 @@ class Worker:
         gives_back_all = self._lifecycle.stopping or self._session.lost
         if gives_back_all:
             self._pool.withdraw()
-        if self._lifecycle.signals.finish and self._jobs.at_work:
-            running = plural(self._jobs.at_work, "task")
-            text = f"stopping when the work in hand is done ({running}); a second signal kills it"
-            self._events.say_once(text, topic="stopping")
+        if self._lifecycle.signals.finish:
+            self._pool.stop()
+            if self._jobs.at_work:
+                running = plural(self._jobs.at_work, "task")
+                text = f"stopping when the work in hand is done ({running}); a second signal kills it"
+                self._events.say_once(text, topic="stopping")
         await self._session.stop()  # first of all, so that returned tasks are not delivered to us again
         self._dispatcher.return_waiting()
         if gives_back_all:

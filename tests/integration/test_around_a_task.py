@@ -32,6 +32,10 @@ def stay(body):
     open("pids", "w").write(f"{os.getpid()}\\n")
     time.sleep(300)
 
+async def stay_async(body):
+    open("pids", "a").write(f"{os.getpid()}\\n")
+    await asyncio.sleep(300)
+
 def halves(body):
     if body == b"half":
         raise ValueError("no smile: " + json.loads('"\\\\ud83d"'))
@@ -258,6 +262,20 @@ def test_a_signal_to_all_processes_is_no_verdict(functions: Program, vhost: Vhos
     assert "'a' was stopped too (" in ended.stderr
     assert vhost.figures("task_queue.dead") == (0, 0)
     assert vhost.figures() == (1, 0)
+
+
+def test_a_signal_to_all_processes_and_several_async_tasks(functions: Program, vhost: Vhost) -> None:
+    """They don't begin anew in a worker that stops."""
+    vhost.publish("a", "b")
+    worker = functions.start("work", "-j", "2", "--retry-delays", "none", "--call", "functions:stay_async")
+    eventually(lambda: len(pids(functions)) == 2)
+    worker.signal(signal.SIGTERM)
+    worker.says("stopping when the work in hand is done (2 tasks)")
+    os.kill(pids(functions)[0], signal.SIGTERM)
+    ended = worker.wait()
+    assert (ended.code, ended.stderr.count("was stopped too (")) == (0, 2)
+    assert len(pids(functions)) == 2
+    assert vhost.figures() == (2, 0)
 
 
 def test_sighup_ends_send_with_its_report(rqtool: Program, vhost: Vhost) -> None:

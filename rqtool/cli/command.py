@@ -139,7 +139,9 @@ def _instead(option: str, context: Any) -> str:
     known = [name for param in context.command.get_params(context) for name in param.opts]
     long = [name.removeprefix("--") for name in known if name.startswith("--")]
     close = closest(option.removeprefix("--"), long, SIMILARITY) if option.startswith("--") else None
-    return f". Did you mean --{close}?" if close else ""
+    if close:
+        return f". Did you mean --{close}?"
+    return "" if context.parent else ". The options of a command come behind its name"
 
 
 def _spelled(param: Any) -> str:

@@ -17,7 +17,7 @@ from rqtool.management.fields import at
 from rqtool.management.queue import Queue
 from rqtool.queues.diagnosis import OUT_OF_REACH, Diagnosis
 from rqtool.queues.holders import held_by
-from rqtool.queues.snapshot import take_snapshot
+from rqtool.queues.snapshot import Snapshot, take_snapshot
 from rqtool.topology import ON_THEIR_WAY, kind_beside
 
 FIGURES_SECONDS = 10.0
@@ -103,10 +103,12 @@ class Release:
         return self._await_return(closed, now.diagnosis.queue, sum(beside.values()))
 
     def _plan(self) -> Plan:
-        snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone())
-        diagnosis = next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
-        if diagnosis is None:
-            raise no_queue(self._queue)
+        snapshot, diagnosis = self._diagnose()
+        if diagnosis is None:  # perhaps an empty queue beside another one, which only shows when it is named
+            snapshot, diagnosis = self._diagnose([self._queue])
+            if diagnosis is None:
+                raise no_queue(self._queue)
+            return Plan(diagnosis, [], snapshot.unseen)
         if diagnosis.queue.state in OUT_OF_REACH or diagnosis.queue.messages_unacknowledged is None:
             what = f"Nobody can say who holds messages of {self._queue!r}: {diagnosis.reason}"
             raise Unreachable(what, "Try again when it answers")
@@ -117,6 +119,11 @@ class Release:
             self._refuse_deletion(snapshot.diagnoses, clients)
         targets = [target_of(client, diagnosis, snapshot.diagnoses) for client in clients.values()]
         return Plan(diagnosis, targets, snapshot.unseen)
+
+    def _diagnose(self, patterns: Sequence[str] | None = None) -> tuple[Snapshot, Diagnosis | None]:
+        """The snapshot of these queues, or of all that show, and what it says of the queue."""
+        snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone(), patterns)
+        return snapshot, next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
 
     def _refuse_deletion(self, diagnoses: Sequence[Diagnosis], closing: Collection[str]) -> None:
         """Raise RqtoolError if closing these connections would make the broker delete a queue with messages.

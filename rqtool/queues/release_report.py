@@ -21,7 +21,9 @@ def nothing(plan: Plan) -> str:
         return f"nothing of {name!r} is held"
     if plan.diagnosis.stuck:
         return f"{name!r}: {plan.diagnosis.reason}. Nobody can be named whose connection to close{unseen}"
-    who = f"{plan.diagnosis.queue.held:,} of {name!r} held, and nobody is known to have forgotten them {_limit(plan)}"
+    held = plan.diagnosis.queue.held
+    them = "it" if held == 1 else "them"
+    who = f"{held:,} of {name!r} held, and nobody is known to have forgotten {them} {_limit(plan)}"
     return f"{who}. See: rqtool queues --holders; --holder NAME closes a connection all the same{unseen}"
 
 

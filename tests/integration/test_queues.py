@@ -109,6 +109,15 @@ def test_names_that_are_missing(rqtool: Program, vhost: Vhost) -> None:
     assert "rqtool: There is no queue 'elsewhere' here." in ended.stderr
 
 
+def test_release_of_an_empty_queue_beside_another_one(rqtool: Program, vhost: Vhost) -> None:
+    """The list of all queues hides it, but it exists; a name that only looks like a glob of it does not."""
+    for name in ("mails", "mails.dead"):
+        vhost.declare(name)
+    eventually(lambda: rqtool("release", "mails.dead").code == 0)
+    assert rqtool("release", "mails.dead").stderr == "rqtool: nothing of 'mails.dead' is held\n"
+    assert rqtool("release", "mails.d*").code == 1
+
+
 def test_limits_from_the_environment(rqtool: Program) -> None:
     """They are for --check, and hinder nothing else."""
     assert rqtool("queues", env={"RQTOOL_QUEUES_CRIT_READY": "5"}).code == 0

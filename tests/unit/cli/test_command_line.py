@@ -17,6 +17,7 @@ from tests.unit.cli.test_help import Captured, run
         ("help snd", "No such command 'snd'. Did you mean 'send'? See: rqtool --help."),
         ("help work x", "rqtool work has no commands of its own. See: rqtool work --help."),
         ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
+        ("--url x queues", "No such option: --url. The options of a command come behind its name. See: rqtool --help."),
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
         ("send --que x", "No such option: --que. Did you mean --queue? See: rqtool send --help."),
         ("dead sh photos", "No such command 'sh'. Did you mean 'show'? See: rqtool dead --help."),

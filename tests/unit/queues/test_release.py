@@ -14,7 +14,7 @@ from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
 from rqtool.queues.history import Deliveries
 from rqtool.queues.holders import Holder
 from rqtool.queues.release import Plan, Target, target_of, would_be_deleted
-from rqtool.queues.release_report import announced
+from rqtool.queues.release_report import announced, nothing
 
 CLIENT = Client("c", "billing-import")
 QUEUE = Queue("/", "q", 0, 9, 1, "running", "classic", True, False)
@@ -81,3 +81,9 @@ def test_queues_that_would_go(change: dict[str, object], consuming: set[str], de
     """An auto-delete queue with its last consumer, an exclusive one with its connection; an empty one loses nothing."""
     seen = diagnosis(replace(QUEUE, **change), holder("c (1)", 1))  # type: ignore[arg-type]
     assert would_be_deleted(seen, consuming, {"c"}) is deleted
+
+
+@pytest.mark.parametrize(("held", "them"), [(1, "it"), (2, "them")])
+def test_nobody_is_known_to_have_forgotten(held: int, them: str) -> None:
+    said = nothing(Plan(Diagnosis(replace(QUEUE, messages_unacknowledged=held), Deliveries(held), [], BASIS), [], ""))
+    assert said.startswith(f"{held} of 'q' held, and nobody is known to have forgotten {them} for over 1m ")

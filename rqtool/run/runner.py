@@ -210,5 +210,5 @@ def _popen(spec: Spec, stdout: int | None, numbers: tuple[int, ...]) -> subproce
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         pass_fds=numbers,
-        start_new_session=True,  # without a terminal: nothing that asks there, or writes there, stops for ever
+        start_new_session=True,  # no terminal: a task that asks or writes there would hang
     )

@@ -323,5 +323,13 @@ def sigkill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between open() and read()
+        return False
+
+
 def lines(*tasks: bytes) -> bytes:
     return b"".join(task + b"\n" for task in tasks)

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from tests.tools import DEADLINE, PYTHON, Program, Vhost, clean_environment, eventually, lines, throughout
+from tests.tools import DEADLINE, PYTHON, Program, Vhost, clean_environment, eventually, is_alive, lines, throughout
 
 NUMBERED = [f"{n}".encode() for n in range(200)]
 
@@ -66,14 +66,6 @@ WORK = {
 def functions(rqtool: Program) -> Program:
     (rqtool.cwd / "functions.py").write_text(FUNCTIONS)
     return rqtool
-
-
-def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_stdout_that_nobody_reads(functions: Program, vhost: Vhost) -> None:

@@ -52,10 +52,11 @@ def processes_of(home: Path) -> list[str]:
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
                 told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                name = (process / "comm").read_text().strip()
             except OSError:
                 continue
             if str(home).encode() in told:
-                found.append((process / "comm").read_text().strip())
+                found.append(name)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, lines
+from tests.tools import PYTHON, Program, Vhost, clean_environment, eventually, is_alive, lines
 
 LOG = ["sh", "-c", 'b=$(cat); echo "$b" >> log']
 HOLD = ["sh", "-c", 'b=$(cat); echo "begin $b" >> log; while [ ! -e go ]; do sleep 0.05; done; echo "end $b" >> log']
@@ -170,7 +170,7 @@ def test_the_second_signal_leaves(rqtool: Program, vhost: Vhost, number: int, co
 
     assert code == ended.code
     assert "the broker delivers 1 unfinished task again" in ended.stderr
-    eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+    eventually(lambda: not any(is_alive(pid) for pid in pids))
     eventually(lambda: vhost.figures() == (1, 0))
 
 

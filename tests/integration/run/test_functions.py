@@ -30,7 +30,7 @@ from rqtool.run.pool import Pool
 from rqtool.run.runner import CLOSE_SECONDS
 from rqtool.run.task import Task
 from tests.driven import SECONDS, Driven, Run, Seen
-from tests.tools import clean_environment, eventually
+from tests.tools import clean_environment, eventually, is_alive
 
 TASK = Task(body=b"task", queue="q", message_id="id 1", attempt=2, redelivered=True, headers={"a": "é\udcff"})
 ROOT = Path(__file__).parents[3]
@@ -174,14 +174,6 @@ def _begun() -> list[str]:
 
 def _started() -> list[str]:
     return Path("started").read_text().split()
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True).stdout.strip()[:1] in (b"Z", b"")
 
 
 class TestTheCall:
@@ -507,7 +499,7 @@ class TestDeath:
         assert [function.run(TASK) for _ in range(2)] == [Rejected("1"), Rejected("2")]
         first = _pid()
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: _is_gone(first))
+        eventually(lambda: not is_alive(first))
         assert function.run(TASK) == Rejected("1")
 
     @pytest.mark.parametrize("timeout", [None, 0.5])
@@ -526,7 +518,7 @@ class TestDeath:
             os.kill(first, signal.SIGKILL)
         assert run.outcome.result(SECONDS) == Done()
         assert run.told == ["begun", "ended"]
-        assert _is_gone(first)
+        assert not is_alive(first)
         assert _pid() != first
 
     def test_tasks_beside_the_one_that_kills_an_async_process(self, opened: Opened) -> None:
@@ -666,7 +658,7 @@ class TestTheWorkersDeath:
             time.sleep(1000)
         """):
             pids = [_pid(name) for name in ("idle", "other", "at_work")]
-        eventually(lambda: all(map(_is_gone, pids)))
+        eventually(lambda: all(not is_alive(pid) for pid in pids))
 
     def test_what_was_not_taken_does_not_begin(self) -> None:
         """What a process was handed in the worker's last moment is others' by now."""
@@ -683,7 +675,7 @@ class TestTheWorkersDeath:
         idle = _pid("first")
         with suppress(ProcessLookupError):
             os.kill(idle, signal.SIGCONT)
-        eventually(lambda: _is_gone(idle))
+        eventually(lambda: not is_alive(idle))
         assert not Path("handed_over").exists()
 
 
@@ -785,8 +777,8 @@ class TestTimeout:
                 pid("other", other.pid); pid(); time.sleep(1000)
         """)
         assert opened(timeout=1.0).run(TASK) == Failed("timed out after 1s")
-        assert _is_gone(_pid())
-        eventually(lambda: _is_gone(_pid("other")))
+        assert not is_alive(_pid())
+        eventually(lambda: not is_alive(_pid("other")))
 
     def test_what_has_a_process_group_of_its_own(self, opened: Opened) -> None:
         """It ends too, but not what has a session of its own."""
@@ -797,8 +789,8 @@ class TestTimeout:
                 pid("detached", detached.pid); subprocess.run(["sh", "-c", script])
         """)
         assert opened(timeout=1.0).run(TASK) == Failed("timed out after 1s")
-        eventually(lambda: _is_gone(_pid("other")))
-        assert not _is_gone(_pid("detached"))
+        eventually(lambda: not is_alive(_pid("other")))
+        assert is_alive(_pid("detached"))
         os.kill(_pid("detached"), signal.SIGKILL)
 
     def test_many_that_ignore_sigterm(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1107,7 +1099,7 @@ class TestTheEnd:
         function.kill()
         assert _results(runs) == [Failed("killed")] * 2
         assert function.run(TASK) == Failed("killed")
-        eventually(lambda: all(map(_is_gone, pids)))
+        eventually(lambda: all(not is_alive(pid) for pid in pids))
 
     def test_kill_while_a_process_is_timed_out(self, opened: Opened, endless_grace: None) -> None:
         """Nobody waits for the grace period of a process that ignores SIGTERM, nor for one that ignores SIGIO."""

@@ -52,7 +52,7 @@ class Proxy:
         self._stalled = set(directions or BOTH)
 
     def slow(self, piece: int, pause: float) -> None:
-        """Pass on `piece` bytes at a time, with a pause in seconds after each."""
+        """Pass on `piece` bytes at a time, each after a pause in seconds."""
         self._piece, self._pause = piece, pause
 
     def mend(self) -> None:
@@ -102,12 +102,12 @@ class Proxy:
             while data := self._read(source):
                 while direction in self._stalled and not self._closed:
                     time.sleep(_PULSE)
+                if self._pause:
+                    time.sleep(self._pause)
                 sink.sendall(data)
                 self.passed[direction] += len(data)
                 if direction == "to_client":
                     self.confirms += data.count(_BASIC_ACK)
-                if self._pause:
-                    time.sleep(self._pause)
             sink.shutdown(socket.SHUT_WR)
         except (OSError, ValueError):  # ValueError: closed while it was waited for
             _reset(source)

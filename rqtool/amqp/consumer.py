@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -93,10 +94,12 @@ class Consumer:
     moved; RabbitMQ 4.3: a delivery was not acked in time): https://www.rabbitmq.com/docs/consumer-cancel
     """
 
-    def __init__(self, channel: Channel, tag: str) -> None:
+    def __init__(self, channel: Channel, tag: str, round_trip: float) -> None:
         self.lost = channel.lost
         self._channel = channel
         self._tag = tag
+        self.round_trip = round_trip
+        """Seconds that the broker took to answer a request that needs no work."""
 
     @classmethod
     async def open(
@@ -119,7 +122,9 @@ class Consumer:
             on_delivery(Delivery(channel, queue, raw, properties))
 
         channel.raw.add_on_cancel_callback(lambda _: resolve(channel.lost, Lost(0, _CANCELLED)))
+        asked = time.monotonic()
         await channel.call(channel.raw.basic_qos, prefetch_count=prefetch)
+        round_trip = time.monotonic() - asked
         try:
             answer = await channel.call(
                 channel.raw.basic_consume, queue=queue, on_message_callback=delivered_by_pika, auto_ack=False
@@ -128,7 +133,7 @@ class Consumer:
             channel.close()
             raise _unanswered(queue) from None
         channel.on_delivery(delivered)
-        return cls(channel, answer.method.consumer_tag)
+        return cls(channel, answer.method.consumer_tag, round_trip)
 
     async def cancel(self) -> None:
         """Stop consuming. Deliveries stay ours, also those that arrive until the broker confirms this."""

@@ -14,7 +14,9 @@ from rqtool.work.session import Session
 from rqtool.work.subscription import Subscription
 
 _LOOK, _LOOKS = 0.025, 3
-"""Seconds between two checks that tasks make progress, and after which it is clear that they don't."""
+"""Seconds between two checks that tasks make progress, and how many in a row without any show a slow task. As many more
+as fit into three round trips: beside these, longer tasks count as short.
+"""
 _REASON = "a slow task"
 
 
@@ -40,6 +42,7 @@ class AdaptivePrefetch:
 
     async def _widen(self, subscription: Subscription) -> bool:
         """Raises Lost."""
+        self.dispatcher.prefetch.round_trip = subscription.round_trip
         if self.dispatcher.prefetch.wanted < 2 * subscription.prefetch or not subscription.may_give_back:
             return False
         subscription.prefetch = self.dispatcher.prefetch.wanted
@@ -49,11 +52,12 @@ class AdaptivePrefetch:
     async def _becomes_slow(self, subscription: Subscription) -> bool:
         """Wait until tasks wait and none ends. Returns False when the connection goes before that. Raises Lost."""
         looks, ends = 0, self.dispatcher.prefetch.ended
+        most = _LOOKS + int(3 * subscription.round_trip / _LOOK)
         while self.session.usable is subscription:
             await asyncio.sleep(_LOOK)
             waits = bool(self.jobs.waiting) or self.jobs.at_work > self.dispatcher.prefetch.jobs
             looks = looks + 1 if self.dispatcher.prefetch.ended == ends and waits else 0
-            if looks == _LOOKS:
+            if looks == most:
                 return True
             if self.dispatcher.prefetch.ended != ends:
                 await self._widen(subscription)

@@ -13,7 +13,9 @@ AHEAD = 0.06
 FASTEST = 0.0006
 """Seconds: more tasks ahead than this allows are of no use, however fast they are."""
 SHORT = 0.02
-"""Tasks of up to so many seconds are short: a round trip to the broker matters beside them."""
+"""Tasks of up to so many seconds are short, and so are those of up to two round trips to the broker: beside them a
+round trip matters.
+"""
 MOST = 400
 _LEARNT = 20
 """So many tasks are enough to predict the duration of the next ones."""
@@ -29,6 +31,8 @@ class Prefetch:
         self.jobs = jobs
         self.most = most
         self.ended = 0
+        self.round_trip = 0.0
+        """Seconds between an ack and the next delivery: so much work more is on its way."""
         self.forget()
 
     def forget(self) -> None:
@@ -45,7 +49,8 @@ class Prefetch:
     @property
     def wanted(self) -> int:
         """Tasks at once, those at work included."""
-        if self._count < _LEARNT or self._seconds > SHORT:
+        if self._count < _LEARNT or self._seconds > max(SHORT, 2 * self.round_trip):
             return min(self.jobs, self.most)
-        ahead = min(self.jobs * AHEAD / max(self._seconds, FASTEST), self._count / _SHARE, MOST)
+        ahead = min(self.jobs * AHEAD / max(self._seconds, FASTEST), MOST) * (1 + self.round_trip / AHEAD)
+        ahead = min(ahead, self._count / _SHARE)
         return min(self.jobs + int(ahead), self.most)

@@ -53,6 +53,8 @@ class Subscription:
         self._pauses: set[str] = set()
         self.prefetch = min(options.prefetch or options.jobs, options.max_tasks or MOST_PREFETCH)
         """How many tasks the broker hands out at once, from the next `renew` on."""
+        self.round_trip = 0.0
+        """Seconds, the shortest of those seen."""
         self._getter: Getter | None = None
         connection.lost.add_done_callback(lambda lost: resolve(self.lost, lost.result()))
 
@@ -135,6 +137,7 @@ class Subscription:
             return
         self._returned_answers |= queue == self._returned
         self._consumers.append(consumer)
+        self.round_trip = min(self.round_trip or consumer.round_trip, consumer.round_trip)
         consumer.lost.add_done_callback(partial(self._consumer_lost, consumer))
 
     async def _cancel(self) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from tests.proxy import Proxy
 from tests.tools import DEADLINE, PYTHON, Program, Vhost, clean_environment, eventually, is_alive, lines, throughout
 
 NUMBERED = [f"{n}".encode() for n in range(200)]
@@ -370,3 +371,16 @@ def test_quick_tasks_do_not_wait_behind_a_slow_one(rqtool: Program, vhost: Vhost
     log = (rqtool.cwd / "log").read_text().splitlines()
     assert log[-1] == "slow ends"
     assert len(log) == 2 * 401
+
+
+def test_a_slow_line_keeps_no_job_waiting(rqtool: Program, vhost: Vhost) -> None:
+    """Without --prefetch a worker far from its broker holds as many more short tasks as are on their way."""
+    with closing(Proxy(vhost.node.amqp_port)) as proxy:
+        proxy.slow(1 << 16, 0.05)
+        rqtool("send", input=lines(*[b"%d" % n for n in range(400)]))
+        worker = rqtool.start("work", "-j", "4", "--", "sleep", "0.03", env={"RQTOOL_URL": vhost.url_at(proxy.port)})
+        eventually(lambda: vhost.figures()[1] > 8)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait().code == 0
+    ready, unacknowledged = vhost.figures()
+    assert (ready + worker.stdout.count("Done"), unacknowledged) == (400, 0)

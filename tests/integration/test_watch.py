@@ -192,6 +192,7 @@ def get_one(vhost: Vhost, holders: int, name: str | None = "getter") -> pika.Blo
     path = "/api/channels?columns=vhost,messages_unacknowledged"
     held = {"vhost": vhost.name, "messages_unacknowledged": 1}
     eventually(lambda: vhost.api("GET", path).count(held) == holders)
+    eventually(lambda: vhost.row("q").get("messages_unacknowledged") == holders)
     return connection
 
 
@@ -234,7 +235,7 @@ def test_release_closes_what_it_asked_about(vhost: Vhost, open_terminal: Callabl
     vhost.declare("q")
     asked_about = get_one(vhost, 1)
     terminal = open_terminal(80, "release", "q", "--holder", "getter")
-    eventually(lambda: b"Close 1 connection? [y/N]" in terminal.read())
+    eventually(lambda: b"Close 1 connection? [y/N]" in terminal.read(), what=lambda: terminal.shown.decode())
     another = get_one(vhost, 2)
     terminal.type(b"y\n")
     assert terminal.end(30) == 0

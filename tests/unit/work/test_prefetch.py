@@ -9,8 +9,9 @@ from rqtool.work.prefetch import AHEAD, MOST, SHORT, Prefetch
 MANY = 65_535
 
 
-def wanted(jobs: int, *seconds: float, most: int = MANY) -> int:
+def wanted(jobs: int, *seconds: float, most: int = MANY, round_trip: float = 0.0) -> int:
     prefetch = Prefetch(jobs, most)
+    prefetch.round_trip = round_trip
     for each in seconds:
         prefetch.took(each)
     return prefetch.wanted
@@ -37,6 +38,22 @@ def test_short_tasks_wait_for_less_than_a_tenth_of_a_second(jobs: int, seconds: 
     """As many as the jobs do in AHEAD seconds, and no more than MOST."""
     assert AHEAD == 0.06
     assert wanted(jobs, *[seconds] * 2000) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "seconds", "round_trip", "expected"),
+    [
+        (1, 0.01, 0.001, 7),
+        (1, 0.01, 0.15, 22),
+        (4, 0.1, 0.15, 12),
+        (1, 0.4, 0.15, 1),
+        (1, 0.0, 0.15, 351),
+        (100, 0.0, 0.06, 900),
+    ],
+)
+def test_more_is_on_its_way_over_a_slow_line(jobs: int, seconds: float, round_trip: float, expected: int) -> None:
+    """What the jobs do in a round trip to the broker; tasks of two round trips are short."""
+    assert wanted(jobs, *[seconds] * 4000, round_trip=round_trip) == pytest.approx(expected, abs=1)
 
 
 @pytest.mark.parametrize(("tasks", "expected"), [(20, 6), (40, 11), (200, 51), (240, 61), (4000, 61)])

@@ -18,7 +18,7 @@ from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, NothingListens, Unreachable
 from rqtool.management.fields import Row, at, number, table
 from rqtool.management.in_thread import begin
-from rqtool.management.queue import Key, Queue, completed, read_queue
+from rqtool.management.queue import Key, Queue, completed, key_of, read_queue
 from rqtool.text import printable
 from rqtool.topology import belongs
 
@@ -100,8 +100,7 @@ class Management:
 
     def keys(self, vhost: str | None = None) -> set[Key]:
         """Every existing queue, even if it does not answer. Raises AccessRefused as `queues` does."""
-        rows = self._list(vhost, {"disable_stats": "true", "columns": "vhost,name"})
-        return {(str(row.get("vhost")), str(row.get("name"))) for row in rows}
+        return set(map(key_of, self._list(vhost, {"disable_stats": "true", "columns": "vhost,name"})))
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """A list of the API; None if there is no such list, or the server keeps no statistics for it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from rqtool.amqp.connect import FEWEST_CHANNELS, connect
+from rqtool.amqp.connect import connect
 from rqtool.amqp.declare import count_ready
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused, RqtoolError, Stopped, Unreachable
@@ -57,11 +57,8 @@ async def look(endpoint: Endpoint, queues: Mapping[str, Queue]) -> tuple[list[Su
     connection = await connect(endpoint, "dead")
     try:
         empty = [name for name, queue in queues.items() if queue.messages == 0]
-        counts: list[object] = []
-        for start in range(0, len(empty), FEWEST_CHANNELS):  # each takes a channel, and there may be thousands
-            asked = (count_ready(connection, dead_queue(name)) for name in empty[start : start + FEWEST_CHANNELS])
-            counts += await asyncio.gather(*asked, return_exceptions=True)
-        now = dict(zip(empty, counts, strict=True))
+        asked = (count_ready(connection, dead_queue(name)) for name in empty)
+        now = dict(zip(empty, await asyncio.gather(*asked, return_exceptions=True), strict=True))
     finally:
         await connection.close()
     summaries: list[Summary] = []

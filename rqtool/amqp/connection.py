@@ -151,18 +151,18 @@ class Connection:
         async with self._brief_channel() as channel:
             await channel.call(channel.raw.exchange_declare, exchange=exchange, passive=True)
 
-    async def bind(self, source: str, pattern: str, *, exchange: str = "", queue: str = "") -> None:
-        """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to another
-        such exchange or to a queue. Raises Lost.
+    async def bind(self, source: str, pattern: str, target: str, *, is_queue: bool) -> None:
+        """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to
+        `target`, a queue or another such exchange. Raises Lost.
         """
         async with self._brief_channel() as channel:
             raw = channel.raw
-            for name in filter(None, (source, exchange)):
+            for name in [source] if is_queue else [source, target]:
                 await channel.call(raw.exchange_declare, exchange=name, exchange_type="topic", durable=True)
-            if exchange:
-                await channel.call(raw.exchange_bind, destination=exchange, source=source, routing_key=pattern)
+            if is_queue:
+                await channel.call(raw.queue_bind, queue=target, exchange=source, routing_key=pattern)
             else:
-                await channel.call(raw.queue_bind, queue=queue, exchange=source, routing_key=pattern)
+                await channel.call(raw.exchange_bind, destination=target, source=source, routing_key=pattern)
 
     @asynccontextmanager
     async def _brief_channel(self) -> AsyncIterator[Channel]:

@@ -174,8 +174,6 @@ def _decisive(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: f
 
 def _stalled(api: Management, vhost: str | None, keys: set[Key]) -> dict[Key, float]:
     """For how many seconds each of these queues has passed nothing on."""
-    if not keys:
-        return {}
     query = {"lengths_age": str(FINE_SECONDS), "lengths_incr": str(FINE_STEP), "columns": _LENGTHS}
     rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query, SAMPLED_ROWS)
     return {key_of(row): stalled_seconds(row) for row in rows}

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
 import pika
 import pika.exceptions
 import pika.frame
+from pika.channel import MAX_CHANNELS
 from pika.channel import Channel as PikaChannel
 
 from rqtool.amqp import tables
@@ -99,6 +100,7 @@ class Connection:
     def __init__(self, raw: PikaConnection, url: BrokerURL, lost: asyncio.Future[Lost]) -> None:
         self._raw = raw
         self._channels: WeakSet[Channel] = WeakSet()
+        self._at_once: asyncio.Semaphore | None = None
         self.url = url
         self.lost = lost
 
@@ -131,40 +133,50 @@ class Connection:
     async def declare(self, queue: str, arguments: Arguments | None) -> tuple[int, int]:
         """Declare a queue, durable unless the arguments say NOT_DURABLE; None: only look at it (passive). Raises Lost.
 
-        Returns how many messages are ready in it, and how many consumers it has. On a channel of its own, since a
-        refusal closes that.
+        Returns how many messages are ready in it, and how many consumers it has.
         """
-        channel = await self.channel()
         own = dict(arguments or {})
-        answer = await channel.call(
-            channel.raw.queue_declare,
-            queue=queue,
-            durable=bool(own.pop("durable", True)),
-            passive=arguments is None,
-            arguments=own or None,
-        )
-        channel.close()
+        async with self._brief_channel() as channel:
+            answer = await channel.call(
+                channel.raw.queue_declare,
+                queue=queue,
+                durable=bool(own.pop("durable", True)),
+                passive=arguments is None,
+                arguments=own or None,
+            )
         return int(answer.method.message_count), int(answer.method.consumer_count)
 
     async def look_at_exchange(self, exchange: str) -> None:
         """Raises Lost (404 if it does not exist)."""
-        channel = await self.channel()
-        await channel.call(channel.raw.exchange_declare, exchange=exchange, passive=True)
-        channel.close()
+        async with self._brief_channel() as channel:
+            await channel.call(channel.raw.exchange_declare, exchange=exchange, passive=True)
 
-    async def bind(self, source: str, pattern: str, *, exchange: str = "", queue: str = "") -> None:
-        """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to another
-        such exchange or to a queue. Raises Lost.
+    async def bind(self, source: str, pattern: str, target: str, *, is_queue: bool) -> None:
+        """Make sure that the durable topic exchange `source` exists and routes messages that match `pattern` to
+        `target`, a queue or another such exchange. Raises Lost.
         """
-        channel = await self.channel()
-        raw = channel.raw
-        for name in filter(None, (source, exchange)):
-            await channel.call(raw.exchange_declare, exchange=name, exchange_type="topic", durable=True)
-        if exchange:
-            await channel.call(raw.exchange_bind, destination=exchange, source=source, routing_key=pattern)
-        else:
-            await channel.call(raw.queue_bind, queue=queue, exchange=source, routing_key=pattern)
-        channel.close()
+        async with self._brief_channel() as channel:
+            raw = channel.raw
+            for name in [source] if is_queue else [source, target]:
+                await channel.call(raw.exchange_declare, exchange=name, exchange_type="topic", durable=True)
+            if is_queue:
+                await channel.call(raw.queue_bind, queue=target, exchange=source, routing_key=pattern)
+            else:
+                await channel.call(raw.exchange_bind, destination=target, source=source, routing_key=pattern)
+
+    @asynccontextmanager
+    async def _brief_channel(self) -> AsyncIterator[Channel]:
+        """A channel for a few calls, since a refusal closes it. Callers wait for one another where the broker allows
+        few: as many again may still be closing, and two others are in use.
+        """
+        if self._at_once is None:
+            self._at_once = asyncio.Semaphore(max(1, (self._raw.params.channel_max or MAX_CHANNELS) // 2 - 2))
+        async with self._at_once:
+            channel = await self.channel()
+            try:
+                yield channel
+            finally:
+                channel.close()
 
     async def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Close in order, so that everything written before reaches the broker. Gives up after `seconds`, since a

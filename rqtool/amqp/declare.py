@@ -42,6 +42,7 @@ from rqtool.topology import (
 
 _RETURN_FIELDS = ("x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key")
 _MOST_ARGUMENTS = 20
+_DELETE_IT = "Delete it when it is empty; rqtool creates it again"
 
 
 async def is_there(connection: Connection, queue: str) -> bool:
@@ -256,30 +257,23 @@ async def _check_exists(connection: Connection, queue: str) -> None:
 def _check(target: Destination, kind: QueueType | None, mismatch: ArgumentMismatch) -> None:
     """Raise UnsafeQueue if an existing queue with this difference can't be used."""
     queue, field, current = target.name, mismatch.field, mismatch.current
-    if field == "durable" and target == at_home(queue):
-        return  # ensure_queue() decides
+    what, what_to_do = "", _other_than(target)
     if field == "durable":
-        raise UnsafeQueue(_not_durable(queue), "Delete it when it is empty; rqtool creates it again")
-    if not field.startswith("x-"):
-        raise UnsafeQueue(f"Queue {queue!r} exists with {field}={current}", _other_than(target))
-    if field == "x-queue-type" and current == "stream":
-        raise UnsafeQueue(f"{queue!r} is a stream: it keeps what was acknowledged", _other_than(target))
-    if field == "x-queue-type" and kind is not None:
-        raise UnsafeQueue(
-            f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one",
-            f"Leave --type out to use it as it is, or use another name, for instance: --queue {queue}_{kind}",
-        )
-    if field == "x-queue-type" and target in (returned(target.home), quarantine(target.home)):
-        raise UnsafeQueue(
-            f"Queue {queue!r} is not a quorum queue, so it does not count how often a task comes back",
-            "Delete it when it is empty; rqtool creates it again",
-        )
-    if target.wait is not None and field in _RETURN_FIELDS:
-        raise UnsafeQueue(
-            f"Queue {queue!r} exists with {field}={current}: "
-            f"what waits there would not come back to {target.home!r} in time",
-            "Delete it when it is empty; rqtool creates it again",
-        )
+        what = "" if target == at_home(queue) else _not_durable(queue)  # ensure_queue() decides about the main one
+    elif not field.startswith("x-"):
+        what = f"Queue {queue!r} exists with {field}={current}"
+    elif field == "x-queue-type" and current == "stream":
+        what = f"{queue!r} is a stream: it keeps what was acknowledged"
+    elif field == "x-queue-type" and kind is not None:
+        what = f"Queue {queue!r} exists and is a {current or 'classic'} queue, not a {kind} one"
+        what_to_do = f"Leave --type out to use it as it is, or use another name, for instance: --queue {queue}_{kind}"
+    elif field == "x-queue-type" and target in (returned(target.home), quarantine(target.home)):
+        what = f"Queue {queue!r} is not a quorum queue, so it does not count how often a task comes back"
+    elif target.wait is not None and field in _RETURN_FIELDS:
+        what = f"Queue {queue!r} exists with {field}={current}: what waits there would not come back to "
+        what += f"{target.home!r} in time"
+    if what:
+        raise UnsafeQueue(what, what_to_do)
 
 
 def _not_durable(queue: str) -> str:
@@ -288,8 +282,7 @@ def _not_durable(queue: str) -> str:
 
 def _other_than(target: Destination) -> str:
     """Only the main queue has its name from the user."""
-    is_main = target == at_home(target.name)
-    return _other_name(target.name) if is_main else "Delete it when it is empty; rqtool creates it again"
+    return _other_name(target.name) if target == at_home(target.name) else _DELETE_IT
 
 
 def _other_name(queue: str) -> str:

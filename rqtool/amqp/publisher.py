@@ -59,8 +59,8 @@ class Publisher:
         self._unwritten: list[bytes] = []
         self._unwritten_size = 0
         self._flushing = False
-        self._heard = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._heard = time.monotonic()
+        self._look()
 
     @classmethod
     async def open(
@@ -93,7 +93,7 @@ class Publisher:
             encoder = self._encoders[exchange, key] = PublishEncoder(key, channel, longest, exchange)
         self._unwritten_size += encoder.encode(message, self._unwritten)
         if not self.window:
-            self._await_answers()
+            self._heard = time.monotonic()
         self.window.add(message)
         if self._unwritten_size >= WRITE_BYTES:
             self._write()
@@ -137,19 +137,11 @@ class Publisher:
         self.blocked = reason is not None
         self._heard = time.monotonic()
 
-    def _await_answers(self) -> None:
-        self._heard = time.monotonic()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
-
     def _look(self) -> None:
         """End a channel that has been silent for too long."""
-        self._timer = None
-        if not self.window or self.lost.done():
-            return
         if self.blocked:
             self._heard = time.monotonic()
-        if time.monotonic() - self._heard > self.window.answer_seconds:
+        if self.window and time.monotonic() - self._heard > self.window.answer_seconds:
             resolve(self.lost, NoAnswer("the broker confirms nothing any more"))
-        else:
-            self._timer = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        if not self.lost.done():
+            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)

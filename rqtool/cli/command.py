@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from rqtool import __version__
 from rqtool.errors import UsageError
@@ -141,7 +141,7 @@ def _instead(option: str, context: Any) -> str:
     close = closest(option.removeprefix("--"), long, SIMILARITY) if option.startswith("--") else None
     if close:
         return f". Did you mean --{close}?"
-    return "" if context.parent else ". The options of a command come behind its name"
+    return ". The options of a command come behind its name" if isinstance(context.command, TyperGroup) else ""
 
 
 def _spelled(param: Any) -> str:

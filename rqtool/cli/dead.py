@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,9 @@ class DeadGroup(TyperGroup):
         first, second = [*args, "", ""][:2]
         is_known = first in (*self.commands, *ctx.help_option_names)
         is_mistyped = not first.startswith("-") and second[:1] not in ("", "-")  # a queue stands alone
-        if not (is_known or is_mistyped or ctx.resilient_parsing):
+        beside = pairwise(args) if first.startswith("-") else ()
+        is_late = any(arg in self.commands and before not in ("-q", "--queue") for before, arg in beside)
+        if not (is_known or is_mistyped or is_late or ctx.resilient_parsing):
             named = first[:1] not in ("", "-") or any(arg.startswith(("-q", "--queue")) for arg in args)
             args = ["list" if named else SUMMARY, *args]
         return super().parse_args(ctx, args)

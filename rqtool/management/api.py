@@ -9,7 +9,6 @@ import time
 from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 import urllib3
@@ -19,7 +18,7 @@ from rqtool.endpoint.urls import ApiURL
 from rqtool.errors import AccessRefused, NothingListens, Unreachable
 from rqtool.management.fields import Row, at, number, table
 from rqtool.management.in_thread import begin
-from rqtool.management.queue import Key, Queue, completed, read_queue
+from rqtool.management.queue import Key, Queue, completed, key_of, read_queue
 from rqtool.text import printable
 from rqtool.topology import belongs
 
@@ -101,12 +100,11 @@ class Management:
 
     def keys(self, vhost: str | None = None) -> set[Key]:
         """Every existing queue, even if it does not answer. Raises AccessRefused as `queues` does."""
-        rows = self._list(vhost, {"disable_stats": "true", "columns": "vhost,name"})
-        return {(str(row.get("vhost")), str(row.get("name"))) for row in rows}
+        return set(map(key_of, self._list(vhost, {"disable_stats": "true", "columns": "vhost,name"})))
 
     def rows(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """A list of the API; None if there is no such list, or the server keeps no statistics for it."""
-        answer = self._request("GET", path, query)
+        answer = self._request(path, query)
         if not isinstance(answer, list):
             return None
         self._lengths[path] = len(answer)
@@ -120,17 +118,17 @@ class Management:
         paths = list(paths)
         if rows * len(paths) > self._lengths.get(listed, USUAL):
             return self.rows(listed, query) or []
-        return _objects([self._request("GET", path, query) for path in paths])
+        return _objects([self._request(path, query) for path in paths])
 
     def tags(self) -> frozenset[str]:
         """The user's tags, which decide what it may see."""
-        tags = at(self._request("GET", "/api/whoami"), "tags")
+        tags = at(self._request("/api/whoami"), "tags")
         listed = tags.split(",") if isinstance(tags, str) else tags if isinstance(tags, list) else []
         return frozenset(tag for tag in listed if isinstance(tag, str))
 
     def remembers(self) -> float:
         """For how many seconds the server keeps deliveries and acks; 0: it counts none (`rates_mode`)."""
-        answer = self._request("GET", "/api/overview", {"columns": "rates_mode,sample_retention_policies.basic"})
+        answer = self._request("/api/overview", {"columns": "rates_mode,sample_retention_policies.basic"})
         if at(answer, "rates_mode") == "none":
             return 0.0
         kept = at(answer, "sample_retention_policies", "basic")
@@ -148,16 +146,8 @@ class Management:
 
     def close_connection(self, name: str, reason: str) -> None:
         """Have the broker close a connection, if it is still open."""
-        header = {"X-Reason": printable(reason).encode("ascii", "replace").decode()}
-        self._request("DELETE", f"/api/connections/{quote(name, safe='')}", headers=header)
-
-    def put(self, path: str, body: object) -> None:
-        """Create or change what is at this path."""
-        self._request("PUT", path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
-
-    def delete(self, path: str) -> None:
-        """Delete what is at this path, if it is still there."""
-        self._request("DELETE", path)
+        said = printable(reason).encode("ascii", "replace").decode()
+        self._request(f"/api/connections/{quote(name, safe='')}", method="DELETE", reason=said)
 
     def _list(self, vhost: str | None, query: Mapping[str, str], text: str = "") -> list[Row]:
         """The list of queues, at least of those with this text in their names. If it is long, all of it in one piece: a
@@ -165,7 +155,7 @@ class Management:
         """
         path = f"/api/queues{below(vhost)}"
         if text:
-            page = self._request("GET", path, {**query, "name": text, "page": "1", "page_size": str(LARGEST_PAGE)})
+            page = self._request(path, {**query, "name": text, "page": "1", "page_size": str(LARGEST_PAGE)})
             self._lengths[path] = number(at(page, "total_count")) or USUAL
             if (number(at(page, "page_count")) or 0) <= 1 and isinstance(found := at(page, "items"), list):
                 return _objects(found)
@@ -188,12 +178,14 @@ class Management:
         """RabbitMQ 4.3 alone has them in the list with live totals."""
         return any(self.rows(f"/api/{kind}{below(vhost)}", {"columns": "name"}) for kind in _POLICIES)
 
-    def _request(self, method: str, path: str, query: Mapping[str, str] | None = None, **more: Any) -> object:
-        """The decoded answer, None for 400 and 404, of the first address that answers. `more`: headers, body."""
+    def _request(
+        self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", reason: str = ""
+    ) -> object:
+        """The decoded answer, None for 400 and 404, of the first address that answers."""
         failure: Unreachable | None = None
         for url in self._urls:
             try:
-                answer = self._ask(url, method, path, fields=dict(query or {}), **more)
+                answer = self._ask(url, method, path, dict(query or {}), {"X-Reason": reason} if reason else {})
             except Unreachable as unreachable:
                 failure = failure or unreachable
                 continue
@@ -202,20 +194,18 @@ class Management:
             return answer
         raise failure or Unreachable("No management API is named", "Give --api-url or RQTOOL_API_URL")
 
-    def _ask(
-        self, url: ApiURL, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any
-    ) -> object:
+    def _ask(self, url: ApiURL, method: str, path: str, query: dict[str, str], headers: dict[str, str]) -> object:
         # Not urllib3.make_headers: it encodes as Latin-1, and RabbitMQ's passwords are UTF-8.
         login = b64encode(f"{url.user}:{url.password}".encode("utf-8", "surrogateescape")).decode()
-        headers = {"Authorization": f"Basic {login}", **(headers or {})}
+        headers = {"Authorization": f"Basic {login}", **headers}
         try:
             # Without redirects: the password goes to the address that the user named, and to no other.
-            answer = self._pool.request(method, url.base + path, headers=headers, redirect=False, **more)
+            answer = self._pool.request(method, url.base + path, fields=query, headers=headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise _unreachable(url, error) from None
         if answer.status in (401, 403):
             raise _refusal(url, answer.data)
-        if answer.status in (201, 204):
+        if answer.status == 204:
             return True
         try:
             decoded: object = json.loads(answer.data)

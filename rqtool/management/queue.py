@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rqtool.management.fields import Row, flag, number, table, text
+from rqtool.management.fields import Row, at, flag, number, table, text
 from rqtool.topology import drops
 
 Key = tuple[str, str]
 """Vhost and name of a queue."""
+
+
+def key_of(row: object) -> Key:
+    """The key of a queue, from a row that has its vhost and name."""
+    return str(at(row, "vhost")), str(at(row, "name"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode, encodebytes
+from base64 import encodebytes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,11 @@ class Detail:
     body: bytes
 
     @property
+    def whole(self) -> DeadTask:
+        """The task with all of its body as its head."""
+        return replace(self.task, head=self.body)
+
+    @property
     def exit_code(self) -> int | None:
         match = _EXIT_CODE.match(self.task.error or "")
         return int(match[1]) if match and len(match[1]) < 4 else None
@@ -43,19 +48,13 @@ class Detail:
 
 def detail_as_json(detail: Detail, now: datetime) -> str:
     """Return an object: the keys of `list`, and more. `body` is whole; `body_base64` if it is not UTF-8."""
-    found = dead_object(detail.task, now) | {
+    found = dead_object(detail.whole, now) | {
         "sent_at": iso(detail.sent_at),
         "first_failed_at": iso(detail.first_failed_at),
         "exit_code": detail.exit_code,
         "stderr": detail.stderr,
         "headers": _plain(detail.headers),
     }
-    for key in ("body", "body_base64"):
-        found.pop(key, None)
-    try:
-        found["body"] = detail.body.decode()
-    except UnicodeDecodeError:
-        found["body_base64"] = b64encode(detail.body).decode()
     return json.dumps(found) + "\n"
 
 
@@ -78,11 +77,10 @@ def detail_as_text(detail: Detail, now: datetime) -> str:
     shown = {name: json.dumps(value, ensure_ascii=False) for name, value in _plain(detail.headers).items()}
     lines += ["", "headers:", *(f"  {printable(name)}: {printable(value)}" for name, value in shown.items())]
     lines += ["", "stderr:", *_indented(detail.stderr)]
-    try:
-        body, kind = _indented(detail.body.decode()), ""
-    except UnicodeDecodeError:
-        body, kind = _indented(encodebytes(detail.body).decode()), ", base64"
-    lines += ["", f"body ({len(detail.body):,} bytes{kind}):", *body]
+    text, kind = detail.whole.text, ""
+    if text is None:
+        text, kind = encodebytes(detail.body).decode(), ", base64"
+    lines += ["", f"body ({len(detail.body):,} bytes{kind}):", *_indented(text)]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -76,22 +76,6 @@ def _in_a_line(pattern: re.Pattern[str], text: str) -> bool:
     return any(pattern.search(line) for line in text.split("\n"))
 
 
-@dataclass
-class _Begun(Generic[T]):
-    """The tasks of the first id with the requested prefix, and the next ids with it, at most CANDIDATES + 1."""
-
-    ids: list[str] = field(default_factory=list)
-    tasks: list[tuple[int, T]] = field(default_factory=list)
-    bytes: int = 0
-
-    def note(self, name: str) -> None:
-        if name in self.ids or len(self.ids) > CANDIDATES:
-            return
-        self.ids.append(name)
-        if len(self.ids) > 1:
-            self.tasks.clear()
-
-
 class Ids(Generic[T]):
     """Finds tasks by ids, or by unique prefixes of ids, in a single pass.
 
@@ -100,9 +84,11 @@ class Ids(Generic[T]):
     """
 
     def __init__(self, wanted: Sequence[str]) -> None:
-        self._exact: set[str] = set()
-        self._begun: dict[str, _Begun[T]] = {each: _Begun() for each in wanted}
+        self._names: dict[str, list[str]] = {each: [] for each in wanted}
+        """The ids that each may mean, at most CANDIDATES + 1; once a task has exactly that id, that one alone."""
         self._starts = tuple(each.partition(CUT)[0] for each in wanted)
+        self._held: dict[str, list[tuple[int, int, T]]] = {}
+        """Position, size and task, by the id that was the first with a wanted prefix."""
         self._position = 0
 
     def chooses(self, name: str | None, task: T, size: int) -> bool:
@@ -110,38 +96,39 @@ class Ids(Generic[T]):
         self._position += 1
         if name is None or not name.startswith(self._starts):  # soon said, also where a thousand ids are wanted
             return False
-        is_exact = name in self._begun
-        if is_exact:
-            self._exact.add(name)
-            self._begun[name].tasks.clear()
-        for wanted, begun in self._begun.items():
-            if wanted in self._exact or not _abbreviates(wanted, name):
-                continue
-            begun.note(name)
-            if not is_exact and len(begun.ids) == 1:
-                begun.tasks.append((self._position, task))
-                begun.bytes += size
-                if len(begun.tasks) > MOST_HELD or (len(begun.tasks) > 1 and begun.bytes > MOST_BYTES):
-                    raise RqtoolError(f"{wanted!r} stands for many tasks with the id {name!r}", "Give the whole id")
+        short = None
+        for wanted, names in self._names.items():
+            if wanted == name:
+                names[:] = [name]
+            elif names != [wanted] and _abbreviates(wanted, name):
+                if name not in names and len(names) <= CANDIDATES:
+                    names.append(name)
+                short = wanted if names == [name] else short
+        is_exact = name in self._names
+        if short is not None and not is_exact:
+            held = self._held.setdefault(name, [])
+            held.append((self._position, size, task))
+            if len(held) > MOST_HELD or (len(held) > 1 and sum(size for _, size, _ in held) > MOST_BYTES):
+                raise RqtoolError(f"{short!r} stands for many tasks with the id {name!r}", "Give the whole id")
         return is_exact
 
     def waiting(self) -> list[T]:
         """The other tasks that are chosen, in their order, now that all have passed."""
-        tasks = {position: task for begun in self._begun.values() for position, task in begun.tasks}
-        return [tasks[position] for position in sorted(tasks)]
+        sure = {names[0] for names in self._names.values() if len(names) == 1}
+        return [task for _, _, task in sorted(each for name in sure for each in self._held.get(name, ()))]
 
     @property
     def missing(self) -> list[str]:
         """The ids or prefixes that match no task."""
-        return [wanted for wanted, begun in self._begun.items() if wanted not in self._exact and not begun.ids]
+        return [wanted for wanted, names in self._names.items() if not names]
 
     @property
     def ambiguous(self) -> dict[str, list[str]]:
         """The ambiguous prefixes, each with the first ids that have it, and `…` if there are more."""
         return {
-            wanted: begun.ids[:CANDIDATES] + ([CUT] if len(begun.ids) > CANDIDATES else [])
-            for wanted, begun in self._begun.items()
-            if wanted not in self._exact and len(begun.ids) > 1
+            wanted: names[:CANDIDATES] + ([CUT] if len(names) > CANDIDATES else [])
+            for wanted, names in self._names.items()
+            if len(names) > 1
         }
 
 

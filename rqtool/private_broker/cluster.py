@@ -81,7 +81,8 @@ class PrivateBroker:
                     # node that is just starting (incompatible_feature_flags).
                     again = {node.name for node in wave if node.pid or len(wave) > 1}
                     wait_until_ready([node if node.pid else start_node(node) for node in wave], start_node, again)
-                admit(first)
+                if stored_login(self.home) != login:
+                    admit(first)
                 # It listens before it counts as a member, and a vhost or queue that is made meanwhile leaves it out.
                 for node in new:
                     if node.name != first.name:

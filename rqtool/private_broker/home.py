@@ -11,7 +11,8 @@ from rqtool.errors import UsageError
 def default_home() -> Path:
     """The private broker's folder in the user's state directory (XDG_STATE_HOME on Linux).
 
-    Raises UsageError if this user has none: without HOME, and without an entry in the system's list of users.
+    Raises UsageError if this user has none: without HOME, and without an entry in the system's list of users; also for
+    an apostrophe, since a node that asks a shell how full its disk is (3.10 to 4.3) would hang while it starts.
     """
     from platformdirs import user_state_path
 
@@ -21,6 +22,9 @@ def default_home() -> Path:
         state = Path()
     if not state.is_absolute():
         raise UsageError("This user has no home for a private broker", "Set XDG_STATE_HOME to a folder of yours")
+    if "'" in str(state):
+        what = f"RabbitMQ can't start in {state}, which has an apostrophe"
+        raise UsageError(what, "Set XDG_STATE_HOME to a folder without one")
     return state / "broker"
 
 

@@ -1,8 +1,8 @@
 """The private broker's only user: its password file, and its creation in RabbitMQ.
 
-A new database is created with it as `default_user` (https://www.rabbitmq.com/docs/access-control). In an older one
-(version 0.4 left `guest` alone), or after the password was lost, rabbitmqctl creates it: that needs the Erlang cookie
-and no user.
+A new database is created with it as `default_user` (https://www.rabbitmq.com/docs/access-control). In one without a
+stored password (version 0.4 left `guest` alone, or the password was lost) rabbitmqctl creates it: that needs the Erlang
+cookie and no user.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ import json
 import secrets
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
-from rqtool.endpoint.urls import ApiURL
-from rqtool.errors import AccessRefused
 from rqtool.private_broker.node import Node, write_private
 from rqtool.private_broker.rabbitmqctl import rabbitmqctl
 
@@ -53,32 +50,20 @@ def store_login(node: Node) -> None:
 
 
 def admit(node: Node) -> None:
-    """Create the node's user in its running broker, if it is missing, and delete `guest`; data are kept.
+    """Create the node's user in its running broker, or reset its password, and delete `guest`; data are kept.
 
     Its password is stored after that: until then clients log in as `guest`. Repeating it is harmless. Raises
-    RqtoolError if rabbitmqctl fails, OSError, Unreachable.
+    RqtoolError if rabbitmqctl fails, OSError.
     """
-    from rqtool.management.api import Management  # slow, and not needed to find the private broker
-
-    api = Management([ApiURL(node.api_url.rstrip("/"), node.user, node.password)])
-    try:
-        users = api.rows("/api/users", {"columns": "name"})
-    except AccessRefused:
-        _import_user(node)
-        for vhost in api.rows("/api/vhosts", {"columns": "name"}) or []:
-            api.put(f"/api/permissions/{quote(vhost['name'], safe='')}/{node.user}", _ALL_RIGHTS)
-        users = api.rows("/api/users", {"columns": "name"})
-        store_login(node)
-    if any(user.get("name") == GUEST for user in users or []):
-        api.delete(f"/api/users/{GUEST}")
-
-
-def _import_user(node: Node) -> None:
-    """Create the user, or reset its password and tags. From a file, since other users can read arguments."""
-    definitions = node.broker_home / "user.json"
     user = {"name": node.user, "password": node.password, "tags": ["administrator"]}
-    write_private(definitions, json.dumps({"users": [user]}))
+    vhosts = json.loads(rabbitmqctl(node, "list_vhosts", "--formatter", "json"))
+    permissions = [{"user": node.user, "vhost": vhost["name"], **_ALL_RIGHTS} for vhost in vhosts]
+    definitions = node.broker_home / "user.json"  # other users can read arguments
+    write_private(definitions, json.dumps({"users": [user], "permissions": permissions}))
     try:
         rabbitmqctl(node, "import_definitions", str(definitions))
     finally:
         definitions.unlink(missing_ok=True)
+    if any(each["user"] == GUEST for each in json.loads(rabbitmqctl(node, "list_users", "--formatter", "json"))):
+        rabbitmqctl(node, "delete_user", GUEST)
+    store_login(node)

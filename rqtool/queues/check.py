@@ -140,17 +140,16 @@ def check(
     unsure = {"ready", "held", "dead"} if any(each.queue.messages_ready is None for each in diagnoses) else set()
     figures: dict[str, float | None] = {m: None if m in unsure else value for m, value in values.items()}
     counts = [f"{'?' if figure is None else f'{figure:,}'} {metric}" for metric, figure in figures.items()]
-    performance = _performance(figures, thresholds)
+    performance = [_performance(m, "U" if value is None else str(value), m, thresholds) for m, value in figures.items()]
     for metric in (READY, HELD) if thresholds.ages else ():
         known = [age.seconds for age in ages if age.metric == metric]
         known += [None] if metric == HELD and unseen and values["held"] else []
         seconds = None if unsure or None in known else max((each for each in known if each is not None), default=0.0)
         figures[f"{metric}_seconds"] = seconds
         counts.append(f"{metric.replace('_', ' ')} {'?' if seconds is None else about(seconds)}")
-        limits = ";".join(f"{each['age']:g}" if "age" in each else "" for each in (thresholds.warn, thresholds.crit))
-        performance += f" {metric}={'U' if seconds is None else f'{seconds:.0f}s'};{limits};0"
+        performance.append(_performance(metric, "U" if seconds is None else f"{seconds:.0f}s", "age", thresholds))
     text = ". ".join([*shown, ", ".join([plural(len(asked), "queue"), *counts])])
-    return Check(status, text, performance, figures, diagnoses)
+    return Check(status, text, " ".join(performance), figures, diagnoses)
 
 
 def _is_dead(d: Diagnosis) -> bool:
@@ -216,10 +215,7 @@ def _trouble(diagnosis: Diagnosis) -> str:
     return "; ".join(troubles)
 
 
-def _performance(figures: Mapping[str, float | None], thresholds: Thresholds) -> str:
-    """U is an unknown figure."""
-    return " ".join(
-        f"{metric}={'U' if figure is None else figure};{thresholds.warn.get(metric, '')};"
-        f"{thresholds.crit.get(metric, '')};0"
-        for metric, figure in figures.items()
-    )
+def _performance(metric: str, figure: str, limited: str, thresholds: Thresholds) -> str:
+    """U is an unknown figure. `limited`: the metric whose limits count."""
+    limits = (f"{each[limited]:.15g}" if limited in each else "" for each in (thresholds.warn, thresholds.crit))
+    return f"{metric}={figure};{';'.join(limits)};0"

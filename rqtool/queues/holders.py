@@ -13,7 +13,7 @@ from datetime import datetime
 
 from rqtool.management.client import Client, read_address, read_client
 from rqtool.management.fields import Row, at, number
-from rqtool.management.queue import Key
+from rqtool.management.queue import Key, key_of
 from rqtool.management.samples import added, last_change, read_samples
 from rqtool.queues.history import Deliveries
 
@@ -76,21 +76,22 @@ def held_by(holders: Iterable[Holder]) -> int:
 
 def consumed(consumers: Iterable[Row]) -> dict[str, set[Key]]:
     """The queues from which each channel gets messages that it has to acknowledge."""
-    found: defaultdict[str, set[Key]] = defaultdict(set)
+    return {channel: {key_of(row.get("queue")) for row in rows} for channel, rows in _by_channel(consumers).items()}
+
+
+def _by_channel(consumers: Iterable[Row]) -> dict[str, list[Row]]:
+    """The consumers that ack."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
     for row in consumers:
         if row.get("ack_required") is not False:
-            key = str(at(row, "queue", "vhost")), str(at(row, "queue", "name"))
-            found[str(at(row, "channel_details", "name"))].add(key)
+            found[str(at(row, "channel_details", "name"))].append(row)
     return dict(found)
 
 
 def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequence[Row]) -> Iterator[Holder]:
     """A holder per consumer that acks, and one per channel that holds messages without a consumer."""
     clients = {str(row.get("name")): read_client(row) for row in connections}
-    by_channel: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in consumers:
-        if row.get("ack_required") is not False:
-            by_channel[str(at(row, "channel_details", "name"))].append(row)
+    by_channel = _by_channel(consumers)
     for row in channels:
         connection = str(at(row, "connection_details", "name"))
         name = str(row.get("name"))
@@ -102,15 +103,16 @@ def join(consumers: Sequence[Row], channels: Sequence[Row], connections: Sequenc
             deliveries=channel_deliveries(row),
             prefetch=number(row.get("global_prefetch_count")) or 0,
         )
-        if not by_channel[name] and holder.held:
+        consuming = by_channel.get(name, ())
+        if not consuming and holder.held:
             yield holder
-        for consumer in by_channel[name]:
+        for consumer in consuming:
             yield replace(
                 holder,
                 queue=str(at(consumer, "queue", "name")),
                 consumer_tag=str(consumer.get("consumer_tag", "")),
                 prefetch=holder.prefetch or number(consumer.get("prefetch_count")) or 0,
-                shared=len(by_channel[name]) > 1,
+                shared=len(consuming) > 1,
             )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from rqtool.management.fields import Row, at
-from rqtool.management.queue import Key, Queue
+from rqtool.management.fields import Row
+from rqtool.management.queue import Key, Queue, key_of
 from rqtool.topology import WAITS, Kind, homes, new_marker, quarantine, with_returned
 
 _WILD = re.compile(r"\*|\?|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
@@ -18,7 +18,7 @@ _WILD = re.compile(r"\*|\?|\[(?:!.|[^!])[^\]]*\]", re.DOTALL)
 
 def with_consumers(queues: Sequence[Queue], consumers: Sequence[Row]) -> list[Queue]:
     """The queues with the number of their consumers. The workers of a queue poll its quarantine too."""
-    counts = Counter((str(at(row, "queue", "vhost")), str(at(row, "queue", "name"))) for row in consumers)
+    counts = Counter(key_of(row.get("queue")) for row in consumers)
     counts.update({(vhost, quarantine(home).name): count for (vhost, home), count in counts.items()})
     return [replace(queue, consumers=counts[queue.key]) for queue in queues]
 

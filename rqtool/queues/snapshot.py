@@ -16,7 +16,7 @@ from urllib.parse import quote
 from rqtool.durations import about
 from rqtool.management.api import SAMPLED_ROWS, Management, below, queue_path
 from rqtool.management.fields import Row, at
-from rqtool.management.queue import Key, Queue
+from rqtool.management.queue import Key, Queue, key_of
 from rqtool.management.samples import LAG
 from rqtool.queues.attribution import attribute, taken_from, unexplained, with_consumer
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
@@ -174,17 +174,14 @@ def _decisive(queues: Sequence[Queue], holders: Sequence[Holder], stuck_after: f
 
 def _stalled(api: Management, vhost: str | None, keys: set[Key]) -> dict[Key, float]:
     """For how many seconds each of these queues has passed nothing on."""
-    if not keys:
-        return {}
     query = {"lengths_age": str(FINE_SECONDS), "lengths_incr": str(FINE_STEP), "columns": _LENGTHS}
     rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), query, SAMPLED_ROWS)
-    return {(str(row.get("vhost")), str(row.get("name"))): stalled_seconds(row) for row in rows}
+    return {key_of(row): stalled_seconds(row) for row in rows}
 
 
 def _histories(api: Management, vhost: str | None, keys: set[Key], samples: Mapping[str, str]) -> dict[Key, Deliveries]:
     rows = api.details(f"/api/queues{below(vhost)}", map(queue_path, keys), {**samples, "columns": _DELIVERIES})
-    found = {(str(row.get("vhost")), str(row.get("name"))): row for row in rows}
-    return {key: queue_deliveries(found[key]) for key in keys & found.keys()}
+    return {key: queue_deliveries(row) for row in rows if (key := key_of(row)) in keys}
 
 
 def _holders(

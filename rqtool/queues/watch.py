@@ -21,6 +21,7 @@ from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError
 from rqtool.management.api import Management, below, queue_path
 from rqtool.management.in_thread import in_thread
+from rqtool.management.queue import key_of
 from rqtool.management.samples import read_samples
 from rqtool.queues.screen import Frame, Screen, worst
 from rqtool.queues.shown import unmatched
@@ -99,7 +100,7 @@ class Watch:
         paths = [queue_path(each.queue.key) for each in worst(snapshot.diagnoses, self._screen.most_rows)]
         query = samples(150, FINE_STEP) | {"columns": _TRENDS}
         trends = {
-            (str(row.get("vhost")), str(row.get("name"))): Trend(
+            key_of(row): Trend(
                 ready=read_samples(row, "messages_ready_details"),
                 unacked=read_samples(row, "messages_unacknowledged_details"),
                 acked=read_samples(row, "message_stats", "ack_details"),

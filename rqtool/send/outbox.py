@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rqtool.amqp.window import Message, Settled, Window
@@ -58,8 +58,8 @@ class Outbox:
         """The broker's answers are lost with the channel: the tasks in its window, and the nacked ones, wait to be sent
         again.
         """
-        self._resend([*self._window.abandon(), *self.nacked])
-        self.nacked = []
+        self.nacked += self._window.abandon()
+        self.retry_nacked()
 
     def next(self) -> Message | None:
         """Return the next message to publish, resends first, in the order of the input; None if there is none now."""
@@ -113,7 +113,7 @@ class Outbox:
         return _in_order([message for message in self._answered_ahead.values() if message is not None])
 
     def retry_nacked(self) -> None:
-        self._resend(self.nacked)
+        self._waiting = deque(_in_order([*self.nacked, *self._waiting]))
         self.nacked = []
 
     def unconfirmed(self) -> list[Message]:
@@ -133,9 +133,6 @@ class Outbox:
     def _refuse(self, message: Message, why: str) -> None:
         self.refused.append(Refusal(message, why))
         self._answered_ahead[message.position] = None
-
-    def _resend(self, messages: Iterable[Message]) -> None:
-        self._waiting = deque(_in_order([*messages, *self._waiting]))
 
 
 def _in_order(messages: list[Message]) -> list[Message]:

@@ -121,9 +121,8 @@ class Target:
 
 async def _bind(connection: Connection, binding: Binding, *, is_queue: bool) -> None:
     """Raises AccessRefused, UnsafeQueue, Lost."""
-    target = {"queue" if is_queue else "exchange": binding.target}
     try:
-        await connection.bind(binding.source, binding.pattern, **target)
+        await connection.bind(binding.source, binding.pattern, binding.target, is_queue=is_queue)
     except Lost as lost:
         if lost.code == PRECONDITION_FAILED and not temporary_refusal(lost.text):
             raise UnsafeQueue(

@@ -196,6 +196,21 @@ ODD_HEADERS: list[dict[str, object]] = [
 ]
 
 
+def test_more_empty_ones_than_channels(rqtool: Program, vhost: Vhost) -> None:
+    """One connection counts them all: a broker allows 2,047 channels, and may have more dead queues."""
+    for number in range(30):
+        vhost.declare(f"q{number}.dead", **{"x-queue-type": "quorum"})
+    # Until its first report a quorum queue is not known to be empty.
+    eventually(lambda: [row.get("messages") for row in vhost.api("GET", f"/api/queues/{vhost.path}")] == [0] * 31)
+    assert rqtool("dead", "--url", f"{vhost.url}?channel_max=12").stderr == "rqtool: no dead tasks\n"
+
+    def connections() -> int:
+        lines = vhost.node.log.read_text(errors="replace").splitlines()
+        return sum("rqtool dead (" in line and f"granted access to vhost '{vhost.name}'" in line for line in lines)
+
+    assert eventually(connections) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_messages_of_any_shape(rqtool: Program, vhost: Vhost, kind: str) -> None:
     """No id, no properties, binary and huge bodies, headers of wrong types: each is shown, and each can be put back."""

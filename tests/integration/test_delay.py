@@ -172,6 +172,12 @@ def test_a_fixed_time_over_a_slow_line(rqtool: Program, vhost: Vhost) -> None:
     eventually(partial(waiting, vhost, 1))
 
 
+def test_few_channels(rqtool: Program, vhost: Vhost) -> None:
+    """With --at there are many queues to declare at once; each takes a channel, which some brokers allow few of."""
+    url = f"{vhost.url}?channel_max=4"
+    assert rqtool("send", "--at", utc(time.time() + 0.9 * YEAR), "far", env={"RQTOOL_URL": url}).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

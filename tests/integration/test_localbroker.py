@@ -326,6 +326,15 @@ def test_a_state_of_another_life(tmp_path: Path) -> None:
     assert broker.running() == ()
 
 
+def test_a_folder_with_an_apostrophe(tmp_path: Path) -> None:
+    """RabbitMQ would hang there while it starts."""
+    program = Program({"XDG_STATE_HOME": str(tmp_path / "o'brien")}, cwd=tmp_path)
+    for verb in ("start", "status", "stop"):
+        refused = program("broker", verb)
+        assert (refused.code, "has an apostrophe. Set XDG_STATE_HOME" in refused.stderr) == (2, True)
+    assert not (tmp_path / "o'brien").exists()
+
+
 def test_no_server_installed(program: Program, tmp_path: Path) -> None:
     """69, and the one command that installs it here; a variable that leads nowhere is a usage error."""
     wrong = program("broker", "start", env={"RQTOOL_RABBITMQ_SERVER": str(tmp_path / "nothing")})

@@ -9,6 +9,8 @@ import pytest
 from rqtool.cli.command import INSTEAD
 from tests.unit.cli.test_help import Captured, run
 
+BEHIND = "The options of a command come behind its name"
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -17,7 +19,10 @@ from tests.unit.cli.test_help import Captured, run
         ("help snd", "No such command 'snd'. Did you mean 'send'? See: rqtool --help."),
         ("help work x", "rqtool work has no commands of its own. See: rqtool work --help."),
         ("--verson", "No such option: --verson. Did you mean --version? See: rqtool --help."),
-        ("--url x queues", "No such option: --url. The options of a command come behind its name. See: rqtool --help."),
+        ("--url x queues", f"No such option: --url. {BEHIND}. See: rqtool --help."),
+        ("broker --json start", f"No such option: --json. {BEHIND}. See: rqtool broker --help."),
+        ("dead --url x list", f"No such option: --url. {BEHIND}. See: rqtool dead --help."),
+        ("dead -q photos retry", f"No such option: -q. {BEHIND}. See: rqtool dead --help."),
         ("send --quite", "No such option: --quite. Did you mean --quiet? See: rqtool send --help."),
         ("send --que x", "No such option: --que. Did you mean --queue? See: rqtool send --help."),
         ("dead sh photos", "No such command 'sh'. Did you mean 'show'? See: rqtool dead --help."),

@@ -92,6 +92,13 @@ def test_the_line() -> None:
     assert "oldest" not in check(seen, Thresholds(), [], "").line
 
 
+def test_large_limits_are_not_rounded() -> None:
+    """12 days and a minute, and a million and one tasks, as a monitor reads them."""
+    line = check([judged(QUEUE)], Thresholds({"age": 1_036_860.0, "ready": 1_000_001}, {"age": 0.5}), [], "").line
+    assert " | ready=3;1000001;;0 " in line
+    assert " oldest_ready=300s;1036860;0.5;0" in line
+
+
 def test_what_is_not_known_is_said() -> None:
     """With the reason; and a figure that nobody knows is U."""
     queue = replace(QUEUE, type="quorum", head_timestamp=None)

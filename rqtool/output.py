@@ -28,8 +28,8 @@ LAST_SECONDS = 1.0
 """How long the end of a run waits for a reader."""
 Content = bytes | io.FileIO
 """Data to write: bytes, or a file from its current position to its end, which the writer closes."""
-_PIECE, _MOST_PIECES = 65_536, 16
-"""Bytes of a file that are read at once, and how many such pieces may be written before other work gets a turn."""
+_PIECE, _MOST_PIECES = 65_536, 32
+"""Bytes that are read or written at once, and how many such pieces before other work gets a turn."""
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a writable pipe takes without blocking (pipe(7))."""
 
@@ -45,7 +45,6 @@ class Output:
         self._descriptor = descriptor
         self._waiting: deque[memoryview | io.FileIO] = deque()
         self._write: Callable[[memoryview], int] = partial(_write_if_writable, descriptor)
-        self._piece = _PIPE_BUF
         with suppress(OSError):
             self._stop_blocking(os.fstat(descriptor).st_mode)
 
@@ -54,16 +53,13 @@ class Output:
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
             self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
             self._write = partial(os.write, self._descriptor)
-            self._piece = 65536
         elif stat.S_ISSOCK(mode):
             import socket
 
             end = socket.socket(fileno=os.dup(self._descriptor))
             self._write = lambda piece: end.send(piece, socket.MSG_DONTWAIT)
-            self._piece = 65536
         else:  # a file
             self._write = partial(os.write, self._descriptor)
-            self._piece = 1 << 30
 
     @property
     def is_waiting(self) -> bool:
@@ -78,49 +74,40 @@ class Output:
 
     def write(self, content: Content) -> None:
         """Write it now, or as soon as `flush` can. Raises OSError if nothing can be written there any more."""
-        self._waiting.append(memoryview(content) if isinstance(content, bytes) else content)
+        if content:
+            self._waiting.append(memoryview(content) if isinstance(content, bytes) else content)
         self.flush()
 
     def flush(self) -> None:
-        """Write what can be written now, but only a limited part of a file. Raises OSError, and drops the waiting data,
-        as `write` does.
+        """Write what can be written now, but only a limited part of it. Raises OSError, and drops the waiting data, as
+        `write` does.
         """
-        pieces = 0
         try:
-            while self._waiting:
+            for _ in range(_MOST_PIECES):
+                if not self._waiting:
+                    return
                 first = self._waiting[0]
                 if isinstance(first, io.FileIO):
-                    pieces += 1
-                    if pieces > _MOST_PIECES:
-                        return
-                    self._read_on(first)
-                    continue
-                try:
-                    written = self._write(first[: self._piece])
-                except BlockingIOError:
-                    return
-                rest = first[written:]
-                if rest:
+                    if piece := first.read(_PIECE):
+                        self._waiting.appendleft(memoryview(piece))
+                    else:
+                        self._waiting.popleft()
+                        first.close()
+                elif rest := first[self._write(first[:_PIECE]) :]:
                     self._waiting[0] = rest
                 else:
                     self._waiting.popleft()
+        except BlockingIOError:
+            return
         except OSError:
             self._waiting.clear()
             raise
-
-    def _read_on(self, file: io.FileIO) -> None:
-        """Put the next piece of a file before it, or drop it at its end."""
-        if piece := file.read(_PIECE):
-            self._waiting.appendleft(memoryview(piece))
-        else:
-            self._waiting.popleft()
-            file.close()
 
 
 def _write_if_writable(descriptor: int, piece: memoryview) -> int:
     if not is_writable(descriptor):
         raise BlockingIOError
-    return os.write(descriptor, piece)
+    return os.write(descriptor, piece[:_PIPE_BUF])
 
 
 def is_writable(descriptor: int, seconds: float = 0.0) -> bool:

@@ -186,16 +186,19 @@ def _unbuffered_text(raw: io.FileIO, before: io.TextIOBase | None) -> io.TextIOW
     return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
 
 
-def prepare_stdout_of_function() -> None:
-    """Make sys.stdout write whole lines, at their end. A write that fails raises OutputError.
+def open_for_function(raw: Callable[[int], io.RawIOBase]) -> None:
+    """Replace sys.stdout and sys.stderr, where they are Python's own or closed, by streams that write whole lines to
+    `raw(1)` and `raw(2)`.
 
     Unbuffered (PYTHONUNBUFFERED), print() writes a line and its end apart, and output of other jobs comes between.
     """
-    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
-        sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream, first = getattr(sys, name), getattr(sys, f"__{name}__")
+        if stream is first or _is_closed(stream):
+            setattr(sys, name, line_buffered(raw(number), first))
 
 
-def is_closed(stream: object) -> bool:
+def _is_closed(stream: object) -> bool:
     """Whether a Python stream can't be used any more. A detached one says so by an error."""
     try:
         return bool(getattr(stream, "closed", False))

@@ -49,17 +49,16 @@ class Output:
             self._stop_blocking(os.fstat(descriptor).st_mode)
 
     def _stop_blocking(self, mode: int) -> None:
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-            self._write = partial(os.write, self._descriptor)
-        elif stat.S_ISSOCK(mode):
+        if stat.S_ISSOCK(mode):
             import socket
 
             end = socket.socket(fileno=os.dup(self._descriptor))
             self._write = lambda piece: end.send(piece, socket.MSG_DONTWAIT)
-        else:  # a file
-            self._write = partial(os.write, self._descriptor)
+            return
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+        self._write = partial(os.write, self._descriptor)
 
     @property
     def is_waiting(self) -> bool:

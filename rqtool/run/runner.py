@@ -151,11 +151,9 @@ class Runner:
     async def terminate(self, seconds: float) -> None:
         """End it, and all that it has started: by SIGTERM, and after so many seconds by SIGKILL. 0: at once."""
         groups = groups_of([self._process.pid])[self._process.pid]
-        if seconds:
-            signal_groups(groups, signal.SIGTERM)
-        if not (seconds and await self._ends(seconds, groups)):
+        signal_groups(groups, signal.SIGTERM)
+        if not await self._ends(seconds, groups):
             signal_groups(groups, signal.SIGKILL)  # even if it has ended: the group keeps the number taken
-            self._kill_commands()
         await self._close()
 
     def kill(self) -> None:

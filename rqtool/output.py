@@ -167,22 +167,20 @@ def take_standard_numbers() -> None:
     os.close(descriptor)
 
 
-def prepare_stdout() -> None:
-    """Make sys.stdout unbuffered. A write that fails raises OutputError."""
-    if sys.stdout is sys.__stdout__:  # else another program has replaced it
+def prepare_streams() -> None:
+    """Make sys.stdout and sys.stderr unbuffered, unless another program has replaced them. A write to stdout that fails
+    raises OutputError; one to stderr is ignored: the work does not depend on its messages.
+    """
+    if sys.stdout is sys.__stdout__:
         sys.stdout = _unbuffered_text(Unbuffered(1), sys.stdout)
-
-
-def prepare_stderr() -> None:
-    """Make sys.stderr unbuffered. A write that fails is ignored: the work does not depend on its messages."""
     if sys.stderr is sys.__stderr__:
         sys.stderr = _unbuffered_text(Unbuffered(2, ignore_errors=True), sys.stderr)
 
 
-def _unbuffered_text(raw: io.FileIO, before: io.TextIOBase | None) -> io.TextIOWrapper:
-    encoding = None if before is None else before.encoding
+def _unbuffered_text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     # backslashreplace: a terminal without UTF-8 is no reason to fail.
-    return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+    encoding = before.encoding if before else None
+    return io.TextIOWrapper(raw, encoding, errors="backslashreplace", write_through=True)
 
 
 def open_for_function(raw: Callable[[int], io.RawIOBase]) -> None:

@@ -28,8 +28,8 @@ LAST_SECONDS = 1.0
 """How long the end of a run waits for a reader."""
 Content = bytes | io.FileIO
 """Data to write: bytes, or a file from its current position to its end, which the writer closes."""
-_PIECE, _MOST_PIECES = 65_536, 16
-"""Bytes of a file that are read at once, and how many such pieces may be written before other work gets a turn."""
+_PIECE, _MOST_PIECES = 65_536, 32
+"""Bytes that are read or written at once, and how many such pieces before other work gets a turn."""
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a writable pipe takes without blocking (pipe(7))."""
 
@@ -45,25 +45,20 @@ class Output:
         self._descriptor = descriptor
         self._waiting: deque[memoryview | io.FileIO] = deque()
         self._write: Callable[[memoryview], int] = partial(_write_if_writable, descriptor)
-        self._piece = _PIPE_BUF
         with suppress(OSError):
             self._stop_blocking(os.fstat(descriptor).st_mode)
 
     def _stop_blocking(self, mode: int) -> None:
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
-            self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-            self._write = partial(os.write, self._descriptor)
-            self._piece = 65536
-        elif stat.S_ISSOCK(mode):
+        if stat.S_ISSOCK(mode):
             import socket
 
             end = socket.socket(fileno=os.dup(self._descriptor))
             self._write = lambda piece: end.send(piece, socket.MSG_DONTWAIT)
-            self._piece = 65536
-        else:  # a file
-            self._write = partial(os.write, self._descriptor)
-            self._piece = 1 << 30
+            return
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+            self._descriptor = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+        self._write = partial(os.write, self._descriptor)
 
     @property
     def is_waiting(self) -> bool:
@@ -78,49 +73,40 @@ class Output:
 
     def write(self, content: Content) -> None:
         """Write it now, or as soon as `flush` can. Raises OSError if nothing can be written there any more."""
-        self._waiting.append(memoryview(content) if isinstance(content, bytes) else content)
+        if content:
+            self._waiting.append(memoryview(content) if isinstance(content, bytes) else content)
         self.flush()
 
     def flush(self) -> None:
-        """Write what can be written now, but only a limited part of a file. Raises OSError, and drops the waiting data,
-        as `write` does.
+        """Write what can be written now, but only a limited part of it. Raises OSError, and drops the waiting data, as
+        `write` does.
         """
-        pieces = 0
         try:
-            while self._waiting:
+            for _ in range(_MOST_PIECES):
+                if not self._waiting:
+                    return
                 first = self._waiting[0]
                 if isinstance(first, io.FileIO):
-                    pieces += 1
-                    if pieces > _MOST_PIECES:
-                        return
-                    self._read_on(first)
-                    continue
-                try:
-                    written = self._write(first[: self._piece])
-                except BlockingIOError:
-                    return
-                rest = first[written:]
-                if rest:
+                    if piece := first.read(_PIECE):
+                        self._waiting.appendleft(memoryview(piece))
+                    else:
+                        self._waiting.popleft()
+                        first.close()
+                elif rest := first[self._write(first[:_PIECE]) :]:
                     self._waiting[0] = rest
                 else:
                     self._waiting.popleft()
+        except BlockingIOError:
+            return
         except OSError:
             self._waiting.clear()
             raise
-
-    def _read_on(self, file: io.FileIO) -> None:
-        """Put the next piece of a file before it, or drop it at its end."""
-        if piece := file.read(_PIECE):
-            self._waiting.appendleft(memoryview(piece))
-        else:
-            self._waiting.popleft()
-            file.close()
 
 
 def _write_if_writable(descriptor: int, piece: memoryview) -> int:
     if not is_writable(descriptor):
         raise BlockingIOError
-    return os.write(descriptor, piece)
+    return os.write(descriptor, piece[:_PIPE_BUF])
 
 
 def is_writable(descriptor: int, seconds: float = 0.0) -> bool:
@@ -181,34 +167,35 @@ def take_standard_numbers() -> None:
     os.close(descriptor)
 
 
-def prepare_stdout() -> None:
-    """Make sys.stdout unbuffered. A write that fails raises OutputError."""
-    if sys.stdout is sys.__stdout__:  # else another program has replaced it
+def prepare_streams() -> None:
+    """Make sys.stdout and sys.stderr unbuffered, unless another program has replaced them. A write to stdout that fails
+    raises OutputError; one to stderr is ignored: the work does not depend on its messages.
+    """
+    if sys.stdout is sys.__stdout__:
         sys.stdout = _unbuffered_text(Unbuffered(1), sys.stdout)
-
-
-def prepare_stderr() -> None:
-    """Make sys.stderr unbuffered. A write that fails is ignored: the work does not depend on its messages."""
     if sys.stderr is sys.__stderr__:
         sys.stderr = _unbuffered_text(Unbuffered(2, ignore_errors=True), sys.stderr)
 
 
-def _unbuffered_text(raw: io.FileIO, before: io.TextIOBase | None) -> io.TextIOWrapper:
-    encoding = None if before is None else before.encoding
+def _unbuffered_text(raw: io.FileIO, before: TextIO | None) -> io.TextIOWrapper:
     # backslashreplace: a terminal without UTF-8 is no reason to fail.
-    return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+    encoding = before.encoding if before else None
+    return io.TextIOWrapper(raw, encoding, errors="backslashreplace", write_through=True)
 
 
-def prepare_stdout_of_function() -> None:
-    """Make sys.stdout write whole lines, at their end. A write that fails raises OutputError.
+def open_for_function(raw: Callable[[int], io.RawIOBase]) -> None:
+    """Replace sys.stdout and sys.stderr, where they are Python's own or closed, by streams that write whole lines to
+    `raw(1)` and `raw(2)`.
 
     Unbuffered (PYTHONUNBUFFERED), print() writes a line and its end apart, and output of other jobs comes between.
     """
-    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
-        sys.stdout = line_buffered(Unbuffered(1), sys.stdout)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream, first = getattr(sys, name), getattr(sys, f"__{name}__")
+        if stream is first or _is_closed(stream):
+            setattr(sys, name, line_buffered(raw(number), first))
 
 
-def is_closed(stream: object) -> bool:
+def _is_closed(stream: object) -> bool:
     """Whether a Python stream can't be used any more. A detached one says so by an error."""
     try:
         return bool(getattr(stream, "closed", False))

@@ -15,8 +15,7 @@ from rqtool.output import (
     OutputError,
     complain,
     last_words,
-    prepare_stderr,
-    prepare_stdout,
+    prepare_streams,
     take_standard_numbers,
     unwritable,
 )
@@ -43,8 +42,7 @@ def _rqtool() -> None:
 def main() -> int:
     """Run the command line and return the exit code. Users see no traceback unless they set RQTOOL_DEBUG."""
     take_standard_numbers()
-    prepare_stdout()
-    prepare_stderr()
+    prepare_streams()
     code = _run()
     # Spares a short run the last garbage collection, 15 ms over everything imported; the process frees it anyway.
     gc.freeze()

@@ -191,7 +191,7 @@ def work(
     from rqtool.management.api import Management
     from rqtool.run.pool import Pool
     from rqtool.work.options import WorkOptions
-    from rqtool.work.report.events import Events, JsonEvents
+    from rqtool.work.report.events import Events
     from rqtool.work.report.job_log import JobLog
     from rqtool.work.report.output import WorkerOutput
     from rqtool.work.report.progress import can_draw
@@ -223,7 +223,7 @@ def work(
     if queue.endswith(DEAD):
         home = shlex.quote(queue.removesuffix(DEAD))
         say(f"{queue!r} holds tasks that were given up; rqtool dead retry {home} puts them back where they came from")
-    events = JsonEvents(out) if json else Events(out, quiet=quiet or bar)
+    events = Events(out, quiet=quiet or bar, as_json=json)
     if joblog is not None:
         events.job_log = JobLog(joblog, spec)
     working = Worker(endpoint, options, pool, events, Management(endpoint.api_urls, endpoint.tls))

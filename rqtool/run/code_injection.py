@@ -43,7 +43,9 @@ _PROGRAMS = {
 }
 _LONG_CODE = ("--eval", "--print", "--split-string")
 _LONG_VALUES = ("--rcfile", "--init-file", "--require", "--import", "--loader", "--unset", "--chdir")
-_WRAPPERS = ("env", "nice", "ionice", "timeout", "sudo", "doas", "nohup", "setsid", "stdbuf", "time", "chrt", "busybox")
+_WRAPPERS = {"env": "CSu", "nice": "n", "ionice": "Pcnpu", "timeout": "ks", "sudo": "CDRTUghprtu", "doas": "Cu"}
+_WRAPPERS |= dict.fromkeys(("nohup", "setsid", "busybox"), "") | {"stdbuf": "eio", "time": "fo", "chrt": "DPT"}
+"""Programs that run another one, and their options with a value, but for long ones."""
 _MARK = "\0"
 """Stands for every placeholder below: no argument can hold it."""
 
@@ -84,14 +86,19 @@ def _is_program(words: list[str], place: int) -> bool:
         or "=" in words[at]
         or words[at][:1].isdigit()
         or _is_value(words, at)
+        or (at > 0 and words[at - 1].startswith("--") and words[at - 1] != "--")  # perhaps a value
         for at in range(place)
     )
 
 
 def _is_value(words: list[str], place: int) -> bool:
-    """Whether a word belongs to an option or to timeout(1)."""
-    before = words[place - 1] if place else ""
-    return (before.startswith("-") and before != "--") or os.path.basename(before) == "timeout"
+    """Whether a word is the value of a wrapper's option, or the time of timeout(1)."""
+    names = [os.path.basename(word) for word in words[:place]]
+    wrapper = next((name for name in reversed(names) if name in _WRAPPERS), None)
+    if wrapper is None or names[-1] == "timeout":
+        return wrapper is not None
+    # What follows a letter with a value in the same word is that value.
+    return re.fullmatch(f"-[^-{_WRAPPERS[wrapper]}]*[{_WRAPPERS[wrapper]}?]", names[-1]) is not None
 
 
 def _read_options(program: _Program, words: list[str], at: int) -> tuple[list[int], int]:

@@ -40,13 +40,9 @@ def groups_of(leaders: Collection[int]) -> dict[int, set[int]]:
 
 def signal_groups(groups: Iterable[int], number: int) -> bool:
     """Signal process groups; 0 only looks. Returns False if none has a member left."""
-    return sum(signal_group(group, number) for group in groups) > 0
-
-
-def signal_group(group: int, number: int) -> bool:
-    """The same for one."""
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # macOS refuses where all are zombies
-        return False
-    return True
+    found = False
+    for group in groups:
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where all are zombies
+            os.killpg(group, number)
+            found = True
+    return found

@@ -64,9 +64,9 @@ class Runner:
                 end.setblocking(False)
             theirs.enter_context(answers)
             theirs.enter_context(outputs)
-            lifeline, self._lifeline = os.pipe()
+            lifeline, ours = os.pipe()
             theirs.callback(os.close, lifeline)
-            on_failure.callback(os.close, self._lifeline)
+            self._lifeline = on_failure.enter_context(open(ours, "wb", buffering=0))
             self._is_command = spec.kind == "command"
             shared = file_with(bytes(spec.shared_size))
             theirs.callback(os.close, shared)
@@ -139,9 +139,8 @@ class Runner:
 
     def cut(self) -> None:
         """Make it end at once, with its tasks."""
-        if self._lifeline >= 0:
-            with suppress(BrokenPipeError):
-                os.write(self._lifeline, b"x")
+        with suppress(BrokenPipeError, ValueError):  # it has ended, and been closed
+            self._lifeline.write(b"x")
 
     async def end(self, seconds: float = 1.0) -> None:
         """Wait so long for it to exit, then kill it; and close all that belongs to it."""
@@ -152,11 +151,9 @@ class Runner:
     async def terminate(self, seconds: float) -> None:
         """End it, and all that it has started: by SIGTERM, and after so many seconds by SIGKILL. 0: at once."""
         groups = groups_of([self._process.pid])[self._process.pid]
-        if seconds:
-            signal_groups(groups, signal.SIGTERM)
-        if not (seconds and await self._ends(seconds, groups)):
+        signal_groups(groups, signal.SIGTERM)
+        if not await self._ends(seconds, groups):
             signal_groups(groups, signal.SIGKILL)  # even if it has ended: the group keeps the number taken
-            self._kill_commands()
         await self._close()
 
     def kill(self) -> None:
@@ -189,9 +186,7 @@ class Runner:
         self._shared.close()
         await asyncio.sleep(0)  # the code that waits for its `hello` sees the end before the socket is closed
         self.retire()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        self._lifeline.close()
 
     def _kill_commands(self) -> None:
         if self._is_command and not self._shared.closed:

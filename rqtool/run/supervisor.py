@@ -34,7 +34,7 @@ class Supervisor:
         self._launcher = launcher
         self._is_command = launcher.spec.kind == "command"
         self._timeout = launcher.spec.timeout
-        self._done = Answer(Done(0) if self._is_command else Done())
+        self._done = Done(0) if self._is_command else Done()
         self._pace = pace
         self.lane = Lane(width)
         self.relay = Relay(output, self._answered)
@@ -171,14 +171,13 @@ class Supervisor:
         for number, head in answers:
             entry = self.lane.answered(number)
             if entry is not None:
-                self.relay.ended(entry, Answer.unpack(head) if head else self._done)
+                self.relay.ended(entry, Answer.unpack(head))
                 if (following := self.lane.begin_next()) is not None:
                     self._begun(following)
         self._go_on()
 
     def _answered(self, entry: Entry, answer: Answer) -> None:
-        outcome = self._done.outcome if isinstance(answer.outcome, Done) else answer.outcome
-        self._end(entry, outcome, answer.written)
+        self._end(entry, self._done if isinstance(answer.outcome, Done) else answer.outcome, answer.written)
 
     def _end(self, entry: Entry, outcome: Outcome, written: int = 0) -> None:
         self._suspects.discard(entry.run.task)

@@ -72,7 +72,7 @@ class Job:
     It is the rqtool.run.lane.Run that the pool calls, until the job leaves the pool.
     """
 
-    __slots__ = ("_owner", "_started", "delivery", "excused", "home", "number", "result", "state", "task", "written")
+    __slots__ = ("_owner", "delivery", "excused", "home", "number", "result", "started", "state", "task", "written")
 
     def __init__(self, delivery: Delivery, home: str, owner: Owner, excused: int = 0) -> None:
         self.delivery = delivery
@@ -94,7 +94,8 @@ class Job:
             headers={name: headers.text(own, name) for name in own} if own else {},
         )
         self._owner = owner
-        self._started: float | None = None
+        self.started: float | None = None
+        """When it began, by time.monotonic()."""
 
     @property
     def source(self) -> Kind | None:
@@ -133,20 +134,20 @@ class Job:
     # Called by the pool.
 
     def begun(self) -> None:
-        first = self._started is None
-        self._started = time.monotonic()
+        first = self.started is None
+        self.started = time.monotonic()
         if self.state == "handed over":
             self._owner.begun(self, first=first)
 
     def ended(self, outcome: Outcome, written: int) -> None:
         if self.state not in _AT_WORK:
             return  # it was cut off
-        if self._started is None and not isinstance(outcome, Shortage):
+        if self.started is None and not isinstance(outcome, Shortage):
             self.begun()
-        elif isinstance(outcome, Shortage) and self._started is not None:
+        elif isinstance(outcome, Shortage) and self.started is not None:
             self.task = replace(self.task, redelivered=True)  # it has begun once
         self.written = written
-        self._owner.ended(self, outcome, time.monotonic() - (self._started or 0.0))
+        self._owner.ended(self, outcome, time.monotonic() - (self.started or 0.0))
 
     def returned(self) -> None:
         if self.is_at_work:

@@ -87,6 +87,15 @@ def test_workers_share_a_job_log(rqtool: Program, vhost: Vhost) -> None:
     assert all(1 <= float(row[3]) < 10 for row in columns if row[8].endswith("sleep"))
 
 
+def test_when_a_task_that_a_signal_ended_began(rqtool: Program, vhost: Vhost) -> None:
+    """It is in the job log, though such a task is judged only when it is clear that the signal was for it alone."""
+    vhost.publish("task")
+    script = "date +%s.%N; kill -TERM $$"
+    ended = rqtool("work", "--quiet", "--drain", "--retry-delays", "none", "--joblog", "log", "--", "sh", "-c", script)
+    _, row = (rqtool.cwd / "log").read_text().splitlines()
+    assert float(row.split("\t")[2]) <= float(ended.stdout)
+
+
 def test_a_job_log_that_can_not_be_written(rqtool: Program, vhost: Vhost) -> None:
     """One that can't be opened is refused; one that is full stops the worker, and no task is lost or judged."""
     rqtool("send", input=lines(*TASKS))

@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rqtool.errors import UsageError
-from rqtool.output import OutputError, is_closed, prepare_stderr, prepare_stdout_of_function
+from rqtool.output import OutputError, Unbuffered, open_for_function
 from rqtool.run.channel import Taken, take
 from rqtool.run.child.coroutine_time import Timed
 from rqtool.run.child.exception import judge_exception
@@ -59,8 +59,7 @@ def serve_function(worker: Worker, spec: Spec, shared: mmap) -> None:
 def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
     if spec.output == "direct":
         worker.outputs.close()
-        prepare_stdout_of_function()
-        prepare_stderr()
+        open_for_function(_our_own)
         return None
     from rqtool.run.child.function_output import FunctionOutput
 
@@ -68,8 +67,9 @@ def _prepare_output(worker: Worker, spec: Spec) -> FunctionOutput | None:
 
 
 def _flush() -> None:
-    with suppress(Exception):  # the function can have replaced it
-        sys.stdout.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the function can have replaced it
+            stream.flush()
 
 
 def _argument(taken: Taken, target: Target) -> object:
@@ -82,13 +82,12 @@ def _begin(taken: Taken, captured: FunctionOutput | None, *, is_async: bool) -> 
     """Return where a task writes, None for our own streams. Reopens streams that an earlier task has closed."""
     if captured is not None:
         return captured.begin(taken, is_async=is_async)
-    if is_closed(sys.stdout):
-        sys.stdout = sys.__stdout__
-        prepare_stdout_of_function()
-    if is_closed(sys.stderr):
-        sys.stderr = sys.__stderr__
-        prepare_stderr()
+    open_for_function(_our_own)
     return None
+
+
+def _our_own(number: int) -> Unbuffered:
+    return Unbuffered(number, ignore_errors=number == 2)
 
 
 def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | None) -> None:

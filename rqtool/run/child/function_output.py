@@ -17,7 +17,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from rqtool.output import OutputError, Unbuffered, is_closed, line_buffered
+from rqtool.output import OutputError, Unbuffered, line_buffered, open_for_function
 from rqtool.run.channel import Taken
 from rqtool.run.child.outlet import Outlet, TaskOutput, new_file
 
@@ -41,8 +41,7 @@ class FunctionOutput:
         with new_file() as file:
             os.dup2(file.fileno(), 1)
         fcntl.fcntl(1, fcntl.F_SETFL, fcntl.fcntl(1, fcntl.F_GETFL) | os.O_APPEND)
-        sys.stdout = line_buffered(_Stream(self, 1), sys.stdout)
-        sys.stderr = line_buffered(_Stream(self, 2), sys.stderr)
+        open_for_function(self._stream)
         os.register_at_fork(after_in_child=self._leave)
         signal.signal(signal.SIGTERM, self._terminate)
 
@@ -50,10 +49,7 @@ class FunctionOutput:
         """A task begins, in the current context, or, if it is not async, in the whole process. Reopens streams that an
         earlier task has closed.
         """
-        if is_closed(sys.stdout):
-            sys.stdout = line_buffered(_Stream(self, 1), sys.__stdout__)
-        if is_closed(sys.stderr):
-            sys.stderr = line_buffered(_Stream(self, 2), sys.__stderr__)
+        open_for_function(self._stream)
         for stream in (sys.stdout, sys.stderr):
             if is_async and isinstance(stream, io.TextIOWrapper):
                 # Buffered output would be attributed to whichever task fills the buffer.
@@ -65,6 +61,9 @@ class FunctionOutput:
         else:
             self._shared = output
         return output
+
+    def _stream(self, number: int) -> _Stream:
+        return _Stream(self, number)
 
     def end(self, output: TaskOutput) -> None:
         """Pass on the rest of a finished task's output."""

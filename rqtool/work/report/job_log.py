@@ -51,13 +51,14 @@ class JobLog:
             ) from error
 
     def add(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Add the line of an attempt that has ended just now, after so many seconds. Raises RqtoolError."""
+        """Add the line of an attempt that has ended after so many seconds. Raises RqtoolError."""
+        now = time.monotonic()
         body = job.task.body
         code, number = exit_status(outcome)
         columns = (
             str(job.number),
             _HERE,
-            f"{time.time() - seconds:.3f}",
+            f"{time.time() - (now - (job.started or now)):.3f}",
             f"{seconds:10.3f}",
             *map(str, (len(body), job.written, code, number)),
         )

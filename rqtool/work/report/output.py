@@ -47,15 +47,13 @@ class WorkerOutput:
         self._write(self._stdout, _encoded(f"{line}\n", sys.stdout))
 
     def complain(self, text: str) -> None:
-        """Write a line for people. Never fails: the work does not depend on readers."""
-        with suppress(OSError):
-            self._stderr.write(_encoded(f"rqtool: {printable(text)}\n", sys.stderr))
-            self._wait_for(self._stderr)
+        """Write a line for people."""
+        self.draw(f"rqtool: {printable(text)}\n")
 
-    def draw(self, codes: str) -> None:
-        """Write codes for the terminal to stderr."""
+    def draw(self, text: str) -> None:
+        """Write to stderr as it is. Never fails: the work does not depend on readers."""
         with suppress(OSError):
-            self._stderr.write(codes.encode())
+            self._stderr.write(_encoded(text, sys.stderr))
             self._wait_for(self._stderr)
 
     def hand_on(self, stream: int, content: Content) -> None:
@@ -108,18 +106,11 @@ class WorkerOutput:
             loop.call_soon(self._go_on, output)
 
     def _go_on(self, output: Output) -> None:
-        try:
-            output.flush()
-        except OSError as error:
-            if output is self._stdout:
-                self.error = unwritable(explain(error))
-        if output.is_waiting:
-            self._go_on_later(output)
-        else:
-            self._waiting.discard(output)
-            asyncio.get_running_loop().remove_writer(output)
-        self._look_for_a_reader()
+        self._waiting.discard(output)
+        asyncio.get_running_loop().remove_writer(output)
+        self._write(output, b"")
         if not output.is_waiting:
+            self._look_for_a_reader()
             self._changed()
 
 

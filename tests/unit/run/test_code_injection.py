@@ -72,7 +72,20 @@ def test_the_safe_form() -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["{}", "{}/run x", "env {}", "env A=1 {.}", "timeout 5 {}", "nice -n 5 -- {} x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("{}", "{}/run x", "env {}", "env A=1 {.}", "timeout 5 {}", "nice -n 5 -- {} x", "env -i {}", "sudo -E {} x"),
+        *(
+            "stdbuf -oL {}",
+            "sudo -nu nobody {}",
+            "time -p {}",
+            "env -iu A nice {}",
+            "sudo --preserve-env {}",
+            "sudo --user nobody {}",
+        ),
+    ],
+)
 def test_the_program(command: str) -> None:
     """A task does not choose the program."""
     with pytest.raises(UsageError, match="would be the program"):
@@ -112,6 +125,10 @@ def test_what_could_be_an_option(command: str) -> None:
         "env A={} ./convert.sh {}",
         "timeout {} ./convert.sh",
         "nice -n {} ./convert.sh",
+        "sudo -nu {} ./convert.sh",
+        "stdbuf -oL ./convert.sh {}",
+        "env -- ./convert.sh {} --in",
+        "env -i nice -n {} ./convert.sh",
         "timeout 5 ./convert.sh {}",
         "grep python {}",
         "sh -c",

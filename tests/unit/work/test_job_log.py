@@ -18,7 +18,7 @@ COMMAND = Spec("command", ["convert", "{}", "{.}.png"], None)
 
 
 def _job(body: bytes) -> Any:
-    return SimpleNamespace(number=7, written=5, task=SimpleNamespace(body=body))
+    return SimpleNamespace(number=7, written=5, started=None, task=SimpleNamespace(body=body))
 
 
 def _lines(path: Path, body: bytes, spec: Spec = COMMAND) -> list[bytes]:

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-from pathlib import Path
 
 import pika
 import pytest

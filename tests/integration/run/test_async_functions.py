@@ -89,8 +89,7 @@ def test_none_is_blamed_for_its_neighbours(opened: Opened, culprit: str, bodies:
 
 def test_all_jobs_meet_in_one_process(opened: Opened) -> None:
     """All that there are jobs for and no more, though not all fit into the line at once."""
-    function = opened(
-        """
+    text = """
         pid()
         here = most = 0
         async def handle(body):
@@ -101,9 +100,8 @@ def test_all_jobs_meet_in_one_process(opened: Opened) -> None:
             await asyncio.sleep(0.01)
             here -= 1
             raise rqtool.Reject(f"{body[:2].decode()} {most}")
-        """,
-        jobs=30,
-    )
+    """
+    function = opened(text, jobs=30)
     os.kill(pid(), signal.SIGSTOP)
     runs = function.begin(*tasks(*[f"{n:02d}" + "x" * (0, 16_000, 100_000)[n % 3] for n in range(30)]))
     os.kill(pid(), signal.SIGCONT)
@@ -138,7 +136,7 @@ def test_one_that_is_late_is_cancelled(opened: Opened, grace: None) -> None:
     ("bodies", "outcomes"),
     [
         pytest.param("3333", [Done()] * 4, id="they block each other for longer than any may take"),
-        pytest.param("192", [Done(), LATE, Done()], id="one blocks past its time and then returns"),
+        pytest.param("162", [Done(), LATE, Done()], id="one blocks past its time and then returns"),
     ],
 )
 def test_time_in_which_others_block_does_not_count(

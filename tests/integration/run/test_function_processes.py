@@ -27,12 +27,8 @@ def test_short_ones_are_wanted_ahead(opened: Opened) -> None:
     """How many depends on how long they take; none before that is known."""
     function = opened(SLEEP, jobs=2)
     assert function.pool.capacity == 2
-
-    def many_are_wanted() -> bool:  # how quick they are is up to the machine as well
-        assert function.work_off(*tasks(*["0"] * 50)) == [Done()] * 50
-        return function.pool.capacity > 10
-
-    eventually(many_are_wanted)
+    # How quick they are is up to the machine as well.
+    eventually(lambda: function.work_off(*tasks(*["0"] * 50)) == [Done()] * 50 and function.pool.capacity > 10)
     assert function.work_off(*tasks("0.3", "0.3")) == [Done()] * 2
     assert function.pool.capacity == 2
 
@@ -121,18 +117,15 @@ def test_it_has_time_to_clean_up(opened: Opened, grace: None) -> None:
 )
 def test_what_it_has_started_ends_with_it(opened: Opened, grace: None, start: str) -> None:
     """But not what has a session of its own."""
-    function = opened(
-        f"""
+    text = f"""
         ignored = lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
         heeded = lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL)
         def other(*what, name="other", **how): pid(name, subprocess.Popen(what, **how).pid)
         def handle(body):
             other("sleep", "1000", name="detached", start_new_session=True)
             {start}; pid(); time.sleep(1000)
-        """,
-        timeout=1.0,
-    )
-    assert function.run(TASK) == LATE
+    """
+    assert opened(text, timeout=1.0).run(TASK) == LATE
     names = [name for name in ("pid", "other", "inner") if Path(name).exists()]
     eventually(lambda: not any(is_alive(pid(name)) for name in names))
     assert is_alive(pid("detached"))

@@ -57,7 +57,8 @@ OUTCOMES: dict[str, Outcome | str] = {
     "os.kill(os.getpid(), 11)": died("was killed by SIGSEGV", -11),
     # A copy of the process neither answers for it nor hides its death; nor does a program with its open files.
     "os.fork()": Done(),
-    "if not os.fork(): pid('fork'); time.sleep(1000)\nos._exit(4)": died("ended with exit code 4", 4),
+    "if not os.fork(): pid('fork'); time.sleep(1000)\nwhile not os.path.exists('fork'): time.sleep(0.01)\nos._exit(4)":
+        died("ended with exit code 4", 4),
     "pid('sleep', subprocess.Popen(['sleep', '1000'], close_fds=False).pid); os._exit(5)":
         died("ended with exit code 5", 5),
     "1": Done(),

@@ -18,9 +18,9 @@ import contextlib
 here = 0
 with open("started", "a") as log: log.write(f"{os.getpid()}\\n")
 def end(): time.sleep(0.1); os._exit(9)
-async def stay():
+async def stay(blocks=0):
     while True:
-        with contextlib.suppress(asyncio.CancelledError): await asyncio.sleep(1000)
+        with contextlib.suppress(asyncio.CancelledError): time.sleep(blocks); await asyncio.sleep(0 if blocks else 1000)
 def fork():
     if not (child := os.fork()): sys.exit()
     os.waitpid(child, 0)
@@ -49,6 +49,7 @@ DIED = died("ended with exit code 9", 9)
         pytest.param("time.sleep(1000)", 1.0, LATE, LAST, id="blocks"),
         pytest.param("fork(); time.sleep(1000)", 1.0, LATE, LAST, id="forks and blocks"),
         pytest.param("await stay()", 1.0, LATE, None, id="does not let itself be cancelled"),
+        pytest.param("await stay(0.2)", 1.0, LATE, None, id="does not either, and blocks again and again"),
         pytest.param("asyncio.get_running_loop().call_soon(time.sleep, 1000); await asyncio.sleep(1000)", 1.0, LATE,
                      None, id="blocks from a callback"),
     ],

@@ -33,11 +33,16 @@ Opened = Callable[..., Driven]
 """Opens a function; it takes what `driven` does."""
 
 
+def module(text: str) -> None:
+    """Write the current directory's tasks.py, anew if it is there."""
+    Path("tasks.py").write_text(PRELUDE + textwrap.dedent(text))
+
+
 def driven(text: str = "", jobs: int = 1, timeout: float | None = None, *, target: str = "tasks:handle",
            stdout: int | None = None) -> Driven:  # fmt: skip
-    """A pool for a function of the current directory's tasks.py, whose text this is, if it is not there yet."""
+    """A pool for a function of the module with this text, or of one that is there."""
     if text:
-        Path("tasks.py").write_text(PRELUDE + textwrap.dedent(text))
+        module(text)
     return Driven(Pool(Spec("function", [target], timeout), jobs, stdout=stdout))
 
 

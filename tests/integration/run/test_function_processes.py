@@ -16,7 +16,7 @@ import pytest
 from rqtool.run.outcome import Done, Failed, Rejected
 from rqtool.run.runner import CLOSE_SECONDS
 from tests.driven import SECONDS, Run, Seen
-from tests.integration.run.conftest import LATE, ROOT, TASK, Opened, died, driven, pid, processes, tasks
+from tests.integration.run.conftest import LATE, ROOT, TASK, Opened, died, driven, module, pid, processes, tasks
 from tests.integration.run.test_functions import ENDLESS, KEYWORDS, SLEEP, WAIT
 from tests.tools import clean_environment, eventually, is_alive
 
@@ -199,14 +199,14 @@ def test_nothing_outlives_a_worker_that_is_killed(opened: Opened) -> None:
     """Neither a process at work that can't even look, nor what it has started, nor one that is idle; which does not
     begin what it was handed in the worker's last moment, and is others' by now.
     """
-    driven("""
+    module("""
         import re
         def handle(body):
             pid(body.decode())
             if body == b"at_work":
                 pid("other", subprocess.Popen(["sleep", "1000"]).pid)
                 re.match(r"(x+x+)+y", "x" * 100)
-    """).stop()
+    """)
     script = """if 1:
         import signal
         from tests.integration.run.conftest import *

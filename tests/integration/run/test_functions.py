@@ -23,7 +23,7 @@ import rqtool
 from rqtool.errors import UsageError
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, OutputGone, Postponed, Rejected, Shortage
 from tests.driven import SECONDS, Driven
-from tests.integration.run.conftest import LATE, ROOT, TASK, Opened, died, driven, pid, processes, tasks
+from tests.integration.run.conftest import LATE, ROOT, TASK, Opened, died, driven, module, pid, processes, tasks
 from tests.tools import eventually
 
 KEYWORDS = pytest.mark.parametrize("keyword", ["def", "async def"])
@@ -289,7 +289,7 @@ def test_a_module_that_has_changed_for_the_worse_is_no_verdict_on_tasks(opened: 
         ("raise ValueError('boom')", "importing tasks fails: ValueError: boom (tasks.py:9)."),
         ("def handle(body): 'no longer'", "it was async and no longer is. Start the worker again."),
     ):
-        driven("pid()\nwhile not os.path.exists('go'): time.sleep(0.01)\n" + text)
+        module("pid()\nwhile not os.path.exists('go'): time.sleep(0.01)\n" + text)
         [run] = function.begin(TASK)
         pid()
         function.call(function.pool.withdraw)

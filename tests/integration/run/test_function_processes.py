@@ -283,6 +283,7 @@ def test_close_lets_an_idle_process_end_by_itself(opened: Opened, keyword: str) 
 def test_close_while_many_import(opened: Opened) -> None:
     """However many processes are getting ready, for ever: none of them holds up the end, and no task is judged."""
     text = """
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # so that it must be killed
         if os.path.exists("0"): pid(f"importing{os.getpid()}"); time.sleep(1000)
         def handle(body): pid(body.decode()); time.sleep(1000)
     """

@@ -21,7 +21,8 @@ PRETENDED = "rqtool.run.child.pretend:work"
 STEP = struct.Struct("ddd")
 IN_STEP, SINCE, BLOCKED = range(3)
 """The note of an async function's runner in the memory that it shares with the worker: the number of the task that is
-in a step (0: none), when that step began (time.monotonic), and how many seconds steps have blocked the event loop.
+in a step (0: none), when that step began (time.monotonic), and how many seconds steps have blocked the event loop, but
+for those of a task that was late already.
 """
 _FRAME = struct.Struct("!QI")
 _DONE = Done()

@@ -23,6 +23,8 @@ class Timed(Generic[Result]):
 
     shared: ClassVar[memoryview[float]] = memoryview(bytearray(STEP.size)).cast("d")
     """Where the worker sees which task is in a step (rqtool.run.encoding); there is one loop in a process."""
+    blocked: ClassVar[float] = 0.0
+    """Seconds for which steps have blocked the loop, also those that the worker does not see."""
 
     @classmethod
     def note_in(cls, memory: mmap) -> None:
@@ -33,14 +35,14 @@ class Timed(Generic[Result]):
     def __init__(self, start: Callable[[], Coroutine[Any, Any, Result]], timeout: float | None, number: int) -> None:
         self._start = start
         self._number = number
-        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed.shared[BLOCKED]
+        self._ends_at = inf if timeout is None else time.monotonic() + timeout - Timed.blocked
         self.is_late = False
         """Whether its time was up while it blocked the loop."""
 
     @property
     def left(self) -> float:
         """The seconds left to it."""
-        return self._ends_at + Timed.shared[BLOCKED] - time.monotonic()
+        return self._ends_at + Timed.blocked - time.monotonic()
 
     def __await__(self) -> Generator[Any, Any, Result]:
         coroutine = self._start()  # only here: one that is never awaited would be complained about
@@ -65,6 +67,8 @@ class Timed(Generic[Result]):
                 step, value = coroutine.throw, error
 
     def _blocked(self, seconds: float) -> None:
+        if not self.is_late:  # else it could put off its own end for ever: the worker does not know who blocked
+            Timed.shared[BLOCKED] += seconds
         self.is_late |= self.left <= 0.0
-        Timed.shared[BLOCKED] += seconds
+        Timed.blocked += seconds
         self._ends_at -= seconds  # its own doing

@@ -85,3 +85,23 @@ def test_annotations(keyword: str, head: str, parameter: str, wants_task: bool) 
     Path("tasks.py").write_text(f"{head}\n{keyword} handle({parameter}): pass\n")
     target = load("tasks:handle")
     assert (target.wants_task, target.is_async) == (wants_task, keyword == "async def")
+
+
+@pytest.mark.parametrize("name", ["Worker.static", "Worker.on_class", "worker.method", "part", "worker"])
+def test_anything_that_can_be_called(name: str) -> None:
+    """Methods, partial functions, and objects, which may be async."""
+    Path("tasks.py").write_text("""if 1:
+        import functools
+        class Worker:
+            @staticmethod
+            def static(body): return body
+            @classmethod
+            def on_class(cls, body): return body
+            def method(self, body): return body
+            async def __call__(self, body): return body
+        worker = Worker()
+        part = functools.partial(worker.method)
+    """)
+    target = load(f"tasks:{name}")
+    assert target.is_async == (name == "worker")
+    assert target.is_async or target.function(b"1") == b"1"

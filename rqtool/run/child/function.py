@@ -96,6 +96,8 @@ def _answer(worker: Worker, number: int, outcome: Outcome, output: TaskOutput | 
             outcome = output.trouble
         worker.answer(number, Answer(outcome, output.last, output.written))
         return
+    with suppress(Exception):  # the function can have replaced it
+        sys.stderr.flush()
     try:
         sys.stdout.flush()
     except OutputError as error:

@@ -211,7 +211,7 @@ def test_what_it_prints_is_out_before_the_answer(
     with Path("out").open("wb") as out:
         function = opened("print('import')\n" + RUN.format(keyword), stdout=out.fileno())
         for body, stdout, stderr in (
-            ("print(1, end=' ')", "import\n1 ", ""),
+            ("print(1, end=' '); print(2, end=' ', file=sys.stderr)", "import\n1 ", "2 "),
             (ends.format("close"), "import\n1 out\n", "err\n"),
             (ends.format("detach"), "import\n1 out\nout\n", "err\n"),
             (ends.format("flush"), "import\n1 out\nout\nout\n", "err\n"),

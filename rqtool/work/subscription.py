@@ -16,7 +16,7 @@ from rqtool.amqp.new_queues import NEW_SECONDS
 from rqtool.amqp.republisher import Republisher
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import AccessRefused
-from rqtool.topology import UNREACHED_LIMIT, most_returns, quarantine, returned, warning
+from rqtool.topology import UNREACHED_LIMIT, Destination, most_returns, quarantine, returned, warning
 from rqtool.work.options import MOST_PREFETCH, WorkOptions
 from rqtool.work.poison import UNTOLD
 
@@ -179,12 +179,17 @@ class Subscription:
         limit = found.arguments.get("x-delivery-limit")
         self._has_low_limit = isinstance(limit, int) and 0 <= limit < LOW_DELIVERY_LIMIT
         self.has_single_consumer = found.arguments.get("x-single-active-consumer") is True
-        is_new, missing = found.new, set[str]()
-        for place in self._options.places:
+        missing = set[str]()
+
+        async def declare(place: Destination) -> bool:
             try:
-                is_new |= (await ensure_sibling(self.connection, place, kind)).new
+                return (await ensure_sibling(self.connection, place, kind)).new
             except AccessRefused:
                 missing.add(place.name)
+                return False
+
+        # At once: over a slow line each takes several round trips.
+        are_new = await asyncio.gather(*map(declare, self._options.places))
         # The broker logs an error for each passive declare of a missing queue.
         self._waits = [each.name for each in self._options.places if each.wait is not None and each.name not in missing]
         counted = {self._returned, self._quarantine}
@@ -199,7 +204,7 @@ class Subscription:
             self.warnings.append(f"this user may not create {names}: {', and '.join(without)}")
         # Don't check whether others have created one: in an alarm, the broker stops reading a connection that has
         # published.
-        if is_new:
+        if found.new or any(are_new):
             self._young_until = time.monotonic() + NEW_SECONDS
 
     def _consumer_lost(self, consumer: Consumer, lost: asyncio.Future[Lost]) -> None:

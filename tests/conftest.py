@@ -34,11 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--scale", type=int, default=1, help="How many times as many tasks and rounds, where it matters.")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take long begins first, so that no process is still at it when the others have nothing left to do."""
-    items.sort(key=lambda item: max((mark.args[0] for mark in item.iter_markers("timeout")), default=0), reverse=True)
-
-
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[PrivateBroker]:
     """The broker of the run; a test that stops or kills it has one of its own."""

@@ -19,7 +19,9 @@ from rqtool.send.options import SendOptions
 HELD = 6.0
 """Tasks due within so many seconds wait here, and not in delay queues, which may be too new until then."""
 AHEAD = 12
-"""With --at, every second needs other delay queues: declare them for so many seconds in advance."""
+"""With --at, every second needs other delay queues: declare them for so many seconds in advance, or for more where it
+takes long.
+"""
 
 
 class GaveUp(Exception):
@@ -47,6 +49,8 @@ class Target:
     def __init__(self, options: SendOptions) -> None:
         self._options = options
         self._routes: dict[int, Route] = {}
+        self._declaring_took = 0.0
+        """Seconds, the last time."""
         self._used: set[str] = set()
 
     async def declare(self, connection: Connection, *, again: bool) -> DeclaredQueue:
@@ -99,8 +103,9 @@ class Target:
 
     async def _declare_delays(self, connection: Connection) -> bool:
         """Returns whether a queue is new."""
-        longest, at = math.ceil(self._seconds), self._options.at
-        wanted = [longest] if at is None else [s for s in range(longest, longest - AHEAD, -1) if s > HELD]
+        began, longest, at = time.monotonic(), math.ceil(self._seconds), self._options.at
+        ahead = AHEAD + math.ceil(2 * self._declaring_took)
+        wanted = [longest] if at is None else [s for s in range(longest, longest - ahead, -1) if s > HELD]
         home = self._options.queue
         routes = {seconds: route(home, seconds) for seconds in wanted if seconds}
         queues = {queue.name: queue for each in routes.values() for queue in each.queues}
@@ -115,7 +120,7 @@ class Target:
         # exchanges first: a queue whose dead-letter exchange is missing says so in the broker's log.
         await asyncio.gather(*(_bind(connection, step, is_queue=False) for step in steps if step.target not in queues))
         new = await asyncio.gather(*(declare(step) for step in steps if step.target in queues))
-        self._routes = routes
+        self._routes, self._declaring_took = routes, time.monotonic() - began
         return any(new)
 
 

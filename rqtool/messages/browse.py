@@ -123,11 +123,11 @@ class Browser:
     async def return_all(self) -> None:
         """Return the messages held: the queue is as before, except for those that were acknowledged.
 
-        A classic queue has them at once; a quorum queue takes a moment, for which this waits.
+        The queue takes a moment, for which this waits.
         """
         self._batch = []
         groups = list(self._groups())
-        waits = self._returns_allowed is not None and bool(groups)
+        waits = bool(groups)
         with suppress(Lost):
             ready = await count_ready(self._connection, self._name) if waits else 0
             for position, (last, number) in enumerate(groups, 1):

@@ -15,7 +15,7 @@ from tests.integration.run.conftest import LATE, Opened, died, pid, processes, t
 
 BESIDE = """
 import contextlib
-here = 0
+there = []
 with open("started", "a") as log: log.write(f"{os.getpid()}\\n")
 def end(): time.sleep(0.1); os._exit(9)
 async def stay(blocks=0):
@@ -25,20 +25,26 @@ def fork():
     if not (child := os.fork()): sys.exit()
     os.waitpid(child, 0)
 async def handle(body):
-    global here
-    here += 1
-    with open("begun", "a") as log: log.write(f"{body.decode()} {here}\\n")
+    there.append(body)
+    with open("begun", "a") as log: log.write(f"{body.decode()} {len(there)}\\n")
     match body.split()[0]:
         case b"culprit": await asyncio.sleep(0.2); CULPRIT
         case b"busy":
             for _ in range(300): await asyncio.sleep(0); sum(range(20_000))
-        case _: await asyncio.sleep(0.4)
-    here -= 1
+        case _:
+            await asyncio.sleep(0.4)
+            while STAYS and b"culprit" in there: await asyncio.sleep(0.02)
+    there.remove(body)
 """
 """Notes in `begun` how many tasks are there when each begins."""
 LAST = ["a 1", "b 2", "c 3", "culprit 1"]
 HALVED = ["a 1", "culprit 2", "a 1", "culprit 1", "b 1", "c 2"]
 DIED = died("ended with exit code 9", 9)
+
+
+def beside(culprit: str, *, stays: bool) -> str:
+    """`stays`: the others stay until the culprit ends the process."""
+    return BESIDE.replace("CULPRIT", culprit).replace("STAYS", str(stays))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_only_the_culprit_has_failed(
     """Those beside it run again: all at once and before it, if it was in a step; else half of them at a time, until the
     one that does it again is alone. Its next attempt is alone from the start.
     """
-    function = opened(BESIDE.replace("CULPRIT", culprit), jobs=4, timeout=timeout)
+    function = opened(beside(culprit, stays=timeout is None), jobs=4, timeout=timeout)
     runs = function.begin(*tasks("a", "culprit", "b", "c"))
     assert [run.outcome.result(SECONDS) for run in runs] == [Done(), outcome, Done(), Done()]
     assert [run.told for run in runs] == [["begun", "ended"]] * 4
@@ -83,7 +89,7 @@ def test_only_the_culprit_has_failed(
 )
 def test_none_is_blamed_for_its_neighbours(opened: Opened, culprit: str, bodies: list[str], most: int) -> None:
     """However often they run again."""
-    outcomes = opened(BESIDE.replace("CULPRIT", culprit), jobs=15).work_off(*tasks(*bodies))
+    outcomes = opened(beside(culprit, stays=False), jobs=15).work_off(*tasks(*bodies))
     assert outcomes == [DIED if "culprit" in body else Done() for body in bodies]
     assert len(Path("started").read_text().split()) <= most
 

@@ -67,7 +67,7 @@ class Timed(Generic[Result]):
                 step, value = coroutine.throw, error
 
     def _blocked(self, seconds: float) -> None:
-        if not self.is_late:  # else it could put off its own end for ever: the worker does not know who blocked
+        if not self.is_late:  # the worker allows for it, whoever blocked: else a late task would never be ended
             Timed.shared[BLOCKED] += seconds
         self.is_late |= self.left <= 0.0
         Timed.blocked += seconds

@@ -34,7 +34,7 @@ def test_short_ones_are_wanted_ahead(opened: Opened) -> None:
 
 
 def test_they_begin_one_by_one(opened: Opened) -> None:
-    """Each begins when the one before has ended, in the order in which they came; and is told before it begins."""
+    """They run one after the other, in order, and each is told before it begins."""
 
     class Told(Seen):
         def begun(self) -> None:
@@ -281,7 +281,7 @@ def test_close_lets_an_idle_process_end_by_itself(opened: Opened, keyword: str) 
 
 
 def test_close_while_many_import(opened: Opened) -> None:
-    """However many processes are getting ready, for ever: none of them holds up the end, and no task is judged."""
+    """Processes that never get ready, however many, do not delay the end, and no task gets a verdict."""
     text = """
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # so that it must be killed
         if os.path.exists("0"): pid(f"importing{os.getpid()}"); time.sleep(1000)

@@ -1,4 +1,4 @@
-"""A lane and its runner: whoever takes which task first, none is lost, and none is there twice."""
+"""A lane and its runner lose no task and duplicate none, whichever of them takes it first."""
 
 from __future__ import annotations
 

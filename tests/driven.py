@@ -68,7 +68,7 @@ class Driven:
     def begin(self, *tasks: Task) -> list[Run]:
         """Hand tasks over, all in one turn of the loop."""
         runs = [Run(task) for task in tasks]
-        self._begin(runs)
+        self.hand_over(runs)
         return runs
 
     def work_off(self, *tasks: Task) -> list[Outcome]:
@@ -79,10 +79,12 @@ class Driven:
                 self.loop.call_soon(self.pool.begin, run)
 
         runs = [Persistent(task) for task in tasks]
-        self._begin(runs)
+        self.hand_over(runs)
         return [run.outcome.result(SECONDS) for run in runs]
 
-    def _begin(self, runs: Sequence[Run]) -> None:
+    def hand_over(self, runs: Sequence[Run]) -> None:
+        """Hand them over, all in one turn of the loop."""
+
         def begin_all() -> None:
             for run in runs:
                 self.pool.begin(run)

@@ -216,7 +216,8 @@ def work(
     spec = _with_output(_spec(command or [], placeholder, call, timeout), output, jobs, tag=tag)
     # Beside JSON on stdout the work's own output would be noise.
     out = WorkerOutput(quiet=quiet, data_only=json)
-    pool = Pool(spec, jobs, stdout=2 if json else None, output=out)
+    tells_each = json or joblog is not None or not (quiet or bar)
+    pool = Pool(spec, jobs, stdout=2 if json else None, output=out, together=not tells_each)
     say = out.say
     if prefetch is not None and prefetch < jobs:
         say(f"--prefetch {prefetch} keeps all but {prefetch} of {jobs} jobs idle")

@@ -81,6 +81,11 @@ class Lane:
         """Whether more tasks are here than can be at work."""
         return len(self) > self.width
 
+    @property
+    def behind(self) -> int:
+        """How many tasks wait at the runner."""
+        return len(self._behind)
+
     def add(self, run: Run, *, alone: bool = False) -> None:
         """Let a task wait until it is handed over. `alone`: nothing may be at work beside it."""
         self._last_number += 1
@@ -244,6 +249,10 @@ class Pace:
     def add(self, seconds: float) -> None:
         known = self._seconds
         self._seconds = seconds if known is None else known + _WEIGHT * (seconds - known)
+
+    def seconds_for(self, tasks: int) -> float:
+        """Predict how long a runner takes for so many."""
+        return tasks * (self._seconds or 0.0)
 
     @property
     def depth(self) -> int:

@@ -21,12 +21,21 @@ from rqtool.run.supervisor import SLOW, Supervisor
 class Pool:
     """Runs `jobs` tasks at once. A function has a runner per job, an async one has one for all; commands have as many
     as there are processors, each for its share of the jobs. The output of tasks goes to `output`, unless the spec says
-    "direct".
+    "direct". `together`: what happens to short tasks may be reported for several at once, some milliseconds later.
     """
 
-    def __init__(self, spec: Spec, jobs: int, *, stdout: int | None = None, output: WorkOutput | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        jobs: int,
+        *,
+        stdout: int | None = None,
+        output: WorkOutput | None = None,
+        together: bool = False,
+    ) -> None:
         self.spec = spec
         self._output = output
+        self._together = together
         self.jobs = jobs
         self._launcher = Launcher(spec, stdout)
         self._pace = Pace()
@@ -47,13 +56,16 @@ class Pool:
         """Get ready: import the function, however long that takes. Raises UsageError if no task could be run."""
         number = min(self.jobs, processors()) if self.spec.kind == "command" else 1
         widths = [self.jobs // number + (n < self.jobs % number) for n in range(number)]
-        self._supervisors = [Supervisor(self._launcher, self._pace, width, self._output) for width in widths]
+        self._supervisors = [self._supervisor(width) for width in widths]
         await asyncio.gather(*(each.start() for each in self._supervisors))
         for each in self._supervisors:
             each.supervise()
         if self.spec.kind == "function" and not self._launcher.is_async:
             self._supervisors[0].lane = Lane(1)
-            self._supervisors += [Supervisor(self._launcher, self._pace, 1, self._output) for _ in range(1, self.jobs)]
+            self._supervisors += [self._supervisor(1) for _ in range(1, self.jobs)]
+
+    def _supervisor(self, width: int) -> Supervisor:
+        return Supervisor(self._launcher, self._pace, width, self._output, together=self._together)
 
     def begin(self, run: Run) -> None:
         """Accept a task. It begins at once if fewer tasks are here than there are jobs."""

@@ -44,7 +44,7 @@ class Relay:
         self._output = output
         self._end = end
         self._runner: Runner | None = None
-        self._is_reading = False
+        self._is_reading = self._is_asked = False
         self._handed_on = 0
         self._held: list[tuple[Entry, Answer]] = []
 
@@ -82,8 +82,14 @@ class Relay:
         takes = 0
         while not output.is_waiting and takes < _AT_ONCE and self._take(output):
             takes += 1
-        self._read(wanted=self._runner is not None and not output.is_waiting)
+        self._read(wanted=not (self._is_asked or output.is_waiting))
         self.report()
+
+    def read_when_asked(self, asked: bool) -> None:
+        """Whether output is read only by `go_on`, and when a task has ended."""
+        self._is_asked = asked
+        if not asked:
+            self.go_on()
 
     def report(self) -> None:
         """Report the tasks that have ended and whose output has been written."""

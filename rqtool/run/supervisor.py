@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
+from functools import partial
 
 from rqtool.errors import UsageError
 from rqtool.run.encoding import Answer, pack_task
@@ -14,6 +15,7 @@ from rqtool.run.lane import Entry, Lane, Pace, Run, Suspects
 from rqtool.run.launcher import Launcher
 from rqtool.run.outcome import CannotRun, Done, Failed, Outcome, is_shortage, is_stopped, shortage, timed_out
 from rqtool.run.process_group import KILL_AFTER
+from rqtool.run.receiver import Receiver
 from rqtool.run.relay import Relay, WorkOutput
 from rqtool.run.runner import CLOSE_SECONDS, Runner
 
@@ -30,12 +32,15 @@ _LOOK = 0.5
 class Supervisor:
     """Has one runner at most, which takes as many tasks at once as its lane is wide."""
 
-    def __init__(self, launcher: Launcher, pace: Pace, width: int, output: WorkOutput | None) -> None:
+    def __init__(
+        self, launcher: Launcher, pace: Pace, width: int, output: WorkOutput | None, *, together: bool
+    ) -> None:
         self._launcher = launcher
         self._is_command = launcher.spec.kind == "command"
         self._timeout = launcher.spec.timeout
         self._done = Done(0) if self._is_command else Done()
         self._pace = pace
+        self._together = together
         self.lane = Lane(width)
         self.relay = Relay(output, self._answered)
         self.is_slow = False
@@ -155,14 +160,8 @@ class Supervisor:
             entry.begun = True
             entry.run.begun()
 
-    def _readable(self, runner: Runner) -> None:
-        try:
-            answers = runner.receive()
-        except BlockingIOError:
-            return
-        except (EOFError, OSError):
-            self._give_up(expired=False)
-            return
+    def _take(self, answers: list[tuple[int, bytes]]) -> float:
+        """Take the runner's answers. Returns how many seconds of work it has, if the next ones may come together."""
         if answers:
             now = time.monotonic()
             self._pace.add((now - self._since) / len(answers))
@@ -175,6 +174,7 @@ class Supervisor:
                 if (following := self.lane.begin_next()) is not None:
                     self._begun(following)
         self._go_on()
+        return self._pace.seconds_for(self.lane.behind) if self._together else 0.0
 
     def _answered(self, entry: Entry, answer: Answer) -> None:
         self._end(entry, self._done if isinstance(answer.outcome, Done) else answer.outcome, answer.written)
@@ -258,16 +258,15 @@ class Supervisor:
 
     async def _supervise(self, runner: Runner) -> None:
         """Serve a ready runner until it has ended."""
-        loop = asyncio.get_running_loop()
-        self._over = loop.create_future()
+        self._over = asyncio.get_running_loop().create_future()
         self._is_ready = True
         self.is_slow = False
-        loop.add_reader(runner, self._readable, runner)
+        receiver = Receiver(runner, self.relay, self._take, partial(self._give_up, expired=False))
         self._go_on()
         try:
             expired = await self._over
         finally:
-            loop.remove_reader(runner)
+            receiver.close()
 
         at_work = self.lane.runner_ended(runner.take_back())
         late = self._late(at_work)

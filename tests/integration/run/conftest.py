@@ -39,11 +39,11 @@ def module(text: str) -> None:
 
 
 def driven(text: str = "", jobs: int = 1, timeout: float | None = None, *, target: str = "tasks:handle",
-           stdout: int | None = None) -> Driven:  # fmt: skip
+           stdout: int | None = None, together: bool = False) -> Driven:  # fmt: skip
     """A pool for a function of the module with this text, or of one that is there."""
     if text:
         module(text)
-    return Driven(Pool(Spec("function", [target], timeout), jobs, stdout=stdout))
+    return Driven(Pool(Spec("function", [target], timeout), jobs, stdout=stdout, together=together))
 
 
 def tasks(*bodies: bytes | str) -> list[Task]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rqtool.run.outcome import Done, Failed, Rejected
+from rqtool.run.outcome import Done, Failed, Outcome, Rejected
 from rqtool.run.runner import CLOSE_SECONDS
 from tests.driven import SECONDS, Run, Seen
 from tests.integration.run.conftest import LATE, ROOT, TASK, Opened, died, driven, module, pid, processes, tasks
@@ -50,6 +50,26 @@ def test_they_begin_one_by_one(opened: Opened) -> None:
     assert [run.outcome.result(SECONDS) for run in runs] == [Done()] * 201
     assert seen == [(what, run.task.body) for run in runs for what in ("begun", "ended")]
     assert Path("log").read_bytes() == b"told " + b"".join(run.task.body for run in runs)
+
+
+def test_ends_that_are_told_together(opened: Opened) -> None:
+    """Of short ones several in one turn of the loop; none is lost when the process ends before they are told."""
+    function = opened("def handle(body): time.sleep(0.001) if body != b'end' else os._exit(3)", together=True)
+    turns: list[list[bytes]] = [[]]
+
+    class Told(Run):
+        def ended(self, outcome: Outcome, written: int) -> None:
+            super().ended(outcome, written)
+            if not turns[-1]:
+                function.loop.call_soon(turns.append, [])
+            turns[-1].append(self.task.body)
+
+    bodies = [*[b"%d" % number for number in range(60)], b"end"]
+    runs = [Told(task) for task in tasks(*bodies)]
+    function.hand_over(runs)
+    assert [run.outcome.result(SECONDS) for run in runs] == [Done()] * 60 + [died("ended with exit code 3", 3)]
+    assert [body for turn in turns for body in turn] == bodies
+    assert len(turns) < 45
 
 
 def test_what_waits_is_withdrawn_and_not_run(opened: Opened) -> None:

@@ -39,7 +39,9 @@ class DeadGroup(TyperGroup):
         is_known = first in (*self.commands, *ctx.help_option_names)
         is_mistyped = not first.startswith("-") and second[:1] not in ("", "-")  # a queue stands alone
         beside = pairwise(args) if first.startswith("-") else ()
-        is_late = any(arg in self.commands and before not in ("-q", "--queue") for before, arg in beside)
+        options = self.commands["list"].params
+        with_value = {name for option in options if not getattr(option, "is_flag", True) for name in option.opts}
+        is_late = any(arg in self.commands and before not in with_value for before, arg in beside)
         if not (is_known or is_mistyped or is_late or ctx.resilient_parsing):
             named = first[:1] not in ("", "-") or any(arg.startswith(("-q", "--queue")) for arg in args)
             args = ["list" if named else SUMMARY, *args]

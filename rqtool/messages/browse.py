@@ -36,7 +36,7 @@ STARVED_SECONDS = 10.0
 RETURNED_AT_ONCE, RETURNS_UNDER_WAY = 32, 24
 """A quorum queue of RabbitMQ 3 shuffles messages that return by one nack if they are more than 32, and merges nacks
 when more than 32 of them are waiting."""
-CATCH_UP_SECONDS = 5.0
+CATCH_UP_SECONDS, CLASSIC_CATCH_UP_SECONDS = 5.0, 0.5
 _RETURNS, _ACQUIRED = "x-delivery-count", "x-acquired-count"
 
 
@@ -151,7 +151,8 @@ class Browser:
 
         Returns whether they are.
         """
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
+        seconds = CLASSIC_CATCH_UP_SECONDS if self._returns_allowed is None else CATCH_UP_SECONDS
+        deadline = asyncio.get_running_loop().time() + seconds
         while await count_ready(self._connection, self._name) < ready:
             if asyncio.get_running_loop().time() > deadline:
                 return False

@@ -312,6 +312,14 @@ def test_what_turns_a_profile_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "certificates are not checked" not in said
 
 
+@pytest.mark.parametrize("options", ["-q photos --grep retry", "--json --reason list -q photos", "-q list"])
+def test_a_value_that_is_called_like_a_command(options: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """It is a value: the error is the broker's."""
+    monkeypatch.setenv("RQTOOL_URL", "amqp://127.0.0.1:1/")
+    assert run(monkeypatch, "dead", *options.split()) == 69
+    assert "No such option" not in capsys.readouterr().err
+
+
 def test_what_may_be_repeated(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """Flags, options that take several values, and whatever belongs to the command: the error is the broker's."""
     for line in (

@@ -25,7 +25,7 @@ from rqtool.amqp.wire import PikaConnection, RawDelivery
 from rqtool.endpoint.urls import BrokerURL
 from rqtool.topology import DEFAULT_DELIVERY_LIMIT, Arguments
 
-# pika logs what it raises, and parts of message bodies besides.
+# pika logs the errors that it raises, and also parts of message bodies.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 tables.install()
 

@@ -162,7 +162,7 @@ async def _ensure(
         marked = made and await mark_as_new(connection, target.home)
         seen = await _declare_or_adopt(connection, target, kind, likely)
         if made and not marked:
-            await asyncio.sleep(NEW_SECONDS)  # nobody else could know
+            await asyncio.sleep(NEW_SECONDS)  # without a marker, no other client knows that the queue is new
         if marked:
             await mark_as_new(connection, target.home)  # anew: it can take seconds to make a queue
     except Lost as lost:

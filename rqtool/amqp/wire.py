@@ -41,7 +41,7 @@ _TAG = struct.Struct(">QB")
 _BODY_AFTER = struct.Struct(">cBHI")
 """The end of the frame before, and a body frame up to its payload."""
 _PIECE = 1 << 17
-"""Bytes. pika copies what is left of a piece at each write."""
+"""Bytes. pika copies the unwritten rest of a piece at each write."""
 _BASIC = pika.spec.BasicProperties.INDEX
 _DELIVER = (pika.spec.Basic.Deliver.INDEX >> 16, pika.spec.Basic.Deliver.INDEX & 0xFFFF)
 
@@ -219,6 +219,6 @@ class PikaConnection(AsyncioConnection):
 
 
 def cancel_consumer(channel: Channel, consumer_tag: str, callback: Callable[..., None]) -> None:
-    """Cancel a consumer that still gets what is on its way; pika alone would reject that."""
+    """Cancel a consumer, which still gets the deliveries in flight; pika alone would reject them."""
     channel.basic_cancel(consumer_tag, callback)
     channel._cancelled.discard(consumer_tag)

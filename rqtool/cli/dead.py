@@ -230,7 +230,7 @@ def _others(endpoint: Endpoint, queue: str) -> str:
 
 
 def _end(operation: Operation, count: int, *, quiet: bool) -> int:
-    """Say what was not there, and return the exit code."""
+    """Report ids that are missing or ambiguous, or that there are no tasks. Return the exit code."""
     queue = operation.queue
     if operation.missing:
         names = ", ".join(repr(name) for name in operation.missing)

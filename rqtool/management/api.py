@@ -254,7 +254,7 @@ def _refusal(url: ApiURL, body: bytes) -> AccessRefused:
 
 
 def _unreachable(url: ApiURL, error: BaseException) -> Unreachable:
-    """What is wrong, from the innermost of urllib3's nested errors."""
+    """An Unreachable error that gives the cause, from the innermost of urllib3's nested errors."""
     words = "timed out" if isinstance(error, urllib3.exceptions.TimeoutError) else "the connection broke off"
     cause: BaseException | None = error
     while cause is not None:

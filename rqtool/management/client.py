@@ -39,7 +39,7 @@ class Client:
 
     @property
     def label(self) -> str:
-        """Its name and what it runs, in short. Without a name, its address: others have the same product."""
+        """The client's name and what it runs, in short. Without a name, its address: the product is not unique."""
         name = self.name or self.address or self.connection
         return f"{name}, {self.runs}" if self.runs else name
 

@@ -59,7 +59,7 @@ class Browser:
         self._redelivered = False
 
     async def open(self, *, returns: bool) -> None:
-        """`returns`: some of what is read will be returned."""
+        """Count the ready messages. `returns`: some of the messages read will be returned."""
         self.ready = self._left = await count_ready(self._connection, self._name) or await self._count_by_taking()
         if returns and self._left:
             self._most = LARGEST_BATCH_TO_RETURN
@@ -83,7 +83,7 @@ class Browser:
 
     @property
     def has_read(self) -> bool:
-        """Whether it took messages; the broker needs its time to take back or delete what was held."""
+        """Whether it took messages: the broker needs time to requeue or delete them."""
         return any(self._tags)
 
     @property

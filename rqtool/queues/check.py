@@ -123,7 +123,7 @@ def check(
     worst_first = sorted(asked, key=lambda each: VERDICTS.index(each.verdict))
     alike: defaultdict[tuple[Status, str, str], list[str]] = defaultdict(list)
     for each in worst_first:
-        if text := _trouble(each):  # each forgotten ack has a place of its own
+        if text := _trouble(each):  # each forgotten ack gets its own entry
             alike[_status(each, limited), text, each.queue.name if each.stuck else ""].append(each.queue.name)
     troubles += [(status, f"{first}: {text}{also(others)}") for (status, text, _), (first, *others) in alike.items()]
     ages = [age for each in asked if thresholds.ages for age in ages_of(each)]
@@ -157,7 +157,7 @@ def _is_dead(d: Diagnosis) -> bool:
 
 
 def _has_work(d: Diagnosis) -> bool:
-    """Whether what is ready there is meant to be taken soon."""
+    """Whether ready messages in this queue should be consumed soon."""
     return not (_is_dead(d) or d.queue.delays or d.queue.type == "stream")
 
 

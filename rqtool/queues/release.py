@@ -121,7 +121,7 @@ class Release:
         return Plan(diagnosis, targets, snapshot.unseen)
 
     def _diagnose(self, patterns: Sequence[str] | None = None) -> tuple[Snapshot, Diagnosis | None]:
-        """The snapshot of these queues, or of all that show, and what it says of the queue."""
+        """Take a snapshot of these queues, or of all shown ones. Return it with the diagnosis of our queue."""
         snapshot = take_snapshot(self._api, self._vhost, self._stuck_after, datetime.now().astimezone(), patterns)
         return snapshot, next((each for each in snapshot.diagnoses if each.queue.name == self._queue), None)
 

@@ -51,7 +51,7 @@ def _is_silent(queue: Queue) -> bool:
 
 
 def with_waiting(queues: Sequence[Queue]) -> list[Queue]:
-    """The queues with the number of messages that wait for their time beside each."""
+    """The queues, each with the number of its delayed messages and those waiting for a retry."""
     keys = {queue.key for queue in queues}
     counts: defaultdict[Key, list[int | None]] = defaultdict(list)
     for queue in queues:

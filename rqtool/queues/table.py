@@ -72,7 +72,7 @@ def _cell(column: Column[T], row: T) -> Text:
 
 
 def queue_table(diagnoses: Sequence[Diagnosis], *, vhosts: bool, width: int) -> RenderableType:
-    """A line per queue. If the reasons don't fit beside it, they are below the table, unless all is well."""
+    """One line per queue. Reasons that don't fit on it go below the table, unless all is well."""
     drawn = table(QUEUE_COLUMNS, diagnoses, vhosts=vhosts, width=width)
     if width >= VERY_WIDE:
         return drawn

@@ -234,7 +234,7 @@ class Suspects:
 
     @staticmethod
     def _key(task: Task) -> tuple[str, bytes]:
-        """Identifies a task well enough to let it run alone."""
+        """A key for the task: its id and the start of its body, enough to recognise one that must run alone."""
         return task.message_id, task.body[:1000]
 
 

@@ -86,7 +86,7 @@ Outcome = Done | Failed | Postponed | Rejected | CannotRun | OutputGone | Shorta
 
 
 def why(outcome: Outcome) -> str:
-    """The reason in one line, empty for what is done."""
+    """The reason for the outcome, in one line; empty if the task is done."""
     return "" if isinstance(outcome, Done) else outcome.why
 
 

@@ -58,7 +58,7 @@ class Relay:
         self.go_on()
 
     def leave(self) -> None:
-        """Pass on what an ended runner has left: no more than its socket holds."""
+        """Pass on the output that an ended runner left in its socket."""
         while self._output is not None and self._take(self._output):
             pass
         self._close()

@@ -142,7 +142,7 @@ class Jobs:
         self._orphans = {key: job for job in self.in_hand if (key := job.delivery.key) is not None}
 
     def _is_shared(self, key: Hashable) -> bool:
-        """Whether another task than the one at hand has the key."""
+        """Whether a task other than the current one has the key."""
         _, acked_on = self._results.get(key, (None, _NEVER))
         return acked_on in (self._connection, _SHARED)
 

@@ -209,7 +209,7 @@ class Settler:
             self._in_trouble -= tries >= _TRIES
 
     def _do_without_quarantine(self, job: Job) -> None:
-        """Give a suspect back, to run beside others."""
+        """Requeue a suspect, which then runs beside other tasks; complain the first time."""
         if self.has_quarantine:
             self.has_quarantine = False
             self._events.complain(f"{quarantine(job.home).name!r} takes no tasks: {UNTOLD}")

@@ -73,7 +73,7 @@ class Streams(Generic[Owner]):
         stream.close()
 
     def go_on(self) -> None:
-        """Write what is waiting, and read nothing more until all is written."""
+        """Write the buffered output, and read no more until all of it is written."""
         with suppress(OSError):
             self._out.flush()
         if self.have_room is self.are_read:

@@ -99,7 +99,9 @@ class Publisher:
             self._write()
 
     def flush(self) -> None:
-        """Write the published messages. Without confirms, also ask the broker to answer for all of them."""
+        """Write the published messages. Without confirms, also ask the broker to answer for all of them, unless an
+        earlier answer is still to come.
+        """
         self._write()
         if self._guarantee == "confirm" or self._flushing or not self.window or self.lost.done():
             return

@@ -23,7 +23,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 
 
 async def warn_of_policies(endpoint: Endpoint, queues: Collection[str], warn: Callable[[str], None]) -> None:
-    """Warn of each queue whose settings let it drop tasks, at every look. Never ends."""
+    """Look now and then, and each time warn of the queues whose settings let them drop tasks. Never ends."""
     pause = FIRST_PAUSE
     await asyncio.sleep(pause)
     from rqtool.management.api import Management  # a short run saves 40 ms

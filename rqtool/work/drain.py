@@ -114,8 +114,8 @@ class Drain:
         return await count_ready(connection, self._queue) == 0
 
     async def _ask(self) -> tuple[Mapping[str, Queue | None], int]:
-        """The queues beside, by name, and how many tasks workers hold, as far as that is visible. Raises Unreachable or
-        AccessRefused if it was visible before.
+        """Return the queues beside NAME, by name, and how many tasks workers hold, as far as that is visible. Raises
+        Unreachable or AccessRefused if it was visible before.
         """
         try:
             found = await in_thread(partial(self._api.queues, self._vhost, [self._queue]))

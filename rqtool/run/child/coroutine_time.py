@@ -67,7 +67,7 @@ class Timed(Generic[Result]):
                 step, value = coroutine.throw, error
 
     def _blocked(self, seconds: float) -> None:
-        if not self.is_late:  # the worker allows for it, whoever blocked: else a late task would never be ended
+        if not self.is_late:  # a late task must not put off its own end: the worker allows for this time
             Timed.shared[BLOCKED] += seconds
         self.is_late |= self.left <= 0.0
         Timed.blocked += seconds

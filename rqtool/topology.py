@@ -98,7 +98,7 @@ def quarantine(queue: str) -> Destination:
 
 
 def delay_exchange(queue: str, level: int) -> str:
-    """The name of the exchange for tasks that wait at this level of delays: see rqtool.send.delays."""
+    """The name of the exchange for tasks that wait at this level of delays: see rqtool.send.delay."""
     return f"{queue}.delay.{level}"
 
 

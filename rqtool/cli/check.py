@@ -72,7 +72,7 @@ def unknown_at_errors(form: str | None) -> Iterator[None]:
 def report(result: Check, form: str) -> int:
     """Print the report of a check and return its exit code. A report that nobody can read is UNKNOWN."""
     from rqtool.queues.check import Status
-    from rqtool.queues.formats import formatted
+    from rqtool.queues.check_formats import formatted
 
     try:
         emit(formatted(result, form))

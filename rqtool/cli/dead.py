@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rqtool.cli.filters import CHOICE, DryRun, select
+from rqtool.cli.filter import CHOICE, DryRun, select
 from rqtool.cli.options import DEFAULT_QUEUE, AcceptLoss, Json, QueueName, Quiet, with_broker
 from rqtool.endpoint.urls import Endpoint
 from rqtool.errors import RqtoolError, UsageError

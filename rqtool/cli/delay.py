@@ -13,7 +13,7 @@ import typer
 from rqtool.cli.options import parse_option
 from rqtool.durations import parse_duration, parse_time
 from rqtool.errors import UsageError
-from rqtool.send.delays import LONGEST, SHORTEST, longest_name
+from rqtool.send.delay import LONGEST, SHORTEST, longest_name
 
 if TYPE_CHECKING:
     from rqtool.amqp.window import Message

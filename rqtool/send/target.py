@@ -13,7 +13,7 @@ from rqtool.amqp.declare import DeclaredQueue, ensure_queue, ensure_sibling, is_
 from rqtool.amqp.errors import PRECONDITION_FAILED, Lost, raise_refusal, refusal, temporary_refusal
 from rqtool.amqp.new_queues import is_marked_as_new
 from rqtool.errors import AccessRefused, UnsafeQueue
-from rqtool.send.delays import Binding, Route, bindings, route
+from rqtool.send.delay import Binding, Route, bindings, route
 from rqtool.send.options import SendOptions
 
 HELD = 6.0

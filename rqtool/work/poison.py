@@ -25,7 +25,7 @@ from rqtool.topology import Kind
 MOST_RETURNS = 1
 MOST_STARTS = 3
 DEATHS = 1 + MOST_RETURNS + MOST_STARTS
-"""How many workers must die with a task in quarantine before it is given up."""
+"""How many workers a task may have killed, in all three queues, when it is given up."""
 UNTOLD = "a task that kills its workers can't be told from others"
 """What to say if one of these queues can't be used."""
 

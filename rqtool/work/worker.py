@@ -27,7 +27,7 @@ from rqtool.work.quarantine import Quarantine
 from rqtool.work.report.events import Events
 from rqtool.work.report.progress import Progress
 from rqtool.work.report.tally import Tally
-from rqtool.work.service import report_health
+from rqtool.work.service_manager import report_health
 from rqtool.work.session import Session
 from rqtool.work.settle import Settler
 from rqtool.work.subscription import Subscription

@@ -11,7 +11,7 @@ from functools import partial
 import pika
 import pytest
 
-from rqtool.send.delays import route
+from rqtool.send.delay import route
 from rqtool.topology import sibling_arguments
 from tests.proxy import Proxy
 from tests.tools import DEADLINE, Program, Run, Vhost, eventually, lines

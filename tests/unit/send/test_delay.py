@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rqtool.errors import UsageError
-from rqtool.send.delays import LONGEST, SHORTEST, Route, bindings, longest_name, route
+from rqtool.send.delay import LONGEST, SHORTEST, Route, bindings, longest_name, route
 from rqtool.topology import Arguments, sibling_arguments
 
 LONGEST_TTL = 2**32 - 1

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from rqtool.management.queue import Queue
 from rqtool.queues.check import Check, Status, Thresholds, check
+from rqtool.queues.check_formats import formatted
 from rqtool.queues.diagnosis import Basis, Clock, Diagnosis
-from rqtool.queues.formats import formatted
 from rqtool.queues.history import Deliveries
 
 NOW = datetime(2026, 1, 1, 14, 0, tzinfo=UTC)

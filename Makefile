@@ -21,7 +21,7 @@ demo: $(VENV)/installed rabbitmq ## see tasks sent, worked off, and a forgotten 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: $(VENV)/installed rabbitmq ## the whole test suite, on a real RabbitMQ
-	$(BIN)/python -m pytest --numprocesses 8 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 7 --dist loadgroup
 
 test-faults: $(VENV)/installed rabbitmq ## everything that can break is broken, on one node and on a cluster of three (an hour)
 	@failed=0; set -x; \

@@ -54,6 +54,7 @@ class Browser:
         self._batch: list[Delivery] = []
         self._tags: list[array[int]] = []
         self._returns_allowed: int | None = None
+        self._has_limit = True
         self._most, self._returned_at_once = LARGEST_BATCH, RETURNED_AT_ONCE
         self._size = self._largest_body = 1
         self._redelivered = False
@@ -90,10 +91,10 @@ class Browser:
     def must_read_all(self) -> bool:
         """Whether returning only some messages would change their order.
 
-        A quorum queue delivers returned messages first, in the order of their return. Unless all of them are read and
-        returned, the rest overtakes.
+        A quorum queue delivers returned messages first, in the order of their return; one without a delivery limit last
+        (RabbitMQ 3). Unless all of them are read and returned, the rest overtakes.
         """
-        return self._returns_allowed is not None and self._redelivered
+        return self._returns_allowed is not None and (self._redelivered or not self._has_limit)
 
     @property
     def lost(self) -> asyncio.Future[Lost]:
@@ -216,6 +217,7 @@ class Browser:
         limit = await delivery_limit(self._connection, self._name)
         if limit is not None and limit // 2 == 0:
             raise self._unsafe("drops what is returned" + (" twice" if limit else ""))
+        self._has_limit = limit != sys.maxsize
         return None if limit is None else limit // 2
 
     def _check_returns(self, batch: Sequence[Delivery], allowed: int) -> None:

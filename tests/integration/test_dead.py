@@ -96,6 +96,15 @@ def test_a_dead_queue_that_drops_at_once(rqtool: Program, vhost: Vhost, limit: i
     assert vhost.bodies(DEAD) == [b"x"]
 
 
+def test_a_dead_queue_without_a_limit(rqtool: Program, vhost: Vhost) -> None:
+    """RabbitMQ 3 puts what is returned to such a quorum queue behind all else: the tasks stay in order all the same."""
+    vhost.declare(DEAD, **{"x-queue-type": "quorum"})
+    bury(vhost, *numbered(30))
+    for _ in range(3):
+        assert bodies_of(listed(rqtool, "--limit", "3")) == ["0", "1", "2"]
+    assert vhost.bodies(DEAD) == numbered(30)
+
+
 def test_counts_from_elsewhere(rqtool: Program, vhost: Vhost) -> None:
     """A task can be listed although it was often returned in the queue that it came from."""
     declare(vhost, "quorum", **{"x-delivery-limit": 20})

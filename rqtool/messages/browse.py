@@ -37,6 +37,7 @@ RETURNED_AT_ONCE, RETURNS_UNDER_WAY = 32, 24
 """A quorum queue of RabbitMQ 3 shuffles messages that return by one nack if they are more than 32, and merges nacks
 when more than 32 of them are waiting."""
 CATCH_UP_SECONDS, CLASSIC_CATCH_UP_SECONDS = 5.0, 0.5
+"""A classic queue has returned messages ready at once, unless another consumer takes them."""
 _RETURNS, _ACQUIRED = "x-delivery-count", "x-acquired-count"
 
 

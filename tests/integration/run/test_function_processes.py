@@ -34,7 +34,7 @@ def test_short_ones_are_wanted_ahead(opened: Opened) -> None:
 
 
 def test_they_begin_one_by_one(opened: Opened) -> None:
-    """They run one after the other, in order, and each is told before it begins."""
+    """They run in order, and the worker hears of each before it begins."""
 
     class Told(Seen):
         def begun(self) -> None:
@@ -53,7 +53,7 @@ def test_they_begin_one_by_one(opened: Opened) -> None:
 
 
 def test_ends_that_are_told_together(opened: Opened) -> None:
-    """Of short ones several in one turn of the loop; none is lost when the process ends before they are told."""
+    """Several short tasks are reported in one turn of the loop. None is lost when the process ends before that."""
     function = opened("def handle(body): time.sleep(0.001) if body != b'end' else os._exit(3)", together=True)
     turns: list[list[bytes]] = [[]]
 

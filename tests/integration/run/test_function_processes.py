@@ -53,8 +53,13 @@ def test_they_begin_one_by_one(opened: Opened) -> None:
 
 
 def test_ends_that_are_told_together(opened: Opened) -> None:
-    """Several short tasks are reported in one turn of the loop. None is lost when the process ends before that."""
-    function = opened("def handle(body): time.sleep(0.001) if body != b'end' else os._exit(3)", together=True)
+    """Several short tasks are reported in one turn of the loop. None runs again when the process ends before that."""
+    text = """
+    def handle(body):
+        with open("log", "ab") as log: log.write(body + b" ")
+        time.sleep(0.001) if body != b"end" else os._exit(3)
+    """
+    function = opened(text, together=True)
     turns: list[list[bytes]] = [[]]
 
     class Told(Run):
@@ -64,12 +69,13 @@ def test_ends_that_are_told_together(opened: Opened) -> None:
                 function.loop.call_soon(turns.append, [])
             turns[-1].append(self.task.body)
 
-    bodies = [*[b"%d" % number for number in range(60)], b"end"]
+    bodies = [*[b"%d" % number for number in range(60)], b"end", *[b"more"] * 20]
     runs = [Told(task) for task in tasks(*bodies)]
     function.hand_over(runs)
-    assert [run.outcome.result(SECONDS) for run in runs] == [Done()] * 60 + [died("ended with exit code 3", 3)]
-    assert [body for turn in turns for body in turn] == bodies
-    assert len(turns) < 45
+    outcomes = [run.outcome.result(SECONDS) for run in runs]
+    assert outcomes == [*[Done()] * 60, died("ended with exit code 3", 3), *[Done()] * 20]
+    assert [body for turn in turns for body in turn] == Path("log").read_bytes().split() == bodies
+    assert len(turns) < 60
 
 
 def test_what_waits_is_withdrawn_and_not_run(opened: Opened) -> None:

@@ -69,12 +69,15 @@ def test_ends_that_are_told_together(opened: Opened) -> None:
                 function.loop.call_soon(turns.append, [])
             turns[-1].append(self.task.body)
 
+        def returned(self) -> None:  # by a machine that is busy with something else
+            function.loop.call_soon(function.pool.begin, self)
+
     bodies = [*[b"%d" % number for number in range(60)], b"end", *[b"more"] * 20]
     runs = [Told(task) for task in tasks(*bodies)]
     function.hand_over(runs)
     outcomes = [run.outcome.result(SECONDS) for run in runs]
     assert outcomes == [*[Done()] * 60, died("ended with exit code 3", 3), *[Done()] * 20]
-    assert [body for turn in turns for body in turn] == Path("log").read_bytes().split() == bodies
+    assert sorted(body for turn in turns for body in turn) == sorted(Path("log").read_bytes().split()) == sorted(bodies)
     assert len(turns) < 60
 
 
